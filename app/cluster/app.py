@@ -116,7 +116,8 @@ class IngressReplica:
         limits = settings.service
         ingress = Ingress(settings, keys, RayWorkers(handle), membership.MEMBERS)
         self._stop = threading.Event()
-        told = settings.memory.store, ingress.events, self._stop
+        self._events = ingress.events
+        told = settings.memory.store, self._events, self._stop
         threading.Thread(target=follow, args=told, name="events", daemon=True).start()
         allow_descriptors(ConnectionBounds())
         config = bounded_config(
@@ -136,6 +137,7 @@ class IngressReplica:
 
     async def __del__(self) -> None:
         self._stop.set()
+        self._events.close()
         self._server.should_exit = True
         await self._serving
 

@@ -20,13 +20,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from app.cluster.asked import is_sound, name
 from app.cluster.found import Together
-from app.cluster.key_of import Key, Kind, key_of, parsed
+from app.cluster.key_of import Kind, key_of, parsed
 from app.cluster.membership import Membership, To
 from app.cluster.merging import merged, merged_metrics
-from app.cluster.relay import Relay, Reply, Request, Workers, is_answer
-from app.server.api_errors import ApiError, api_error, no_key, no_stream
+from app.cluster.relay import Relay, Reply, Request, Workers
+from app.server.api_errors import ApiError, api_error, no_key
 from app.server.event_lines import AskedEvents
 from app.server.frame_date import dated
 from app.server.keys import Action, ApiKeys, Caller
@@ -128,12 +127,7 @@ class Ingress:
                 response = await here(request, caller)
                 await response(scope, receive, send)
             return
-        is_unnamed = key == Key(Kind.FIRST) and not document.get("previous_response_id")
-        if is_answer(scope) and is_unnamed and is_sound(document):
-            if (only := self._only_stream(caller)) is not None:
-                name(document, only)
-                request.stream_id, request.body = only, json.dumps(document).encode()
-        elif key.kind is Kind.ALL:
+        if key.kind is Kind.ALL:
             request = self._parts(request).popitem()[1]
         elif key.alert is not None:
             request.stream_id = key.stream_id or await self._stream_of(key.alert, request)
@@ -284,13 +278,6 @@ class Ingress:
         if wait_s := self._limit.wait_s(caller.name):
             headers = {"Retry-After": str(max(1, round(wait_s)))}
             raise ApiError(429, "too many requests: wait a little", "rate_limited", headers=headers)
-
-    def _only_stream(self, caller: Caller) -> str | None:
-        """None where this caller sees none. Raises ApiError for several."""
-        allowed = sorted(one for one in self._members.streams if caller.may(Action.ASK, one))
-        if len(allowed) > 1:
-            raise no_stream(allowed)
-        return allowed[0] if allowed else None
 
 
 def _refused(replies: Mapping[str, Reply]) -> Response | None:

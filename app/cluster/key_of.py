@@ -2,11 +2,11 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-
-from app.cluster.asked import named, stream_id_of
+from urllib.parse import unquote, urlsplit
 
 
 class Kind(StrEnum):
@@ -66,6 +66,33 @@ def parsed(body: bytes) -> dict[str, Any]:
 def _named(document: dict[str, Any]) -> str | None:
     """The first stream that a body names: its worker reads the others out of the store."""
     ids = document.get("stream_ids")
-    told: list[Any] = [stream_id_of(one) for one in named(document)] or [document.get("id")]
+    told: list[Any] = [_stream_id_of(url) for url in named(document)] or [document.get("id")]
     told += ids if isinstance(ids, list) else []
     return next((one for one in told if isinstance(one, str) and one), None)
+
+
+def named(document: dict[str, Any]) -> list[str]:
+    """The URL of each stream that a question is about: of its last message with any."""
+    given = document.get("messages") or document.get("input")
+    for message in reversed(given if isinstance(given, list) else []):
+        if isinstance(message, dict) and (found := list(_urls(message))):
+            return found
+    return []
+
+
+def _stream_id_of(url: str) -> str:
+    """Empty for one that makes no sense: the service says so."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return unquote(parts.netloc + parts.path.rstrip("/"))
+
+
+def _urls(message: dict[str, Any]) -> Iterator[str]:
+    content = message.get("content")
+    for part in content if isinstance(content, list) else []:
+        video_url = part.get("video_url") if isinstance(part, dict) else None
+        url = video_url.get("url") if isinstance(video_url, dict) else None
+        if isinstance(url, str) and url.startswith("stream:"):
+            yield url

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -12,15 +12,15 @@ import structlog
 from anyio import to_thread
 from starlette.types import ASGIApp, Message
 
-from app.cluster.asked import named
 from app.cluster.credit import Credit
+from app.cluster.key_of import named
 from app.cluster.membership import Membership, To
 from app.cluster.ownership import free_since, to_give, to_take
 from app.cluster.relay import BEAT_S, WINDOW, is_answer
 from app.server.api_errors import ApiError
 from app.server.application import create_app
 from app.server.ask_request import NamedStream, parse_stream_url
-from app.server.asking import pinned
+from app.server.asking import pinned, seen_by
 from app.server.attempt import KEY
 from app.server.keys import ApiKeys
 from app.server.service import Phase, Service
@@ -35,6 +35,8 @@ _LOOK_S = 0.5
 """So often the store is looked at for streams that nobody watches."""
 _GIVE_S = 10.0
 """So often one stream moves, where workers have unlike loads."""
+_AGAIN_S = 5.0
+"""After so long a stream that could not be opened is tried again."""
 _STUCK_S = 30.0
 _AT_ONCE = 8
 """Streams that are opened side by side."""
@@ -57,6 +59,8 @@ class StreamWorker:
         self._credits: dict[str, Credit] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[str] = set()
+        self._failed: dict[str, float] = {}
+        """Streams that cannot be opened here, as those of another model, and when it was tried."""
         self._free: dict[str, float] = {}
         self._given: set[str] = set()
         self._gave_at = time.monotonic()
@@ -78,8 +82,10 @@ class StreamWorker:
             task.cancel()
         self._threads.shutdown(cancel_futures=True)
         for stream_id in self.streams:
-            with suppress(VStreamError, KVMemoryError):
+            try:
                 await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
+            except (VStreamError, KVMemoryError):
+                break  # as where the store is away: the others then end all at once
         await self._life.__aexit__(None, None, None)
 
     @property
@@ -114,20 +120,22 @@ class StreamWorker:
         finally:
             del self._credits[call["id"]]
 
-    async def _is_watched(self, stream_id: str | None) -> bool:
-        """Or is to be, by some worker."""
-        streams = self.service.loaded.streams
-        return stream_id is not None and bool(await to_thread.run_sync(streams.spec_of, stream_id))
+    async def _is_others(self, stream_id: str | None) -> bool:
+        """Whether another worker watches it, or is to."""
+        if stream_id is None or stream_id in self._failed:
+            return False
+        return bool(await to_thread.run_sync(self.service.loaded.streams.spec_of, stream_id))
 
     async def _messages(self, call: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
         stream_id, scope = call["stream"], dict(call["scope"])
-        is_owners, asked = call["is_owners"], []
+        is_owners = call["is_owners"]
+        asked: Sequence[NamedStream] = ()
         if is_answer(scope):
-            asked = await to_thread.run_sync(self._asked, call["body"])
-            if stream_id is None and asked:  # it goes on with another answer
+            asked = await to_thread.run_sync(self._asked, call)
+            if stream_id is None and asked:  # which the body does not say
                 stream_id, is_owners = asked[0].stream_id, True
         is_owner = stream_id in self.streams
-        if is_owners and not is_owner and await self._is_watched(stream_id):
+        if is_owners and not is_owner and await self._is_others(stream_id):
             yield {"type": "vstream.not_mine", "stream": stream_id}
             return
         if scope["path"].startswith(("/v1/alerts", "/v1/watches")):
@@ -150,17 +158,22 @@ class StreamWorker:
         finally:
             self._start(exchange.end(running))
 
-    def _asked(self, body: bytes) -> list[NamedStream]:
+    def _asked(self, call: Mapping[str, Any]) -> Sequence[NamedStream]:
         """The streams that a question is about. Of one that makes no sense none: the service says
         what is wrong with it.
         """
+        header = dict(call["scope"]["headers"]).get(b"authorization", b"").decode("latin-1")
         with suppress(ApiError, AttributeError, TypeError, ValueError, KVMemoryError):
-            document = json.loads(body)
-            if asked := [parse_stream_url(one["url"]) for one in named(document)]:
+            document = json.loads(call["body"])
+            if asked := [parse_stream_url(url) for url in named(document)]:
                 return asked
-            before = self.service.responses.find(str(document.get("previous_response_id")))
-            return [] if before is None else list(before.request.streams)
-        return []
+            previous = self.service.responses.find(str(document.get("previous_response_id")))
+            if previous is not None:
+                return previous.request.streams
+            if (caller := self.service.keys.check(header)) is not None:
+                seen = seen_by(self.service, caller)
+                return seen if len(seen) == 1 else ()
+        return ()
 
     async def _reconcile(self) -> None:
         """Watch what nobody watches and is this worker's to watch."""
@@ -176,7 +189,8 @@ class StreamWorker:
         streams, now = self.service.loaded.streams, time.monotonic()
         known = await to_thread.run_sync(self._look)
         wanted = {one for one, note in known.items() if note.is_wanted and not note.is_live}
-        free = wanted - self._opening
+        self._failed = {one: at for one, at in self._failed.items() if now - at < _AGAIN_S}
+        free = wanted - self._opening - self._failed.keys()
         self._free = free_since(self._free, free, now)
         room = self.service.settings.service.max_streams - len(self.streams) - len(self._opening)
         others = self._members.workers
@@ -207,6 +221,7 @@ class StreamWorker:
         try:
             self.service.loaded.streams.adopt(stream_id)
         except (VStreamError, KVMemoryError, ApiError) as error:
+            self._failed[stream_id] = time.monotonic()
             _log.warning("stream not taken", stream=stream_id, reason=str(error))
         finally:
             self._opening.discard(stream_id)

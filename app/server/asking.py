@@ -180,12 +180,19 @@ def require_model(service: Service, name: str) -> str:
 
 def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
     """None where this caller sees none: then only the model is asked. Raises ApiError for several,
-    and for a key that may not ask.
+    and for a key that may not ask; StoreError.
     """
-    seen = [keeper.spec.id for keeper in service.loaded.streams.all()]
-    allowed = [stream_id for stream_id in seen if caller.may(Action.ASK, stream_id)]
+    allowed = seen_by(service, caller)
     if len(allowed) > 1:
-        raise no_stream(allowed)
+        raise no_stream([one.stream_id for one in allowed])
     if not allowed:
         require_ask(caller)
-    return tuple(NamedStream(stream_id, AskedSpan()) for stream_id in allowed)
+    return allowed
+
+
+def seen_by(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
+    """The streams of this service, and of those that are one with it, that a caller may ask about.
+    Raises StoreError.
+    """
+    seen = sorted(service.loaded.streams.wanted())
+    return tuple(NamedStream(one, AskedSpan()) for one in seen if caller.may(Action.ASK, one))

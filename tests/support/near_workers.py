@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from contextlib import contextmanager
 
 import uvicorn
@@ -10,6 +11,7 @@ from service import RunningService, embedded
 from app.cluster.all_events import follow
 from app.cluster.ingress import Ingress
 from app.cluster.membership import Membership
+from app.cluster.ownership import RANK_S
 from app.cluster.relay import WorkerLostError
 from app.cluster.worker import StreamWorker
 from app.server.connections import ConnectionBounds, bounded_config, listen_on
@@ -41,6 +43,15 @@ class NearWorkers:
             )
             await asyncio.sleep(_TELL_S)
 
+    async def all_watched(self):
+        """As one service watches what there is once it is ready; but for what cannot be."""
+        streams = next(iter(self.workers.values())).service.loaded.streams
+        give_up_at = time.monotonic() + 2 * RANK_S + 1
+        while [one for one in streams.known().values() if one.is_wanted and not one.is_live]:
+            if time.monotonic() > give_up_at:
+                return
+            await asyncio.sleep(_TELL_S)
+
     async def acknowledge(self, worker, call_id, num):
         self.workers[worker].acknowledge({}, call_id, num)
 
@@ -60,6 +71,17 @@ class NearWorkers:
                     self.dead.add(worker)
                     raise WorkerLostError
             yield message
+
+
+def _server(ingress, settings, bounds):
+    return uvicorn.Server(
+        bounded_config(
+            ingress.application,
+            bounds,
+            ws_max_size=settings.service.max_body_bytes,
+            timeout_graceful_shutdown=1,
+        )
+    )
 
 
 @contextmanager
@@ -90,16 +112,8 @@ def near_cluster(
     keys = ApiKeys(key, scoped)
     near = NearWorkers()
     ingress = Ingress(settings, keys, near, near.members)
-    bounds = bounds or ConnectionBounds()
     listening = listen_on("127.0.0.1", 0)
-    server = uvicorn.Server(
-        bounded_config(
-            ingress.application,
-            bounds,
-            ws_max_size=settings.service.max_body_bytes,
-            timeout_graceful_shutdown=1,
-        )
-    )
+    server = _server(ingress, settings, bounds or ConnectionBounds())
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -113,6 +127,7 @@ def near_cluster(
             worker = near.workers[name] = StreamWorker(settings, keys, name, near.members)
             worker.service._load_model = lambda: model or embedded()
             await worker.begin()
+        await near.all_watched()
         serving.append(asyncio.create_task(server.serve(sockets=[listening])))
         serving.append(asyncio.create_task(near.tell()))
 
@@ -120,8 +135,7 @@ def near_cluster(
         server.should_exit = True
         await serving[0]
         serving[1].cancel()
-        for worker in near.workers.values():
-            await worker.end()
+        await asyncio.gather(*(worker.end() for worker in near.workers.values()))
 
     serving = []
     stop = threading.Event()
@@ -131,7 +145,8 @@ def near_cluster(
     services = [worker.service for worker in near.workers.values()]
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     running = RunningService(services, url, key)
-    running.near, running.run = near, run
+    running.near, running.run, running.events = near, run, ingress.events
+    running.end_events = ingress.events.close
     try:
         yield running
     finally:

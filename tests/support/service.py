@@ -49,8 +49,30 @@ class RunningService:
     def __init__(self, services, url, key=None):
         self.services, self.service = services, services[0]
         self.url = url
+        self.events = services[0] and services[0].events  # those that are listened to
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.http = httpx.Client(base_url=url, headers=headers, timeout=60)
+
+    def end_events(self):
+        """As where the service is about to end."""
+        self.services[0].drain()
+
+    def service_of(self, stream_id):
+        """The one that watches the stream."""
+        for one in self.services:
+            if one.loaded.streams.find(stream_id) is not None:
+                return one
+        raise AssertionError(f"nobody watches {stream_id}")
+
+    def alerts_on(self, stream_id):
+        """What is judged on a stream, wherever it is watched."""
+        return [
+            alert
+            for one in self.services
+            for record in one.loaded.alerts.all()
+            for keeper, alert in record.on_streams.items()
+            if keeper.spec.id == stream_id
+        ]
 
     def post(self, path, document=None, **options):
         """The answer's document; fails the test for an error."""

@@ -50,12 +50,7 @@ def show(service, name, *things):
 
 
 def judged(service, name):
-    return [
-        alert.num_judged
-        for one in service.service.loaded.alerts.all()
-        for keeper, alert in one.on_streams.items()
-        if keeper.spec.id == name
-    ]
+    return [alert.num_judged for alert in service.alerts_on(name)]
 
 
 def listed(service, **wanted):
@@ -160,7 +155,7 @@ def test_firings_go_by_the_clock_where_no_block_is_left(begun):
         for told in listed(service)["data"]
         if told["stream_id"] == "door" and told["at_s"] == 0
     }
-    session = service.service.loaded.streams.get("door").session
+    session = service.service_of("door").loaded.streams.get("door").session
     assert session.forget(0.0, 0.5) == 1
     stretch = {"from": str(at - 0.5), "to": str(at + 0.5)}
     gone = service.delete("/v1/streams/door/memory", params=stretch)
@@ -198,7 +193,7 @@ def events_since(service, **asked):
     headers = {name: value for name, value in headers.items() if value}
     told = Followed("GET", f"{service.url}/v1/events", params=asked, headers=headers)
     last = service.service.events.publish(EventKind.RECAP_MADE, None, {})
-    until(lambda: last.id in [one["id"] for one in map(json.loads, told.data)])
+    until(lambda: last.at in [one["at"] for one in map(json.loads, told.data)])
     return [one for one in map(json.loads, told.data) if one["type"].startswith("alert.")]
 
 

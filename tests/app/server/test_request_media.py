@@ -251,7 +251,7 @@ def test_what_is_no_good_is_the_clients_error(service, what):
     told = refused(service, part)
     assert told["code"] == code
     assert "/tmp" not in told["message"]
-    assert service.service.showing._taken == []
+    assert all(one.showing._taken == [] for one in service.services)
 
 
 @pytest.mark.parametrize(
@@ -305,8 +305,8 @@ def test_what_lies_on_a_server_is_fetched_within_bounds(fetching, clip):
 def test_so_many_are_shown_at_a_time(service):
     most = service.service.settings.service.request_media
     with ExitStack() as held:
-        for _ in range(most):
-            held.enter_context(service.service.showing.held(None))
+        for one in service.services * most:
+            held.enter_context(one.showing.held(None))
         assert refused(service, image_part(owl_jpeg()))["code"] == "busy"
         assert said(service.ask(SEEN, "stream://door")) == "a burger"
     assert said(service.post(CHAT, asking(SEEN, image_part(owl_jpeg())))) == "an owl"
