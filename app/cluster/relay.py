@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -60,14 +60,18 @@ class Reply:
 
     status: int = 0
     body: bytes = b""
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
     async def take(self, message: Message) -> None:
         self.status = message.get("status", self.status)
+        self.headers = message.get("headers", self.headers)
         self.body += message.get("body", b"")
 
     @property
     def response(self) -> Response:
-        return Response(self.body, self.status, media_type="application/json")
+        response = Response(self.body, self.status)
+        response.raw_headers = list(self.headers)
+        return response
 
 
 @dataclass

@@ -84,7 +84,8 @@ class StreamWorker:
         for stream_id in self.streams:
             try:
                 await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
-            except (VStreamError, KVMemoryError):
+            except (VStreamError, KVMemoryError) as error:
+                _log.error("not all was kept", stream=stream_id, reason=str(error))
                 break  # as where the store is away: the others then end all at once
         await self._life.__aexit__(None, None, None)
 

@@ -42,9 +42,12 @@ CallerHere = Annotated[Caller, Depends(caller_of)]
 
 
 async def limited(request: Request, service: ServiceHere, caller: CallerHere) -> None:
-    """Count a request. Raises ApiError for one too many. The page's own do not: all its visitors
-    are one caller, and they wait for each other there.
+    """Count a request, unless whoever hands it to one of many services has. Raises ApiError for one
+    too many. The page's own do not: all its visitors are one caller, and they wait for each other
+    there.
     """
+    if service.is_one_of_many:
+        return
     token = request.headers.get(PAGE_TOKEN, "")
     if secrets.compare_digest(token.encode(), service.page_token.encode()):
         return
