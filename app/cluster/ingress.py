@@ -14,8 +14,7 @@ from zoneinfo import ZoneInfo
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
+from starlette.requests import Request as ClientRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -28,9 +27,8 @@ from app.cluster.relay import Relay, Reply, Request, Workers
 from app.server.api_errors import ApiError, api_error, no_key
 from app.server.event_lines import AskedEvents
 from app.server.frame_date import dated
+from app.server.guards import guards
 from app.server.keys import Action, ApiKeys, Caller
-from app.server.origin_guard import Origin, OriginGuard, own_hosts
-from app.server.request_guard import RequestGuard
 from app.server.settings import ServiceSettings
 from app.server.sse import DONE, event_of
 from vstream.device.shares import RateLimit, Shares
@@ -73,19 +71,11 @@ class Ingress:
             workers, members, lambda is_owner: routed.labels("owner" if is_owner else "other").inc()
         )
         self._once = Relay(workers, members, patience_s=0)
-        app: ASGIApp = self._answer
-        app = CORSMiddleware(
-            app,
-            allow_origins=limits.allow_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Stream-Time", "X-Capture-Time"],
-        )
-        allowed = [origin for text in limits.allow_origins if (origin := Origin.parse(text))]
-        app = OriginGuard(app, own_hosts(limits.host, keys, limits.insecure), allowed)
-        self.application: ASGIApp = RequestGuard(
-            app, limits, lambda _, __, status: requests.labels(str(status)).inc()
-        )
+        self.application: ASGIApp = self._answer
+        for guard, told in guards(
+            limits, keys, lambda _, __, status: requests.labels(status).inc()
+        ):
+            self.application = guard(self.application, **told)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -94,7 +84,7 @@ class Ingress:
             return None
         try:
             caller = self._caller(scope)
-            body = await _body(receive)
+            body = await ClientRequest(scope, receive).body()
             answering = asyncio.ensure_future(self._routed(scope, body, caller, receive, send))
             leaving = asyncio.ensure_future(_left(receive))
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -292,18 +282,6 @@ def _plain(scope: Scope) -> dict[str, Any]:
     headers = [(name, value) for name, value in scope["headers"] if name not in _KEPT_BACK]
     told = {name: scope[name] for name in names}
     return {"type": "http", "asgi": {"version": "3.0"}, **told, "headers": headers}
-
-
-async def _body(receive: Receive) -> bytes:
-    """Raises ClientDisconnect, and HTTPException for a body that is too large."""
-    body, is_whole = b"", False
-    while not is_whole:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        is_whole = not message.get("more_body")
-    return body
 
 
 async def _left(receive: Receive) -> None:

@@ -122,7 +122,7 @@ class Relay:
 
     async def answer(self, request: Request, send: Send) -> None:
         """Raises ApiError where nothing has been sent yet."""
-        begun = _Begun(request, send, request.at)
+        begun = _Begun(request, send)
         give_up_at = time.monotonic() + self.patience_s
         try:
             while not await self._is_answered(begun):
@@ -136,9 +136,8 @@ class Relay:
     async def _is_answered(self, begun: "_Begun") -> bool:
         """Whether the next worker has answered to the end. Raises OtherAnswerError."""
         request = begun.request
-        to = To(at=begun.at, stream=request.stream_id, without=sorted(begun.lost))
+        to = To(at=request.at, stream=request.stream_id, without=sorted(begun.lost))
         asked = next(iter(self.members.ranked(to)), None)
-        begun.at = request.at
         call_id, num = token_hex(8), 0
         call = {
             "id": call_id,
@@ -198,7 +197,6 @@ class _Begun:
 
     request: Request
     send: Send
-    at: str | None
     told: Told = field(default_factory=Told)
     lost: set[str] = field(default_factory=set)
     is_accepted: bool = False

@@ -12,7 +12,6 @@ import structlog
 from anyio import to_thread
 from starlette.types import ASGIApp, Message
 
-from app.cluster.credit import Credit
 from app.cluster.key_of import named
 from app.cluster.membership import Membership, To
 from app.cluster.ownership import free_since, to_give, to_take
@@ -38,6 +37,8 @@ _GIVE_S = 10.0
 _AGAIN_S = 5.0
 """After so long a stream that could not be opened is tried again."""
 _STUCK_S = 30.0
+_UNREAD_S = 120.0
+"""A call of which nobody has read anything for so long is given up."""
 _AT_ONCE = 8
 """Streams that are opened side by side."""
 _END_LOOKS = 4
@@ -56,7 +57,8 @@ class StreamWorker:
         self.service = Service(settings, keys, is_one_of_many=True)
         self._app = create_app(self.service)
         self._life = self._app.router.lifespan_context(self._app)
-        self._credits: dict[str, Credit] = {}
+        self._credits: dict[str, asyncio.Semaphore] = {}
+        """By call, how many more messages it may be ahead of who reads them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[str] = set()
         self._failed: dict[str, float] = {}
@@ -104,19 +106,20 @@ class StreamWorker:
 
     def acknowledge(self, to: To, call_id: str, num: int) -> None:
         """So many more messages of a call have been read."""
-        if (credit := self._credits.get(call_id)) is not None:
-            credit.acknowledge(num)
+        for _ in range(num if call_id in self._credits else 0):
+            self._credits[call_id].release()
 
     async def asgi(self, to: To, call: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """What the service answers, as ASGI's messages, after one of `vstream.accepted`, which has
         the moments pinned that are asked about. A `vstream.beat` where nothing comes. Or one of
         `vstream.not_mine` alone: another worker watches the stream, or will.
         """
-        credit = self._credits[call["id"]] = Credit(WINDOW)
+        credit = self._credits[call["id"]] = asyncio.Semaphore(WINDOW)
         messages = with_pauses(self._messages(call), BEAT_S)
         try:
             async for message in messages:
-                await credit.take()
+                async with asyncio.timeout(_UNREAD_S):
+                    await credit.acquire()
                 yield {"type": "vstream.beat"} if message is None else dict(message)
         finally:
             del self._credits[call["id"]]
