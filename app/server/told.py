@@ -16,7 +16,7 @@ class Told:
 
     def __init__(self) -> None:
         self.text = ""
-        self._num_told = 0
+        self._num_told = self._first = 0
         self._num_others = 0
         """Of which are no words of the answer, as what it rests on."""
         self.begin_again()
@@ -29,8 +29,10 @@ class Told:
         """What of an event is still to be told, if anything. Raises OtherAnswerError."""
         if not self._is_new(event):
             return None
-        if "sequence_number" in event:
-            event["sequence_number"] = self._num_told
+        if "sequence_number" in event:  # who comes back hears those behind the last one
+            if not self._num_told:
+                self._first = event["sequence_number"]
+            event["sequence_number"] = self._first + self._num_told
         self._num_told += 1
         return event
 

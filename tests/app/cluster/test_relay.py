@@ -179,6 +179,16 @@ def without_words(text):
     return [one for one in found if not delta_of(one)]
 
 
+@pytest.mark.parametrize("after", range(1, 6))
+def test_who_comes_back_to_a_response_hears_the_rest_wherever_it_is_told(after):
+    """Under the numbers that the events have."""
+    rest = list(response_events("aa"))[3:]
+    workers = ScriptedWorkers(a=streamed(cut(rest, after, "dies")), b=streamed(rest))
+    scope = {"method": "GET", "path": "/v1/responses/resp_aa"}
+    found = list(documents(told(workers, scope)))
+    assert found == list(documents("".join(rest)))
+
+
 def test_another_answer_is_never_mixed_with_the_first():
     found = told(
         ScriptedWorkers(
