@@ -90,12 +90,9 @@ class Streams:
         is called once a stream of another process is watched here, `on_released` before one is
         watched no more, which goes on elsewhere.
         """
-        self._config = config
+        self._config, self._model, self._events = config, model, events
         self._policy, self._max_streams = policy, max_streams
-        self._model = model
-        self._events = events
-        self._on_frame = on_frame
-        self._on_forgotten = on_forgotten
+        self._on_frame, self._on_forgotten = on_frame, on_forgotten
         self._on_adopted, self._on_released = on_adopted, on_released
         self._keepers: dict[str, StreamKeeper] = {}
         self._lock = ranked_lock(Rank.STREAMS)
@@ -115,8 +112,7 @@ class Streams:
         notes = self._notes.all()
         for spec in self._configured:
             with self._told_if_not_opened(spec.id):
-                paused = spec.id in notes and notes[spec.id].paused
-                self.create(spec, trusted=True, paused=paused)
+                self.create(spec, trusted=True, paused=spec.id in notes and notes[spec.id].paused)
         for note in self._notes.left():
             with self._told_if_not_opened(note.stream_id):
                 self._adopt(note)
@@ -132,9 +128,8 @@ class Streams:
         return {stream_id: one for stream_id, one in self.known().items() if one.is_wanted}
 
     def known(self) -> dict[str, StreamNote]:
-        """All streams of the store, and of the configuration, by id: what services noted of them,
-        and who writes them now. In a few round trips. One that cannot be read is left out. Raises
-        StoreError.
+        """All streams of the store and the configuration, by id: what services noted of them, and
+        who writes them now. One that cannot be read is left out. Raises StoreError.
         """
         return self._notes.all()
 
