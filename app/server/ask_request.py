@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from app.server.api_errors import ApiError
 from app.server.chat_documents import ImagePart, InputMessage, Message, VideoPart, Wishes
+from app.server.time_range import AskedSpan
 from encoders import Turn
 from vstream.decoding.token_choice import Decoding
 from vstream.service.fetched_media import IS_MEDIA
@@ -23,32 +22,6 @@ _MOST_TOKENS = 4096
 _JSON_TOKENS = 1024
 """Of JSON about pictures, whose clients often name no bound: cut off it is worth nothing."""
 _JPEGS = "data:video/jpeg;base64,"
-_WHEN = "RFC 3339, seconds since the epoch, or relative, as `-10m`."
-
-
-class TimeRange(BaseModel):
-    """A stretch by the clock (`from`, `to`) or of stream time (`from_s`, `to_s`)."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-    from_: str | None = Field(None, alias="from", max_length=64, description=_WHEN)
-    to: str | None = Field(None, max_length=64, description=_WHEN)
-    from_s: float | None = Field(None, ge=0, le=1e10, description="Seconds of stream time.")
-    to_s: float | None = Field(None, ge=0, le=1e10, description="Seconds of stream time.")
-
-    @property
-    def is_open(self) -> bool:
-        return self == TimeRange()
-
-
-class AskedSpan(TimeRange):
-    """The stretch that a question is about; what came after `as_of_s` is as if it were not yet."""
-
-    as_of_s: float | None = Field(None, ge=0, le=1e10)
-
-    def at_s(self, to_s: float | None) -> float | None:
-        """The moment of the question, where the stretch ends at `to_s`; None is now."""
-        return min((one for one in (to_s, self.as_of_s) if one is not None), default=None)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.server.ask_request import AskedSpan
+from app.server.time_range import AskedSpan
 
 KEY = "vstream.attempt"
 """Of a scope: a dictionary of plain values."""

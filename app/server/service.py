@@ -17,13 +17,13 @@ import structlog
 
 from app.server.answering import Answering
 from app.server.api_errors import ApiError
-from app.server.ask_request import TimeRange
 from app.server.background import KEPT_S, MOST_KEPT, Again, BackgroundResponses
 from app.server.documents import pictured, rfc3339
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
 from app.server.recap_documents import RecapDocument
 from app.server.settings import ServiceSettings
+from app.server.time_range import TimeRange
 from memory import MemoryReader, StoreError, tier_of
 from memory.locks import Rank, ranked_lock
 from vstream.decoding.grammar_trials import MOST_WAITING

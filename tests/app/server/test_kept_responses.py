@@ -10,9 +10,10 @@ from processes import until
 
 from app.server.answering import Answering
 from app.server.api_errors import ApiError
-from app.server.ask_request import AskedSpan, AskRequest, NamedStream
+from app.server.ask_request import AskRequest, NamedStream
 from app.server.background import BackgroundResponses
 from app.server.response_record import ResponseRecord
+from app.server.time_range import AskedSpan
 from memory import RedisLink, RedisTasks, StoreAwayError
 from memory.tiers.redis import redis_tasks
 from vstream.decoding.token_choice import Decoding
@@ -202,6 +203,7 @@ def test_another_process_cancels_and_forgets(service):
     until(lambda: one.responses._kept[made].asker.has_left)
     asking.may_go_on.set()
     assert other.told(made)[-1]["type"] == "response.cancelled"
+    until(lambda: not one.responses._kept)
     with pytest.raises(ApiError):
         other.responses.get(made, "somebody else")
     other.responses.forget(other.responses.get(made, "somebody"))
