@@ -5,6 +5,7 @@ It has no model, and imports none.
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as ClientRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.cluster.found import Together
 from app.cluster.key_of import Kind, key_of, parsed
@@ -39,8 +40,10 @@ _DEADLINE_S = 20.0
 _NO_PAGE = (
     "The page of a cluster is shown by: vstream ui --service URL, with this address as URL.\n"
 )
+_UNHEARD_S = 2.0
+_LOOK_S = 0.05
 _LONG = ("/v1/moments", "/v1/recaps")
-_KEPT_BACK = (b"origin", b"cookie", b"content-length", b"transfer-encoding")
+_KEPT_BACK = (b"origin", b"cookie", b"transfer-encoding")
 """Headers that the ingress has answered for."""
 
 
@@ -58,18 +61,10 @@ class Ingress:
         self._listeners = Shares(limits.max_listeners, "clients are listening to events")
         self._zone = ZoneInfo(limits.timezone)
         self._registry = CollectorRegistry()
-        routed = Counter(
-            "vstream_routed",
-            "Calls about a stream, by who took them.",
-            ["to"],
-            registry=self._registry,
-        )
         requests = Counter(
             "vstream_ingress_requests", "Requests answered.", ["status"], registry=self._registry
         )
-        self._relay = Relay(
-            workers, members, lambda is_owner: routed.labels("owner" if is_owner else "other").inc()
-        )
+        self._relay = Relay(workers, members)
         self._once = Relay(workers, members, patience_s=0)
         self.application: ASGIApp = self._answer
         for guard, told in guards(
@@ -237,6 +232,8 @@ class Ingress:
         try:
             if not self._caller(scope).may(Action.PUSH, key.stream_id):
                 raise ApiError(403, "this key may not push here", "not_permitted")
+            if not await self._is_watched(key.stream_id):
+                raise ApiError(404, f"there is no stream {key.stream_id}", "stream_not_found")
         except ApiError as error:
             return await socket.close(1008, str(error)[:120])
         await socket.accept()
@@ -254,8 +251,17 @@ class Ingress:
                 await socket.send_text(reply.body.decode())
             except ApiError as error:
                 await socket.send_json(error.body)
+            except (WebSocketDisconnect, RuntimeError):
+                break
             at = []
         return None
+
+    async def _is_watched(self, stream_id: str | None) -> bool:
+        """Whether some worker reports it; of one that was just made it is not heard at once."""
+        give_up_at = time.monotonic() + _UNHEARD_S
+        while self._members.owner(stream_id) is None and time.monotonic() < give_up_at:
+            await asyncio.sleep(_LOOK_S)
+        return self._members.owner(stream_id) is not None
 
     def _caller(self, scope: Scope) -> Caller:
         header = dict(scope["headers"]).get(b"authorization")

@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 
 _ROUTES = (
-    (r"\w+ (/|/ui/?|/health|/v1/events)", Kind.HERE),
+    (r"GET (/|/ui/?)|\w+ (/health|/v1/events)", Kind.HERE),
     (r"\w+ /v1/streams/probe", Kind.ANY),
     (r"\w+ /v1/streams/(?P<stream>[^/]+)/(timeline|frame.jpg|clip.webp|clip.mp4)", Kind.FIRST),
     (r"\w+ /v1/streams/(?P<stream>[^/]+)(/.*)?", Kind.OWNER),

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from starlette.responses import Response
 from starlette.types import Message, Send
 
+from app.cluster.key_of import parsed
 from app.cluster.membership import Membership, To
 from app.server.api_errors import ApiError
 from app.server.attempt import KEY, new_attempt
@@ -103,11 +104,8 @@ class Request:
     @property
     def is_sampled(self) -> bool:
         """Whether it would be answered in other words each time."""
-        try:
-            wishes = json.loads(self.body)
-            return bool(wishes.get("temperature")) and wishes.get("seed") is None
-        except (ValueError, AttributeError):
-            return False
+        wishes = parsed(self.body)
+        return bool(wishes.get("temperature")) and wishes.get("seed") is None
 
 
 @dataclass
@@ -116,7 +114,6 @@ class Relay:
 
     workers: Workers
     members: Membership
-    on_asked: Callable[[bool], None] = lambda is_owner: None
     silent_s: float = _SILENT_S
     patience_s: float = _PATIENCE_S
 
@@ -158,8 +155,6 @@ class Relay:
                         asked = message["worker"]
                         request.scope = {**request.scope, KEY: message["attempt"]}
                         begun.is_accepted = True
-                        if request.stream_id is not None and not request.is_owners:
-                            self.on_asked(message["is_owner"])
                     elif kind != "vstream.beat":
                         await begun.take(message)
                     num += 1

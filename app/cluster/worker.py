@@ -1,7 +1,6 @@
 """StreamWorker: a service in a process of many, asked by an ingress instead of over HTTP."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +9,14 @@ from typing import Any
 
 import structlog
 from anyio import to_thread
+from prometheus_client import Counter
 from starlette.types import ASGIApp, Message
 
-from app.cluster.key_of import named
+from app.cluster.key_of import named, parsed
 from app.cluster.membership import Membership, To
 from app.cluster.ownership import free_since, to_give, to_take
 from app.cluster.relay import BEAT_S, WINDOW, is_answer
+from app.cluster.scaling import load_of
 from app.server.api_errors import ApiError
 from app.server.application import create_app
 from app.server.ask_request import NamedStream, parse_stream_url
@@ -56,6 +57,12 @@ class StreamWorker:
         self._members = members
         self.service = Service(settings, keys, is_one_of_many=True)
         self._app = create_app(self.service)
+        self._routed = Counter(
+            "vstream_routed",
+            "Calls about a stream, by who took them.",
+            ["to"],
+            registry=self.service.metrics.registry,
+        )
         self._life = self._app.router.lifespan_context(self._app)
         self._credits: dict[str, asyncio.Semaphore] = {}
         """By call, how many more messages it may be ahead of who reads them."""
@@ -66,6 +73,7 @@ class StreamWorker:
         self._free: dict[str, float] = {}
         self._given: set[str] = set()
         self._gave_at = time.monotonic()
+        self._was_named = False
         self._threads = ThreadPoolExecutor(_AT_ONCE, "adopt")
         self._looked_at = time.monotonic()
 
@@ -83,21 +91,24 @@ class StreamWorker:
         for task in self._tasks:
             task.cancel()
         self._threads.shutdown(cancel_futures=True)
-        for stream_id in self.streams:
-            try:
-                await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
-            except (VStreamError, KVMemoryError) as error:
-                _log.error("not all was kept", stream=stream_id, reason=str(error))
-                break  # as where the store is away: the others then end all at once
+        await self._give(self.streams)
         await self._life.__aexit__(None, None, None)
 
     @property
     def streams(self) -> list[str]:
-        return [keeper.spec.id for keeper in self.service.loaded.streams.all()]
+        """Those that it writes."""
+        keepers = self.service.loaded.streams.all()
+        return [keeper.spec.id for keeper in keepers if not keeper.is_taken]
+
+    @property
+    def load(self) -> float:
+        """See `load_of`."""
+        most, answers = self.service.settings.service, self.service.answering.num
+        return load_of(len(self.streams), most.max_streams, answers, most.max_running)
 
     def record_routing_stats(self) -> dict[str, Any]:
         """What routers hear."""
-        return {"streams": self.streams, "load": float(self.service.answering.num)}
+        return {"streams": self.streams}
 
     def check_health(self) -> None:
         """Raises RuntimeError for a worker that is stuck, as one whose device hangs."""
@@ -148,12 +159,9 @@ class StreamWorker:
             spans = await to_thread.run_sync(pinned, self.service, asked)
             told = {stream_id: span.model_dump() for stream_id, span in spans.items()}
             scope[KEY] = {**scope[KEY], "spans": told}
-        yield {
-            "type": "vstream.accepted",
-            "worker": self.name,
-            "is_owner": is_owner,
-            "attempt": scope.get(KEY),
-        }
+        if stream_id is not None and not call["is_owners"]:
+            self._routed.labels("owner" if is_owner else "other").inc()
+        yield {"type": "vstream.accepted", "worker": self.name, "attempt": scope.get(KEY)}
         exchange = _Exchange(call["body"])
         running = asyncio.create_task(exchange.run(self._app, scope))
         try:
@@ -168,7 +176,7 @@ class StreamWorker:
         """
         header = dict(call["scope"]["headers"]).get(b"authorization", b"").decode("latin-1")
         with suppress(ApiError, AttributeError, TypeError, ValueError, KVMemoryError):
-            document = json.loads(call["body"])
+            document = parsed(call["body"])
             if asked := [parse_stream_url(url) for url in named(document)]:
                 return asked
             previous = self.service.responses.find(str(document.get("previous_response_id")))
@@ -184,10 +192,32 @@ class StreamWorker:
         while True:
             self._looked_at = time.monotonic()
             try:
-                await self._take()
+                await self._give(self._taken())
+                await (self._give(self.streams) if self._is_leaving() else self._take())
             except (VStreamError, KVMemoryError) as error:
                 _log.warning("no streams are taken", reason=str(error))
             await asyncio.sleep(_LOOK_S)
+
+    def _is_leaving(self) -> bool:
+        """Whether Serve, which has named this worker, does so no more: it only ends answers now."""
+        is_named = self._members.names(self.name)
+        self._was_named |= is_named
+        return self._was_named and not is_named
+
+    def _taken(self) -> list[str]:
+        """Streams that others took while this worker was stopped, or did not reach the store."""
+        keepers = self.service.loaded.streams.all()
+        return [keeper.spec.id for keeper in keepers if keeper.is_taken]
+
+    async def _give(self, stream_ids: Sequence[str]) -> None:
+        """Away, one by one; where that fails, as where the store is away, no more of them."""
+        for stream_id in stream_ids:
+            self._looked_at = time.monotonic()
+            try:
+                await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
+            except (VStreamError, KVMemoryError) as error:
+                _log.error("not all was kept", stream=stream_id, reason=str(error))
+                return
 
     async def _take(self) -> None:
         streams, now = self.service.loaded.streams, time.monotonic()
@@ -216,9 +246,6 @@ class StreamWorker:
             pass
         known = loaded.streams.known()
         loaded.alerts.follow(known)
-        for keeper in loaded.streams.all():
-            if keeper.is_taken:
-                loaded.streams.release(keeper.spec.id)
         return known
 
     def _adopt(self, stream_id: str) -> None:

@@ -1,4 +1,4 @@
-"""create_app: a Service in, the FastAPI application with all its routes out."""
+"""create_app: build the FastAPI application of a Service, with all its routes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,9 +35,9 @@ from app.server.service import Service
 from app.server.threads import open_threads
 
 _ABOUT = """Watches live video and answers questions about it, citing the moments used.
-A stream is named in a question as a `video_url` of `stream://ID`, so that any OpenAI client can
-ask. Times are RFC 3339 or seconds since the epoch, or relative, as `-10m`; what ends in `_s` is
-stream time, seconds since the stream began."""
+A question names a stream as a `video_url` of `stream://ID`, so any OpenAI client can ask. Times are
+RFC 3339, seconds since the epoch, or relative, e.g. `-10m`. Names that end in `_s` are stream time:
+seconds since the stream began."""
 
 
 _LIMITED = (
@@ -56,7 +56,7 @@ _LIMITED = (
     watch_routes.router,
     event_routes.router,
 )
-"""What counts as a request of its caller."""
+"""Routes that count towards the caller's limit on requests."""
 
 
 def create_app(service: Service) -> FastAPI:
@@ -76,7 +76,7 @@ def create_app(service: Service) -> FastAPI:
         description=_ABOUT,
         lifespan=lifespan,
         responses=DOCUMENTED,
-        docs_url=None,  # FastAPI's would load a script from elsewhere, where a key is typed
+        docs_url=None,  # FastAPI's page loads a third-party script, and users type keys into it
         redoc_url=None,
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )

@@ -1,4 +1,4 @@
-"""Asking: what a request asks in, an Inquiry about its streams out, for as long as one listens."""
+"""Asking: turn a request into an Inquiry about its streams, for as long as the client listens."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -30,8 +30,8 @@ Reply = TypeVar("Reply")
 
 @asynccontextmanager
 async def asking(request: Request, service: Service, caller: Caller) -> AsyncIterator[Asker]:
-    """An asker with a place, who leaves with the client and at the end of the request. One who is
-    not awaited any more stays instead. Raises BusyError.
+    """An asker with a place, who leaves if the client disconnects, and at the end of the request.
+    One who is no longer awaited (`background`) stays. Raises BusyError.
     """
     try:
         asker = service.answering.take(caller.holder)
@@ -48,7 +48,7 @@ async def asking(request: Request, service: Service, caller: Caller) -> AsyncIte
 
 @asynccontextmanager
 async def leaving_with_client(request: Request, asker: Asker) -> AsyncIterator[None]:
-    """Meanwhile the asker leaves once the client has gone away."""
+    """In this context, the asker leaves as soon as the client disconnects."""
     listening = asyncio.create_task(_leave_with_client(request, asker))
     try:
         yield
@@ -95,14 +95,14 @@ def begin(
     ask_request: AskRequest,
     shown: tuple[ShownMedia, ...] = (),
 ) -> Inquiry:
-    """Put the question to every stream, and to what the request has `shown`. Blocks until it has
+    """Ask every named stream, and the media `shown` in the request. Blocks until the question has
     been read. Raises ApiError, QuestionError, SourceError, BusyError, StoreError; CancelledError if
     the asker leaves.
     """
     streams, decoding = service.loaded.streams, ask_request.decoding
     named = ask_request.streams or (() if shown else _only_stream(service, caller))
     if len(named) + bool(shown) > 1 and (decoding.schema or decoding.json_object):
-        why = "several streams are answered in a line each, which is no JSON: ask them one by one"
+        why = "JSON is not supported about several streams: ask about one at a time"
         raise ApiError(400, why, UNSUPPORTED, param="response_format")
     asked = Question(
         ask_request.text,
@@ -131,7 +131,7 @@ def begin(
     passing: dict[str, Session] = {}
     if shown or not named:
         passing[REQUEST] = passing_stream(service, asker, shown)
-        if not any(one.is_clip for one in shown):  # words name no time of single pictures
+        if not any(one.is_clip for one in shown):  # single pictures have no times to refer to
             asked = replace(asked, from_s=0.0, zone=None, plan=False)
         questions.append((REQUEST, asked))
     try:
@@ -142,12 +142,12 @@ def begin(
 
 
 def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
-    """The answers of an inquiry that has come to its end, counted and told of."""
+    """Return the answers of a finished inquiry; count, log and publish them."""
     found = inquiry.answers
     for one in found:
         answer = one.answer
         service.metrics.answered(answer)
-        # Without its words: what one user asks is none of another's business.
+        # Without the text: users must not see each other's questions.
         times = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
         service.events.publish(EventKind.ANSWER_DONE, one.stream_id, {**times, **answer.basis()})
         if service.answer_log is not None and not one.is_passing:
@@ -156,7 +156,7 @@ def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
 
 
 async def next_piece(request: Request, inquiry: Inquiry) -> AnswerPiece | None:
-    """The next piece of text, None at the end. If the client goes away, decoding ends."""
+    """The next piece of text; None at the end. Decoding stops if the client disconnects."""
     try:
         return await in_thread(request, lambda: next(inquiry.pieces, None), abandon=True)
     except BaseException:
@@ -165,23 +165,23 @@ async def next_piece(request: Request, inquiry: Inquiry) -> AnswerPiece | None:
 
 
 async def in_thread(request: Request, call: Callable[[], Reply], *, abandon: bool = False) -> Reply:
-    """What may wait for the device, without holding up anybody else's requests."""
+    """Run a call that may wait for the device, without holding up other requests."""
     limiter = request.app.state.answering
     return await to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=abandon)
 
 
 def require_model(service: Service, name: str) -> str:
-    """The model's own name. Raises ApiError for any other but `default` and its aliases."""
+    """The model's own name; `name` may be that, `default` or an alias. Raises ApiError."""
     own = service.loaded.model.name
     if name not in ("default", own, *service.settings.service.model_aliases):
-        why = f"there is no model {name!r} here: ask `default`, or {own!r}"
+        why = f"no such model: {name!r}; use `default` or {own!r}"
         raise ApiError(404, why, "model_not_found", param="model")
     return own
 
 
 def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
-    """None where this caller sees none: then only the model is asked. Raises ApiError for several,
-    and for a key that may not ask; StoreError.
+    """The one stream that this caller sees; empty if it sees none, to ask the model alone. Raises
+    ApiError if there are several, or if the key may not ask; StoreError.
     """
     allowed = seen_by(service, caller)
     if len(allowed) > 1:

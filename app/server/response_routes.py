@@ -1,4 +1,4 @@
-"""/v1/responses: questions answered in the background, looked up, listened to and cancelled."""
+"""/v1/responses: ask in the background, then get, follow or cancel the response."""
 
 import asyncio
 import threading
@@ -44,7 +44,7 @@ router = APIRouter(prefix="/v1/responses", tags=["questions"])
 
 
 class TextFormat(BaseModel):
-    """As in /v1/chat/completions, with the schema's own fields beside `type`."""
+    """As in /v1/chat/completions, but with the schema's fields next to `type`."""
 
     model_config = ConfigDict(strict=True, populate_by_name=True)
 
@@ -78,25 +78,25 @@ _EXAMPLE: JsonDict = {
 
 
 class ResponseRequest(Wishes):
-    """What is not named here is ignored, but for what would change the answer."""
+    """Other fields are ignored, unless they would change the answer."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field("default", max_length=200)
     input: Words | list[InputMessage] = Field(
-        description="The question; parts as in /v1/chat/completions, also {type: input_text}."
+        description="The question; parts as in /v1/chat/completions, and {type: input_text}."
     )
     instructions: Words | None = Field(
-        None, description="What to know first; for this question only."
+        None, description="Background and instructions, for this question only."
     )
     previous_response_id: str | None = Field(
-        None, max_length=100, description="Go on with its dialogue, and about its streams."
+        None, max_length=100, description="Continue its dialogue, about the same streams."
     )
-    background: bool = Field(False, description="Answer at once with an id, to be looked up.")
+    background: bool = Field(False, description="Return at once; get the answer later by its id.")
     store: bool | None = Field(
-        None, description="false: it cannot be looked up once it has ended; else for an hour."
+        None, description="false: drop the response once it ends; else keep it for an hour."
     )
-    max_output_tokens: int | None = Field(None, ge=1, description="Of more, 4096.")
+    max_output_tokens: int | None = Field(None, ge=1, description="Capped at 4096.")
     metadata: dict[MetadataKey, MetadataValue] | None = Field(None, max_length=16)
     text: TextOptions | None = None
     conversation: Annotated[str | None, only()] = None
@@ -104,7 +104,7 @@ class ResponseRequest(Wishes):
 
 
 class ResponseDocument(BaseModel):
-    """As OpenAI's; see there."""
+    """OpenAI's response object; see their API reference."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -118,7 +118,7 @@ class ResponseDocument(BaseModel):
     error: dict[str, Any] | None
 
 
-_DESCRIPTION = "The response or, with `stream`, its events."
+_DESCRIPTION = "The response; or, with `stream`, its events."
 _SHAPES: dict[int | str, dict[str, Any]] = {
     200: {"content": EVENT_STREAM, "description": _DESCRIPTION}
 }
@@ -141,7 +141,7 @@ async def create(
         dialogue = (*before.turns, *ask_request.dialogue)
         ask_request = replace(ask_request, dialogue=dialogue, streams=streams)
     if wanted.background and wanted.store is False:
-        why = "what is answered in the background must be kept"
+        why = "a background response must be stored: leave `store` out"
         raise ApiError(400, why, "invalid_value", param="store")
     if wanted.background and not attempt.spans:
         spans = await in_thread(request, lambda: pinned(service, ask_request.streams))
@@ -179,7 +179,7 @@ async def create(
 async def _following(
     request: Request, service: ServiceHere, caller: CallerHere, stream: bool = False
 ) -> AsyncIterator[None]:
-    """Holds a place while events are listened to. Raises BusyError."""
+    """Hold a place while a client follows events. Raises BusyError."""
     if not stream:
         yield
         return

@@ -1,6 +1,6 @@
-"""Service: settings in, everything that lives as long as the process out: model, streams, alerts.
+"""Service: what lives as long as the process: the model, streams, alerts and so on.
 
-The model is loaded in a thread, so that the server answers `/health` and `/ready` meanwhile.
+A thread loads the model, so that the server can already answer `/health` and `/ready`.
 """
 
 import secrets
@@ -55,7 +55,7 @@ _log = structlog.get_logger()
 
 
 class Phase(StrEnum):
-    """Where a service is between its start and its end."""
+    """The phases of a service's life."""
 
     LOADING = "loading"
     READY = "ready"
@@ -116,7 +116,7 @@ class Service:
         return self._running
 
     def load(self) -> None:
-        """Load the model and open the streams; `phase` and `failure` tell what came of it."""
+        """Load the model and open the streams; `phase` and `failure` say how that went."""
         try:
             self._running = _Loaded(self, self._load_model())
             self._keep_lines()  # a store that was away may be back, or no stream opens either
@@ -139,11 +139,11 @@ class Service:
 
     @property
     def is_loading(self) -> bool:
-        """Whether the model is being loaded, which nothing can cut short."""
+        """Whether the model is loading, which cannot be interrupted."""
         return self._loading is not None and self._loading.is_alive()
 
     def drain(self) -> None:
-        """Take no more questions, and let those who follow events go; running answers go on."""
+        """Refuse new questions and end event streams; running answers go on."""
         with self._phase_lock:
             if self.phase is not Phase.DRAINING:
                 self.phase, self._drained_at = Phase.DRAINING, time.monotonic()
@@ -153,7 +153,7 @@ class Service:
         self.answering.cut_off()
 
     def close(self) -> None:
-        """End what still runs, flush what was seen, and let everything go."""
+        """Stop what still runs, flush all blocks, and close everything."""
         self.drain()
         until = self._drained_at + self.settings.service.grace_s
         self._opened.wait(until - time.monotonic())
@@ -238,11 +238,11 @@ class _Loaded:
     def stream_range(
         self, stream_id: str, span: TimeRange, *, between_blocks: bool = False
     ) -> tuple[float | None, float | None]:
-        """`span` in stream time; a bound that is None is open.
+        """Convert `span` to stream time; a bound of None is open.
 
-        Clock times are turned into stream time by when the stream's blocks were captured: that of
-        the blocks of then, or of all moments, see `moments_range`. Raises QuestionError for a time
-        that is none, UnknownStreamError.
+        Clock times are converted by the capture times of the stream's blocks; with `between_blocks`
+        the range also covers moments between blocks (see `moments_range`). Raises QuestionError for
+        an invalid time, UnknownStreamError.
         """
         from_s, to_s = span.from_s, span.to_s
         if span.from_ is None and span.to is None:
@@ -337,7 +337,7 @@ class _Loaded:
 
 
 class StreamSearch:
-    """Keeps the search's index of each stream while the stream's memory stays the same."""
+    """Keeps the search index of each stream for as long as its memory object lives."""
 
     def __init__(self, streams: Streams, model: VideoLLM, layers: Sequence[int] | None) -> None:
         """Raises SettingsError for layers that the decoder does not have."""
@@ -349,8 +349,8 @@ class StreamSearch:
     def search(
         self, words: str, top: int, spans: Mapping[str, tuple[float | None, float | None]]
     ) -> list[Moment]:
-        """At most `top` moments of the streams in `spans`, each within its stretch, best first. One
-        search at a time. Raises UnknownStreamError, QuestionError, KVMemoryError.
+        """Find up to `top` moments of the streams in `spans`, each within its range, best first.
+        Runs one search at a time. Raises UnknownStreamError, QuestionError, KVMemoryError.
         """
         with self._lock, ExitStack() as reading:
             for stream_id in spans:

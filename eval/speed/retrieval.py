@@ -101,7 +101,6 @@ def _best(keys: Tensor, query: Tensor, top: int, similarity: Similarity) -> set[
 
 
 def _open_s(keys: Float32[Tensor, "blocks layers features"], like: KVMemory) -> float:
-    """CPU seconds until a stream of blocks with these keys is open."""
     make = like.provenance
     shape = (make.layers, make.kv_heads, like.info(0).num_tokens, make.head_dim)
     block = KVBlock(like.info(0), torch.randn(shape), torch.randn(shape), like.thumbnail(0))

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from memory.block_info import Provenance
 from memory.config import MemoryConfig
 from memory.errors import StoreAwayError, StoreError, UnknownNameError
 from memory.line_log import LineLog
-from memory.provenance import Provenance
 from memory.registry import Registry
 from memory.stream_entry import StreamEntry
 

@@ -10,6 +10,10 @@ DIFFERENCES = {
         ),
         "test_the_page_of_the_same_process_takes_no_requests_from_others": "there is no page",
     },
+    "test_firings.py": {
+        "test_firings_go_with_what_is_forgotten": "`service.max_streams` is that of each worker",
+        "test_the_command_line_forgets_firings_and_events": "blocks lie in Redis, and in no folder",
+    },
     "test_stream_life.py": {
         "test_it_is_told_how_much_time_lies_in_each_tier": "blocks lie in Redis, and in no folder",
         "test_of_configured_streams_the_configuration_alone_tells": (

@@ -22,14 +22,18 @@ _TELL_S = 0.05
 
 
 class NearWorkers:
-    """As RayWorkers. Workers in `dead` are gone; `falls` are to be by worker, after so many more
-    messages, and `hangs` says nothing from then on instead.
+    """As RayWorkers. Workers in `dead` are gone, those in `leaving` only end; `falls` are to be by
+    worker, after so many more messages, and `hangs` says nothing from then on instead.
     """
 
     def __init__(self):
         self.members = Membership()
+        """As the ingress sees them."""
+        self.peers = Membership()
+        """As they see each other: also those that the ingress takes to be dead."""
         self.workers = {}
         self.dead = set()
+        self.leaving = set()
         self.falls = {}
         self.hangs = False
         self.asked = []
@@ -37,10 +41,13 @@ class NearWorkers:
     async def tell(self):
         """What Serve tells routers, of those that live."""
         while True:
-            there = {name: one for name, one in self.workers.items() if name not in self.dead}
-            self.members.update(
-                {name: one.record_routing_stats()["streams"] for name, one in there.items()}
-            )
+            told = {
+                name: one.record_routing_stats()["streams"]
+                for name, one in self.workers.items()
+                if name not in self.leaving
+            }
+            self.peers.update(told)
+            self.members.update({one: told[one] for one in told.keys() - self.dead})
             await asyncio.sleep(_TELL_S)
 
     async def all_watched(self):
@@ -109,7 +116,7 @@ def near_cluster(
         service={"port": 0, "grace_s": 1, **service},
         **(config or {}),
     )
-    keys = ApiKeys(key, scoped)
+    keys, model = ApiKeys(key, scoped), model or embedded()
     near = NearWorkers()
     ingress = Ingress(settings, keys, near, near.members)
     listening = listen_on("127.0.0.1", 0)
@@ -122,11 +129,12 @@ def near_cluster(
         return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=300)
 
     async def begin():
-        near.members.update(dict.fromkeys(names, ()))  # each leaves the others theirs
+        for members in (near.members, near.peers):
+            members.update(dict.fromkeys(names, ()))  # each leaves the others theirs
         for name in names:
-            worker = near.workers[name] = StreamWorker(settings, keys, name, near.members)
-            worker.service._load_model = lambda: model or embedded()
-            await worker.begin()
+            worker = near.workers[name] = StreamWorker(settings, keys, name, near.peers)
+            worker.service._load_model = lambda: model
+        await asyncio.gather(*(worker.begin() for worker in near.workers.values()))
         await near.all_watched()
         serving.append(asyncio.create_task(server.serve(sockets=[listening])))
         serving.append(asyncio.create_task(near.tell()))

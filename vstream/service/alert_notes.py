@@ -44,13 +44,11 @@ class AlertNotes:
         self._due.setdefault(stream_id, due)
 
     def go_on(self) -> None:
-        """Write what is due."""
         now = time.monotonic()
         for stream_id in [name for name, at in list(self._due.items()) if at <= now]:
             self.write(stream_id)
 
     def close(self) -> None:
-        """Write what is to be written."""
         for stream_id in list(self._due):
             self.write(stream_id)
 

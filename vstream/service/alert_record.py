@@ -15,7 +15,6 @@ from vstream.speaking.policy import SpeakingPolicy
 _EVIDENCE = 8
 """So many moments go with a firing, the best ones."""
 _FIRINGS = 50
-"""So many of the newest firings are kept with an alert."""
 
 
 @dataclass(eq=False)
@@ -141,7 +140,6 @@ class AlertRecord:
 
     @property
     def fired(self) -> int:
-        """How often."""
         return self.fired_on.total()
 
     @property

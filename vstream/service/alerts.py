@@ -238,9 +238,10 @@ class Alerts:
                 kept = {one: alert for one, alert in record.on_streams.items() if one in watched}
                 record.on_streams = kept
                 record.leave({keeper.spec.id for keeper in gone & released})
+            deleted = {keeper.spec.id for keeper in gone - released}
             if is_late and (not wanted or self._streams.find(wanted[0]) is not None):
                 over = "until"  # of several services the one that has the first stream tells
-            elif not wanted and not gone <= released:
+            elif deleted and not kept and deleted.issuperset(wanted):
                 over = "stream deleted"
             else:
                 continue
@@ -276,7 +277,6 @@ class Alerts:
             self._on_forgotten(stream_id, from_s, to_s)
 
     def _judge_due(self) -> None:
-        """Everything that is due, put to the model at once."""
         begun = []
         for record in self.all():
             for keeper, alert in record.on_streams.items():

@@ -29,17 +29,17 @@ class LoggedAnswer:
     """Times that end in `_s` are stream time, `at` is seconds since the epoch."""
 
     id: int
-    """The later, the higher."""
+    """Later answers have higher ids."""
     at: float
     stream_id: str
     question: str
     answer: str
     at_s: float
-    """The moment that was asked about."""
+    """The moment that the question was about."""
     evidence: tuple[tuple[float, float], ...]
-    """From and to, of each block that was read."""
+    """Start and end of each block that was read."""
     spans: tuple[tuple[float, float], ...]
-    """Where its words looked."""
+    """The parts of the stream that the answer's words attended to."""
     model: str
     confidence: float
     unsure: bool

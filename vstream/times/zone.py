@@ -1,4 +1,4 @@
-"""zone: the name of a time zone in, the zone out; moments in, how people there write them, out."""
+"""zone: finds a time zone by its name, and writes moments as people there do."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -8,7 +8,7 @@ from vstream.errors import QuestionError
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """Raises QuestionError for what is no name of a zone."""
+    """Raises QuestionError for an unknown name."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # unknown, a path out of the database, a folder of it
@@ -18,7 +18,7 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def local_range(begin: float | None, end: float | None, zone: ZoneInfo) -> str:
-    """As `2026-11-24 18:00:00 to 23:00:00 (Europe/Prague)`; seconds since the epoch."""
+    """Write `2026-11-24 18:00:00 to 23:00:00 (Europe/Prague)`, from seconds since the epoch."""
     if begin is None and end is None:
         return f"all time ({zone.key})"
     first = None if begin is None else datetime.fromtimestamp(begin, zone)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
+from memory.block_info import Provenance
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import StoreError
-from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.redis.redis_blocks import RedisFollower
 from memory.tiers.redis.redis_dialogue import RedisDialogue

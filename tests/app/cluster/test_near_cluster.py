@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 
 from app.cluster.relay import BEAT_S, WINDOW
 from app.server.attempt import KEY, new_attempt
+from memory.tiers.redis.redis_keys import RedisKeys
 
 MASTER = "correct-horse-battery"
 STREAMS = [f"cam{number}" for number in range(6)]
@@ -39,6 +40,7 @@ def cluster(running_redis):
 def _whole_again(cluster):
     yield
     cluster.near.dead.clear()
+    cluster.near.leaving.clear()
     cluster.near.falls.clear()
     cluster.near.hangs = False
     wait_for(lambda: len(cluster.near.members.workers) == len(cluster.near.workers))
@@ -403,13 +405,57 @@ def test_health_needs_no_worker_and_documents_are_the_services(cluster):
     assert cluster.get("/v1/models")["data"][0]["id"] == "default"
 
 
-def test_a_worker_that_leaves_gives_its_streams_to_the_others(cluster):
-    """The last of this file: it does not come back."""
-    streams = cluster.near.workers["b"].streams
+def test_a_worker_lets_go_of_a_stream_that_another_has_taken(cluster, running_redis):
+    """As one finds it that was stopped for a while; the other is gone as well after 2 s."""
+    worker, stream_id = cluster.near.workers["a"], of(cluster, "a")
+    keys = RedisKeys(stream_id)
+    with running_redis.client() as client:
+        client.hset(keys.meta, "fence", "99.f")
+        client.set(keys.lease, "99.f elsewhere:1", px=2000)
+    headers = {"X-Capture-Time": "2400.0", "Content-Type": "image/jpeg"}
+    path = f"/v1/streams/{stream_id}/frames"
+    cluster.http.post(path, content=thing_jpeg("owl"), headers=headers)  # is not kept
+    wait_for(lambda: stream_id not in worker.streams)
+    wait_for(lambda: worker.service.loaded.streams.find(stream_id) is None)
+    wait_for(lambda: cluster.near.members.owner(stream_id))
+    push(cluster, stream_id, "owl", 2500.0)
+
+
+def test_a_worker_that_is_scaled_away_gives_its_streams_away_while_it_answers(cluster):
+    leaving, stays = cluster.near.workers["b"], cluster.near.workers["a"]
+    streams, given = leaving.streams, []
     before = {one: cluster.get(f"/v1/streams/{one}/timeline")["kept_to_s"] for one in streams}
-    cluster.near.dead.add("b")
-    cluster.run(cluster.near.workers.pop("b").end())
-    wait_for(lambda: set(STREAMS) <= set(cluster.near.workers["a"].streams))
+    release = leaving.service.loaded.streams.release
+
+    def told(stream_id):
+        given.append((stream_id, len(leaving.streams)))
+        release(stream_id)
+
+    leaving.service.loaded.streams.release = told
+    asked = endless(streams[0], temperature=0, max_tokens=200, stream=True)
+    with cluster.http.stream("POST", "/v1/chat/completions", json=asked) as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if '"content"' in line)
+        cluster.near.leaving.add("b")
+        wait_for(lambda: set(STREAMS) <= set(stays.streams))
+        assert '"error"' not in "".join(lines)
+    assert given == [(one, len(streams) - at) for at, one in enumerate(streams)]
     for stream_id, kept_to_s in before.items():
         assert cluster.get(f"/v1/streams/{stream_id}/timeline")["kept_to_s"] == kept_to_s
         push(cluster, stream_id, "owl", 3000.0)
+    assert leaving.load == 0 < stays.load
+
+
+def test_a_worker_that_leaves_gives_its_streams_to_the_others(cluster):
+    """The last of this file: it does not come back."""
+    stay = cluster.near.workers["b"]
+    for worker in cluster.near.workers.values():
+        worker._gave_at -= 60
+    wait_for(lambda: stay.streams)  # who has none gets one
+    before = {one: cluster.get(f"/v1/streams/{one}/timeline")["kept_to_s"] for one in STREAMS}
+    cluster.near.dead.add("a")
+    cluster.run(cluster.near.workers.pop("a").end())
+    wait_for(lambda: set(STREAMS) <= set(stay.streams))
+    for stream_id, kept_to_s in before.items():
+        assert cluster.get(f"/v1/streams/{stream_id}/timeline")["kept_to_s"] == kept_to_s
+        push(cluster, stream_id, "owl", 4000.0)

@@ -9,6 +9,7 @@ from near_workers import near_cluster
 from one_thing import thing_jpeg
 from processes import until
 
+from app.cluster import ownership
 from memory.tiers.redis.redis_keys import RedisKeys
 from vstream.service import recaps
 from vstream.service.webhook_delivery import new_secret
@@ -18,7 +19,8 @@ PASSWORD = "hunter2"
 
 
 @pytest.fixture
-def store(running_redis):
+def store(running_redis, monkeypatch):
+    monkeypatch.setattr(ownership, "RANK_S", 60)  # each takes its own, however slow it is
     with running_redis.client() as client:
         client.flushall()
         yield running_redis.url, client

@@ -73,8 +73,7 @@ class ScriptedWorkers:
         script = self._scripts[worker]
         if attempt is not None:
             attempt = {"spans": {"door": {"as_of_s": worker}}, **attempt}
-        of = {"worker": worker, "is_owner": worker == "a", "attempt": attempt}
-        yield {"type": "vstream.accepted", **of}
+        yield {"type": "vstream.accepted", "worker": worker, "attempt": attempt}
         for one in script() if callable(script) else script:
             if one == "dies":
                 raise WorkerLostError

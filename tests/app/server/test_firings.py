@@ -172,7 +172,7 @@ def test_the_command_line_forgets_firings_and_events(begun, store):
     gone = ("forget", "door", "--from", "0", "--to", "0:01", "--yes", "--store", store)
     run = vstream(*gone)
     assert run.code == 0, run.err
-    assert "may be left" not in run.err
+    assert "may remain" not in run.err
     with started(store) as again:
         assert ("door", 0.0) not in [moment[1:] for moment in moments(listed(again))]
         told = [one for one in events_since(again, since="-10m") if "at_s" in one["data"]]
