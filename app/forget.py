@@ -16,7 +16,7 @@ from memory import (
 )
 from vstream.config import VStreamConfig
 from vstream.sentences import sentence_vectors
-from vstream.service.forgetting import forget_events, forget_firings
+from vstream.service.forgetting import forget_firings, forget_lines
 
 
 def forget_range(
@@ -30,7 +30,7 @@ def forget_range(
         left = memory.state
         forget_firings(memory, stream, from_s, to_s)
     try:
-        forget_events(config.memory.store, stream, from_s, to_s)
+        forget_lines(config.memory.store, stream, from_s, to_s)
     except StoreError as error:
         terminal.say(f"events of that time may remain: {error}")
     terminal.say(f"deleted {gone} blocks from {clock(from_s)} to {clock(to_s)}")

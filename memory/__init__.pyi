@@ -33,7 +33,9 @@ from .tiers.file.file_tier import FileTier
 from .tiers.file.in_files import stored_records
 from .tiers.file.line_file import LineFile
 from .tiers.memory import HostTier
+from .tiers.redis.redis_lines import RedisLines
 from .tiers.redis.redis_link import RedisLink
+from .tiers.redis.redis_tasks import RedisTasks
 from .tiers.tier import (
     FoundStream,
     StoredStream,
@@ -82,7 +84,9 @@ __all__ = [
     "MomentIndex",
     "PolicyError",
     "Provenance",
+    "RedisLines",
     "RedisLink",
+    "RedisTasks",
     "RowCache",
     "RowForm",
     "RowLayout",

@@ -43,3 +43,7 @@ class StreamExistsError(VStreamError):
 
 class UnknownAlertError(VStreamError):
     """There is no alert of that id."""
+
+
+class ConfiguredError(VStreamError):
+    """It stands in a configuration that several services follow: one of them cannot change it."""

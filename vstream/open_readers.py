@@ -5,7 +5,7 @@ from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from memory import StreamReplacedError
+from memory import StreamReplacedError, tier_of
 from memory.locks import Rank, ranked_lock
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
@@ -114,3 +114,10 @@ def _close(opened: Future[StreamReader]) -> None:
 def with_host_bytes(config: VStreamConfig, host_bytes: int) -> VStreamConfig:
     memory = config.memory.model_copy(update={"host_bytes": host_bytes})
     return config.model_copy(update={"memory": memory})
+
+
+def host_shares(config: VStreamConfig, max_streams: int) -> tuple[int, int]:
+    """Bytes for each watched stream and for all stored ones: together those that are configured."""
+    whole = config.memory.host_bytes
+    for_stored = whole // 2 if tier_of(config.memory.store).lasts else 0
+    return (whole - for_stored) // max_streams, for_stored

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from app.cluster import membership
+from app.cluster.all_events import follow
 from app.cluster.ingress import Ingress
 from app.cluster.membership import To
 from app.cluster.relay import WorkerLostError
 from app.cluster.scaling import DELAYS_S
-from app.cluster.shared_events import SharedEvents, follow
 from app.server.connections import (
     ConnectionBounds,
     allow_descriptors,
@@ -122,7 +122,8 @@ class IngressReplica:
         limits = settings.service
         ingress = Ingress(settings, keys, RayWorkers(handle), membership.MEMBERS)
         self._stop = threading.Event()
-        told = SharedEvents(settings.memory.store), ingress.events, self._stop
+        self._events = ingress.events
+        told = settings.memory.store, self._events, self._stop
         threading.Thread(target=follow, args=told, name="events", daemon=True).start()
         allow_descriptors(ConnectionBounds())
         config = bounded_config(
@@ -142,6 +143,7 @@ class IngressReplica:
 
     async def __del__(self) -> None:
         self._stop.set()
+        self._events.close()
         self._server.should_exit = True
         await self._serving
 
@@ -260,13 +262,5 @@ def _refuse(settings: ServiceSettings) -> None:
     """Raises SettingsError for what a cluster cannot do."""
     if not settings.memory.store.startswith(("redis", "unix")):
         raise SettingsError("--cluster needs a store that all workers share: --store redis://HOST")
-    asked = {
-        "streams": settings.streams,
-        "alerts": settings.alerts,
-        "recaps": settings.recaps,
-        "service.answer_log": settings.service.answer_log,
-    }
-    if found := [name for name, value in asked.items() if value]:
-        raise SettingsError(f"{found[0]}: a cluster takes none from its configuration yet")
     if settings.service.port == 0:
         raise SettingsError("--cluster needs a port, as 8900: all of it is to listen there again")

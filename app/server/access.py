@@ -41,9 +41,12 @@ CallerHere = Annotated[Caller, Depends(caller_of)]
 
 
 async def limited(request: Request, service: ServiceHere, caller: CallerHere) -> None:
-    """Count a request. Raises ApiError if the caller sends too many. The page is exempt: all its
-    visitors are one caller, and the page queues their requests itself.
+    """Count a request; of many services that are one the ingress has. Raises ApiError if the caller
+    sends too many. The page is exempt: all its visitors are one caller, and the page queues their
+    requests itself.
     """
+    if service.is_one_of_many:
+        return
     token = request.headers.get(PAGE_TOKEN, "")
     if secrets.compare_digest(token.encode(), service.page_token.encode()):
         return

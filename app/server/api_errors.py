@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from memory import FingerprintMismatchError, KVMemoryError, PolicyError, StoreAwayError
 from vstream.errors import (
     BusyError,
+    ConfiguredError,
     QuestionError,
     SettingsError,
     SourceError,
@@ -139,6 +140,7 @@ _ANSWERS: tuple[tuple[type[BaseException], int, str], ...] = (
     (UnknownStreamError, 404, "stream_not_found"),
     (UnknownAlertError, 404, "alert_not_found"),
     (StreamExistsError, 409, "stream_exists"),
+    (ConfiguredError, 409, "configured"),
     (BusyError, 429, "busy"),
     (QuestionError, 400, "question_invalid"),
     (SourceError, 422, "source_invalid"),

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse
-from starlette.middleware.cors import CORSMiddleware
 
 from app.server import (
     alert_routes,
@@ -29,8 +29,8 @@ from app.server import (
 from app.server.access import limited
 from app.server.api_errors import DOCUMENTED, answer_errors
 from app.server.docs_page import docs_page
-from app.server.origin_guard import Origin, OriginGuard, own_hosts
-from app.server.request_guard import KeyGuard, RequestGuard
+from app.server.guards import guards
+from app.server.request_guard import KeyGuard
 from app.server.service import Service
 from app.server.threads import open_threads
 
@@ -81,6 +81,7 @@ def create_app(service: Service) -> FastAPI:
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )
     app.state.service = service
+    service.again = partial(response_routes.again, service)
     answer_errors(app)
     for free in (system_routes.router, frame_routes.router):
         app.include_router(free)
@@ -93,20 +94,8 @@ def create_app(service: Service) -> FastAPI:
         name="docs",
         tags=["system"],
     )
-    limits = service.settings.service
-    # Requests pass through these in reverse order: the last one added comes first.
+    # The first one that is added is the last one that sees a request.
     app.add_middleware(KeyGuard, keys=service.keys)
-    app.add_middleware(
-        CORSMiddleware,  # also keeps Gradio from adding its own, which allows every origin
-        allow_origins=limits.allow_origins,
-        allow_methods=["*"],
-        allow_headers=["*"],
-        expose_headers=["Retry-After", "X-Stream-Time", "X-Capture-Time"],
-    )
-    app.add_middleware(
-        OriginGuard,
-        hosts=own_hosts(limits.host, service.keys, limits.insecure),
-        allowed=[origin for text in limits.allow_origins if (origin := Origin.parse(text))],
-    )
-    app.add_middleware(RequestGuard, limits=limits, saw_request=service.metrics.saw_request)
+    for guard, told in guards(service.settings.service, service.keys, service.metrics.saw_request):
+        app.add_middleware(guard, **told)
     return app

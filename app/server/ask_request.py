@@ -5,16 +5,15 @@ every question of the dialogue is about.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from app.server.api_errors import ApiError
 from app.server.chat_documents import ImagePart, InputMessage, Message, VideoPart, Wishes
+from app.server.time_range import AskedSpan
 from encoders import Turn
 from vstream.decoding.token_choice import Decoding
 from vstream.service.fetched_media import IS_MEDIA
@@ -23,32 +22,6 @@ _MOST_TOKENS = 4096
 _JSON_TOKENS = 1024
 """Default limit for JSON about pictures: clients often set none, and truncated JSON is useless."""
 _JPEGS = "data:video/jpeg;base64,"
-_WHEN = "RFC 3339, seconds since the epoch, or relative, e.g. `-10m`."
-
-
-class TimeRange(BaseModel):
-    """A range of clock time (`from`, `to`) or of stream time (`from_s`, `to_s`)."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-    from_: str | None = Field(None, alias="from", max_length=64, description=_WHEN)
-    to: str | None = Field(None, max_length=64, description=_WHEN)
-    from_s: float | None = Field(None, ge=0, le=1e10, description="Seconds of stream time.")
-    to_s: float | None = Field(None, ge=0, le=1e10, description="Seconds of stream time.")
-
-    @property
-    def is_open(self) -> bool:
-        return self == TimeRange()
-
-
-class AskedSpan(TimeRange):
-    """The range that a question is about; the stream after `as_of_s` is hidden from it."""
-
-    as_of_s: float | None = Field(None, ge=0, le=1e10)
-
-    def at_s(self, to_s: float | None) -> float | None:
-        """The moment of the question, for a range that ends at `to_s`; None: now."""
-        return min((one for one in (to_s, self.as_of_s) if one is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -80,6 +53,8 @@ class AskRequest:
     plan: bool = True
     tools_ignored: bool = False
     media: tuple[MediaUrl, ...] = ()
+    spans: Mapping[str, AskedSpan] = field(default_factory=dict)
+    """By stream, in place of its own where the moment of the question is pinned."""
 
 
 def ask_request_of(

@@ -1,8 +1,8 @@
 """Asking: turn a request into an Inquiry about its streams, for as long as the client listens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
@@ -11,12 +11,14 @@ from fastapi import Depends, Request
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import UNSUPPORTED, ApiError, no_stream
-from app.server.ask_request import AskedSpan, AskRequest, NamedStream
+from app.server.ask_request import AskRequest, NamedStream
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.showing import REQUEST, passing_stream, require_ask
+from app.server.time_range import AskedSpan
+from memory import KVMemoryError
 from vstream.device.asker import Asker
-from vstream.errors import BusyError
+from vstream.errors import BusyError, VStreamError
 from vstream.question import Question
 from vstream.service.event import EventKind
 from vstream.service.inquiry import AnswerPiece, Inquiry, StreamAnswer
@@ -72,6 +74,20 @@ async def _leave_with_client(request: Request, asker: Asker) -> None:
         asker.leave()
 
 
+def pinned(service: Service, streams: Iterable[NamedStream]) -> dict[str, AskedSpan]:
+    """Their stretches in stream time, and the moment that is now. Of one that makes no sense
+    nothing: whoever asks about it is told what is wrong.
+    """
+    spans, loaded = {}, service.loaded
+    for one in streams:
+        with suppress(VStreamError, KVMemoryError):
+            from_s, to_s = loaded.stream_range(one.stream_id, one.span)
+            with loaded.streams.askable(one.stream_id) as stream:
+                as_of_s = one.span.as_of_s or stream.memory.newest_s
+            spans[one.stream_id] = AskedSpan(from_s=from_s, to_s=to_s, as_of_s=as_of_s)
+    return spans
+
+
 def begin(
     service: Service,
     caller: Caller,
@@ -101,13 +117,14 @@ def begin(
     questions = []
     for one in named:
         require(caller, Action.ASK, one.stream_id)
-        from_s, to_s = service.loaded.stream_range(one.stream_id, one.span)
+        span = ask_request.spans.get(one.stream_id, one.span)
+        from_s, to_s = service.loaded.stream_range(one.stream_id, span)
         context, zone = "", None
         if (spec := streams.spec_of(one.stream_id)) is not None:
             context, zone = spec.context, spec.timezone
             if not spec.is_recording:
                 zone = zone or service.settings.service.timezone
-        at_s = one.span.at_s(to_s)
+        at_s = span.at_s(to_s)
         known = "\n".join(part for part in (context, ask_request.system) if part)
         question = replace(asked, at_s=at_s, from_s=from_s, zone=asked.zone or zone, context=known)
         questions.append((one.stream_id, question))
@@ -164,12 +181,19 @@ def require_model(service: Service, name: str) -> str:
 
 def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
     """The one stream that this caller sees; empty if it sees none, to ask the model alone. Raises
-    ApiError if there are several, or if the key may not ask.
+    ApiError if there are several, or if the key may not ask; StoreError.
     """
-    seen = [keeper.spec.id for keeper in service.loaded.streams.all()]
-    allowed = [stream_id for stream_id in seen if caller.may(Action.ASK, stream_id)]
+    allowed = seen_by(service, caller)
     if len(allowed) > 1:
-        raise no_stream(allowed)
+        raise no_stream([one.stream_id for one in allowed])
     if not allowed:
         require_ask(caller)
-    return tuple(NamedStream(stream_id, AskedSpan()) for stream_id in allowed)
+    return allowed
+
+
+def seen_by(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
+    """The streams of this service, and of those that are one with it, that a caller may ask about.
+    Raises StoreError.
+    """
+    seen = sorted(service.loaded.streams.wanted())
+    return tuple(NamedStream(one, AskedSpan()) for one in seen if caller.may(Action.ASK, one))

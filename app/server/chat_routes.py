@@ -1,9 +1,8 @@
 """/v1/chat/completions: answer a question about streams, with citations."""
 
-import secrets
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,6 +12,7 @@ from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import api_error
 from app.server.ask_request import ask_request_of
 from app.server.asking import AskerHere, begin, finished, in_thread, next_piece, require_model
+from app.server.attempt import attempt_of
 from app.server.chat_documents import (
     AnswerMessage,
     ChatAnswer,
@@ -61,13 +61,15 @@ async def complete(
         seed=wanted.seed,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
     )
+    attempt = attempt_of(request.scope)
+    ask_request = replace(ask_request, spans=attempt.spans)
     shown = await shown_by(service, caller, asker, ask_request)
     inquiry = await in_thread(request, lambda: begin(service, caller, asker, ask_request, shown))
     left_out = ask_request.tools_ignored
     head = {
-        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "id": f"chatcmpl-{attempt.id}",
         "object": "chat.completion",
-        "created": int(time.time()),
+        "created": attempt.created_at,
         "model": model,
     }
     if wanted.stream:

@@ -1,6 +1,5 @@
 """/v1/streams/ID/frames: JPEG frames that clients push, over HTTP and WebSocket."""
 
-import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from fastapi import APIRouter, Header, Request, WebSocket, WebSocketDisconnect
 from app.server.access import CallerHere, ServiceHere, caller_of, require
 from app.server.api_errors import ApiError, api_error
 from app.server.documents import Pushed
+from app.server.frame_date import dated
 from app.server.keys import Action
 from app.server.service import Service
 from memory import KVMemoryError
@@ -66,7 +66,7 @@ async def push_many(socket: WebSocket, service: ServiceHere, stream_id: str) -> 
                 return
             try:
                 if message.get("bytes") is None:
-                    captured_at = _dated(message.get("text") or "")
+                    captured_at = dated(message.get("text") or "")
                     continue
                 told = await to_thread.run_sync(
                     _push, service, stream_id, message["bytes"], captured_at
@@ -84,12 +84,3 @@ def _push(service: Service, stream_id: str, body: bytes, captured_at: str | None
     moment = parse_when(captured_at, datetime.now(UTC))
     taken_at = None if moment is None else moment.timestamp()
     return Pushed(**vars(service.loaded.streams.get(stream_id).push(body, taken_at)))
-
-
-def _dated(text: str) -> str:
-    """The time in a text message. Raises ApiError."""
-    try:
-        return str(json.loads(text)["captured_at"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        told = 'a text message is {"captured_at": ...}'
-        raise ApiError(422, told, "invalid_value") from None

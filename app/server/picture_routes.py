@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from PIL import Image
 
 from app.server.api_errors import ApiError
-from app.server.ask_request import TimeRange
 from app.server.asking import leaving_with_client
 from app.server.documents import rfc3339
 from app.server.looking import Looker, LookerHere
+from app.server.time_range import TimeRange
 from encoders import Frame
 from vstream.device.asker import Asker
 from vstream.service.clip import KeptPicture, animated, pictures_around, pictures_within

@@ -38,6 +38,9 @@ class RecapDocument(BaseModel):
 
     object: str = "recap"
     title: str
+    begins_at: float | None = Field(None, description="Seconds since the epoch, if there is any.")
+    ends_at: float | None = Field(None, description="As `begins_at`.")
+    timezone: str = Field("UTC", description="Of the times in `title`.")
     data: list[RecapEntryDocument]
     coverage: dict[str, list[CoveredDocument]]
     described: int = Field(description="Runs of similar blocks that the model described.")
@@ -53,4 +56,6 @@ class RecapDocument(BaseModel):
         told = recap.document()
         del told["entries"]
         entries = [RecapEntryDocument.of_entry(entry) for entry in recap.entries]
-        return cls(title=recap.title(zone), data=entries, **told)
+        begins_at, ends_at = recap.between
+        between = {"begins_at": begins_at, "ends_at": ends_at, "timezone": zone.key}
+        return cls(title=recap.title(zone), data=entries, **between, **told)

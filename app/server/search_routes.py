@@ -6,11 +6,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
-from app.server.ask_request import TimeRange
 from app.server.documents import FoundMoment, frame_url, rfc3339
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.threads import Work, in_threads
+from app.server.time_range import TimeRange
 
 router = APIRouter(prefix="/v1", tags=["search"])
 

@@ -80,7 +80,9 @@ class ServiceConfig(BaseModel):
         ByteSize(10 << 30), ge=0, description="Budget for all videos uploaded through the page."
     )
     answer_log: Path | None = Field(
-        None, description="A file of what is asked and answered, as lines of JSON; else none is."
+        None,
+        description="A file of what is asked and answered, as lines of JSON; in a cluster they are "
+        "kept in the store instead. Unset: nothing is.",
     )
     requests_per_minute: int = Field(
         6000, ge=1, description="Most requests of one caller, not counting pushed frames."

@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import ApiError, invalid_value
-from app.server.ask_request import TimeRange
 from app.server.documents import Deleted, StreamDocument, stream_document
 from app.server.keys import Action
+from app.server.time_range import TimeRange
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import SourceSpec, StreamSpec
 from vstream.sources.probe import ProbeReport, probe_source

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import api_error
-from app.server.ask_request import TimeRange
 from app.server.asking import AskerHere, in_thread
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.sse import DONE, event_of, with_pauses
+from app.server.time_range import TimeRange
 from vstream.device.asker import Asker
 from vstream.search.recap import Describable
 from vstream.search.stretch_blocks import Bounds

@@ -7,9 +7,9 @@ from typing import Annotated
 import torch
 from fastapi import APIRouter, Query
 
-from app.server.ask_request import TimeRange
 from app.server.documents import Timeline, TimelinePart
 from app.server.looking import Looker, LookerHere
+from app.server.time_range import TimeRange
 from memory import MemoryReader
 
 MOST_COMPARED = 4096

@@ -28,7 +28,7 @@ class RayCluster(RunningService):
     """`process` is the command's, `redis` a client of its store."""
 
     def __init__(self, process, redis, url=f"http://127.0.0.1:{PORT}"):
-        super().__init__(None, url)
+        super().__init__([None], url)
         self.process = process
         self.redis = redis
 

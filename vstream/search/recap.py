@@ -39,7 +39,7 @@ from vstream.search.hunter import (
     stretch_of,
 )
 from vstream.search.stretch_blocks import SAME, Bounds, Covered, StretchBlocks
-from vstream.times.zone import local_range
+from vstream.times.zone import recap_title
 
 EFFORTS = {
     "quick": Effort(50, 1_000, 10_000),
@@ -123,11 +123,8 @@ class Recap(Hunting):
         self._end(time.perf_counter() - began)
 
     def title(self, zone: ZoneInfo) -> str:
-        """As `5 things came or left: door, gate, 2026-12-01 08:00:00 to 12:00:00 (UTC)`."""
-        count = len(self.entries)
-        things = "1 thing" if count == 1 else f"{count or 'no'} things"
-        begin, end = self.between
-        return f"{things} came or left: {', '.join(self._streams)}, {local_range(begin, end, zone)}"
+        """See `recap_title`."""
+        return recap_title(len(self.entries), self._streams, *self.between, zone)
 
     def document(self) -> dict[str, Any]:
         """Return what came and went as a JSON-able dict, once iteration has ended."""

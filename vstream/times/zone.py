@@ -1,5 +1,6 @@
 """zone: finds a time zone by its name, and writes moments as people there do."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -28,3 +29,11 @@ def local_range(begin: float | None, end: float | None, zone: ZoneInfo) -> str:
     is_one_day = first.date() == last.date()
     until = f"{last:%H:%M:%S}" if is_one_day else f"{last:%Y-%m-%d %H:%M:%S}"
     return f"{first:%Y-%m-%d %H:%M:%S} to {until} ({zone.key})"
+
+
+def recap_title(
+    count: int, streams: Iterable[str], begin: float | None, end: float | None, zone: ZoneInfo
+) -> str:
+    """As `5 things came or left: door, gate, 2026-12-01 08:00:00 to 12:00:00 (UTC)`."""
+    things = "1 thing" if count == 1 else f"{count or 'no'} things"
+    return f"{things} came or left: {', '.join(streams)}, {local_range(begin, end, zone)}"

@@ -19,6 +19,7 @@ from memory.tiers.redis.redis_stream import (
     description_of,
     redis_description,
 )
+from memory.tiers.redis.redis_tasks import RedisTasks
 from memory.tiers.redis.redis_tier import RedisTier
 from memory.tiers.redis.redis_worker import join_worker, living_writers
 from memory.tiers.tier import FoundStream, StoredStream, StreamState, Tier
@@ -55,6 +56,9 @@ class InRedis(Tier):
 
     def dialogue(self, stream_id: str, name: str) -> RedisDialogue:
         return RedisDialogue(RedisLink(self.store), RedisKeys(stream_id), name)
+
+    def tasks(self, most: int, kept_s: float) -> RedisTasks:
+        return RedisTasks(RedisLink(self.store), most, kept_s)
 
     def ids(self) -> list[str]:
         with closing(RedisLink(self.store)) as link:

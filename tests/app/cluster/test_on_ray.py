@@ -18,10 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 from ray_cluster import PORT, ray_cluster, wait_for
+from service import endless
 
 pytestmark = pytest.mark.cluster
 STREAMS = [f"cam{number}" for number in range(6)]
-EVENTS = "vstream:shared:events"
+EVENTS = "vstream:log:events"
 MOST_GROWN_BYTES = 5 << 20
 
 
@@ -41,6 +42,19 @@ def num_routed(cluster):
     for to, number in told:
         found[to] += float(number)
     return found
+
+
+def in_background(running, stream_id):
+    """The path of a response that takes a while."""
+    [question] = endless(f"{stream_id}?as_of_s=1.5")["messages"]
+    wishes = {"temperature": 0, "max_output_tokens": 300, "background": True}
+    return f"/v1/responses/{running.post('/v1/responses', {'input': [question], **wishes})['id']}"
+
+
+def ended(running, path):
+    """Its state, and what it says."""
+    told = running.get(path)
+    return told["status"], [one["content"][0]["text"] for one in told["output"]]
 
 
 def test_mixed_requests_go_to_the_owners_and_none_is_refused(cluster, request):
@@ -89,11 +103,15 @@ def test_a_client_hears_the_whole_answer_of_a_worker_that_is_lost(cluster, how):
     blocks = cluster.blocks(stream_id)
     writer = cluster.writers(STREAMS)[stream_id]
     undisturbed, _, _ = cluster.answered(stream_id)
+    looked_up = in_background(cluster, stream_id)
     text, ids, pause_s = cluster.answered(
         stream_id, lambda number: number == 10 and os.kill(writer, how)
     )
     assert text == undisturbed
     assert len(ids) == 1
+    again = in_background(cluster, stream_id)
+    wait_for(lambda: {ended(cluster, looked_up)[0], ended(cluster, again)[0]} == {"incomplete"})
+    assert ended(cluster, looked_up) == ended(cluster, again)
     sys.stdout.write(f"{how.name}: the longest pause was {pause_s:.1f} s\n")
     wait_for(lambda: cluster.writers(STREAMS)[stream_id] not in (None, writer))
     assert blocks <= cluster.blocks(stream_id)
@@ -106,7 +124,7 @@ def test_one_who_does_not_read_costs_nothing(cluster):
         told["data"] = {"state": "x" * 500}
         with cluster.redis.pipeline(transaction=False) as pipeline:
             for _ in range(number):
-                pipeline.xadd(EVENTS, {"event": json.dumps(told)}, maxlen=4096, approximate=True)
+                pipeline.xadd(EVENTS, {"line": json.dumps(told)}, maxlen=4096, approximate=True)
             pipeline.execute()
 
     def bytes_of():
