@@ -30,6 +30,7 @@ from app.server.event_lines import AskedEvents
 from app.server.frame_date import dated
 from app.server.guards import guards
 from app.server.keys import Action, ApiKeys, Caller
+from app.server.realtime import converse
 from app.server.settings import ServiceSettings
 from app.server.sse import DONE, event_of
 from vstream.device.shares import RateLimit, Shares
@@ -74,6 +75,8 @@ class Ingress:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
+            if scope["path"] == "/v1/realtime":
+                return await self._converse(WebSocket(scope, receive, send))
             return await self._push_many(scope, receive, send)
         if scope["type"] != "http":
             return None
@@ -224,6 +227,14 @@ class Ingress:
         await self._relay.answer(Request({**request.scope, **wanted}, b""), reply.take)
         ids = parsed(reply.body).get("stream_ids", [])
         return next((one for one in ids if one in self._members.streams), None)
+
+    async def _converse(self, socket: WebSocket) -> None:
+        """Each answer is a request to this ingress."""
+        try:
+            self._caller(socket.scope)
+        except ApiError as error:
+            return await socket.close(1008, str(error)[:120])
+        return await converse(self.application, socket)
 
     async def _push_many(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Each frame is a call, of which one is on its way at a time."""

@@ -18,6 +18,7 @@ from app.server import (
     frame_routes,
     moment_routes,
     picture_routes,
+    realtime,
     recap_routes,
     response_routes,
     search_routes,
@@ -83,7 +84,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     service.again = partial(response_routes.again, service)
     answer_errors(app)
-    for free in (system_routes.router, frame_routes.router):
+    for free in (system_routes.router, frame_routes.router, realtime.router):
         app.include_router(free)
     for routes in _LIMITED:
         app.include_router(routes, dependencies=[Depends(limited)])
