@@ -81,7 +81,7 @@ def create_app(service: Service) -> FastAPI:
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )
     app.state.service = service
-    service.again = partial(response_routes.again, service)
+    service.resume = partial(response_routes.resume, service)
     answer_errors(app)
     for free in (system_routes.router, frame_routes.router):
         app.include_router(free)

@@ -130,13 +130,13 @@ class Metrics:
     def text(self) -> tuple[bytes, str]:
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
-    def tell_of_streams(self, model: VideoLLM, keepers: Keepers) -> None:
+    def report_streams(self, model: VideoLLM, keepers: Keepers) -> None:
         """Report the state of these streams and their model from now on."""
         self._up.set(1)
         model.scheduler.on_round = self._saw_round
         self.registry.register(_Read(lambda: _of_all(model, keepers())))
 
-    def tell_of_service(self, alerts: Alerts, webhooks: WebhookSender, events: EventLog) -> None:
+    def report_service(self, alerts: Alerts, webhooks: WebhookSender, events: EventLog) -> None:
         """Report the state of these alerts, webhooks and events from now on."""
         self.registry.register(_Read(lambda: _of_service(alerts, webhooks, events)))
 

@@ -49,10 +49,10 @@ class Alerts:
         events: EventLog,
         most: int,
         on_fired: Callable[[FiredAlert], None] = lambda fired: None,
-        on_told: Callable[[FiredAlert], None] = lambda fired: None,
+        on_ready: Callable[[FiredAlert], None] = lambda fired: None,
         on_forgotten: Callable[[str, float, float], None] | None = None,
     ) -> None:
-        """`on_fired` is called at once, `on_told` with what the model says about it, see
+        """`on_fired` is called at once, `on_ready` with what the model says about it, see
         FiringSentences: in the judging thread, so they must not block. `on_forgotten` is called for
         every stretch of a stream that is forgotten, also by its retention.
         """
@@ -71,7 +71,7 @@ class Alerts:
         """Streams that another process takes over, until they are no longer watched here."""
         self._forgotten = JustForgotten()
         self._notes = AlertNotes(streams, self._book)
-        self._sentences = FiringSentences(events, on_told, self._notes.write_soon, self._wake.set)
+        self._sentences = FiringSentences(events, on_ready, self._notes.write_soon, self._wake.set)
         self._retained_at = 0.0
         self._thread = threading.Thread(target=self._judge_on, name="alerts", daemon=True)
         self._thread.start()
