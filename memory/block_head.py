@@ -107,20 +107,22 @@ class HeadMeta(NamedTuple):
     @classmethod
     def from_json(cls, meta: bytes, layers: int, number: int) -> Self:
         """Parse what format versions 1 and 2 wrote; `number` is the id of records without one."""
-        told = json.loads(meta)
-        kv_heads, head_dim = told["kv_heads"], told["head_dim"]
-        places = np.column_stack((told["positions"], told["advance"])).astype(np.int64, copy=False)
+        facts = json.loads(meta)
+        kv_heads, head_dim = facts["kv_heads"], facts["head_dim"]
+        places = np.column_stack((facts["positions"], facts["advance"])).astype(
+            np.int64, copy=False
+        )
         return cls(
-            told.get("block_id", number),
-            Provenance(told["fingerprint"], layers, kv_heads, head_dim),
+            facts.get("block_id", number),
+            Provenance(facts["fingerprint"], layers, kv_heads, head_dim),
             RowForm(
-                told["codec"],
-                RowLayout(kv_heads, told["tokens"], head_dim, told["dtype"]),
+                facts["codec"],
+                RowLayout(kv_heads, facts["tokens"], head_dim, facts["dtype"]),
             ),
-            BlockInfo.read(told["start_s"], told["end_s"], told["captured_at"], places),
-            told.get("rewritten", False),
+            BlockInfo.read(facts["start_s"], facts["end_s"], facts["captured_at"], places),
+            facts.get("rewritten", False),
             False,
-            (told["representative_crc32"], told["thumbnail_crc32"], *told["row_crc32s"]),
+            (facts["representative_crc32"], facts["thumbnail_crc32"], *facts["row_crc32s"]),
         )
 
 
