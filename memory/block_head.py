@@ -107,22 +107,20 @@ class HeadMeta(NamedTuple):
     @classmethod
     def from_json(cls, meta: bytes, layers: int, number: int) -> Self:
         """Parse what format versions 1 and 2 wrote; `number` is the id of records without one."""
-        facts = json.loads(meta)
-        kv_heads, head_dim = facts["kv_heads"], facts["head_dim"]
-        places = np.column_stack((facts["positions"], facts["advance"])).astype(
-            np.int64, copy=False
-        )
+        read = json.loads(meta)
+        kv_heads, head_dim = read["kv_heads"], read["head_dim"]
+        places = np.column_stack((read["positions"], read["advance"])).astype(np.int64, copy=False)
         return cls(
-            facts.get("block_id", number),
-            Provenance(facts["fingerprint"], layers, kv_heads, head_dim),
+            read.get("block_id", number),
+            Provenance(read["fingerprint"], layers, kv_heads, head_dim),
             RowForm(
-                facts["codec"],
-                RowLayout(kv_heads, facts["tokens"], head_dim, facts["dtype"]),
+                read["codec"],
+                RowLayout(kv_heads, read["tokens"], head_dim, read["dtype"]),
             ),
-            BlockInfo.read(facts["start_s"], facts["end_s"], facts["captured_at"], places),
-            facts.get("rewritten", False),
+            BlockInfo.read(read["start_s"], read["end_s"], read["captured_at"], places),
+            read.get("rewritten", False),
             False,
-            (facts["representative_crc32"], facts["thumbnail_crc32"], *facts["row_crc32s"]),
+            (read["representative_crc32"], read["thumbnail_crc32"], *read["row_crc32s"]),
         )
 
 

@@ -75,7 +75,7 @@ class Manifest:
             made = cls(**{**facts, "provenance": Provenance(**facts["provenance"])})
             return replace(made, segments=tuple(SealedEntry(*one) for one in made.segments))
         except (ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise StoreError(f"{where}: does not describe a stream ({error})") from error
+            raise StoreError(f"{where}: is not a description of a stream ({error})") from error
 
 
 def manifest_name(stream_id: str) -> str:
