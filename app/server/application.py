@@ -96,6 +96,6 @@ def create_app(service: Service) -> FastAPI:
     )
     # The first one that is added is the last one that sees a request.
     app.add_middleware(KeyGuard, keys=service.keys)
-    for guard, told in guards(service.settings.service, service.keys, service.metrics.saw_request):
-        app.add_middleware(guard, **told)
+    for guard, more in guards(service.settings.service, service.keys, service.metrics.saw_request):
+        app.add_middleware(guard, **more)
     return app

@@ -75,8 +75,8 @@ async def _leave_with_client(request: Request, asker: Asker) -> None:
 
 
 def pinned(service: Service, streams: Iterable[NamedStream]) -> dict[str, QuestionSpan]:
-    """Their stretches in stream time, and the moment that is now. Of one that makes no sense
-    nothing: whoever asks about it is told what is wrong.
+    """Return their stretches in stream time, with the present moment. Leaves out malformed ones:
+    asking about those raises the error.
     """
     spans, loaded = {}, service.loaded
     for one in streams:

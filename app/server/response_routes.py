@@ -217,7 +217,7 @@ async def cancel(service: ServiceHere, caller: CallerHere, response_id: str) -> 
 
 @router.delete("/{response_id}", summary="Delete a response")
 async def delete(service: ServiceHere, caller: CallerHere, response_id: str) -> Deleted:
-    """Cancel and forget a response."""
+    """Cancel it and forget it."""
     record = await _cancelled(service, response_id, caller)
     await to_thread.run_sync(service.responses.forget, record)
     return Deleted(id=response_id, object="response")

@@ -252,7 +252,7 @@ class Streams:
 
     @contextmanager
     def askable(self, stream_id: str) -> Iterator[Askable]:
-        """Give a stream, watched or stored. Raises UnknownStreamError, what `open_reader` raises."""
+        """Give a stream, watched or stored. Raises UnknownStreamError, `open_reader`'s errors."""
         keeper = self._keepers.get(stream_id)
         if keeper is not None:
             yield keeper.session
