@@ -26,7 +26,7 @@ MOST = 10_000
 
 @dataclass(frozen=True)
 class LoggedAnswer:
-    """One logged answer. Times that end in `_s` are stream time, `at` is in seconds since the epoch."""
+    """One entry. Times that end in `_s` are stream time, `at` is in seconds since the epoch."""
 
     id: int
     """Later answers have higher ids."""
