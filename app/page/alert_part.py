@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import LOOKING, QUIET, Page, asset, text_field, told_of_errors
+from app.page.page import LOOKING, QUIET, Page, asset, showing_errors, text_field
 from app.page.words import drawn
 
 _HEAD = '<h2>Alerts</h2><p class="note">This page notifies you whenever an alert fires.</p>'
@@ -34,7 +34,7 @@ class AlertPart:
         stream_id = self._page.stream_id(name, request)
         if stream_id is None or not condition.strip():
             return gr.skip(), gr.skip()
-        with told_of_errors():
+        with showing_errors():
             asked = condition.strip()
             if not asked.lower().startswith("tell me"):  # the form that models are used to
                 asked = f"tell me when {asked}"
@@ -43,7 +43,7 @@ class AlertPart:
         return gr.skip(), gr.skip()
 
     def remove(self, name: str, event: gr.EventData, request: gr.Request) -> Any:
-        with told_of_errors():
+        with showing_errors():
             self._page.client.delete_alert(event.alert)
         return self.look(name, request)
 

@@ -82,7 +82,7 @@ def create_app(service: Service) -> FastAPI:
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )
     app.state.service = service
-    service.again = partial(response_routes.again, service)
+    service.resume = partial(response_routes.resume, service)
     answer_errors(app)
     for free in (system_routes.router, frame_routes.router, realtime.router):
         app.include_router(free)
@@ -97,6 +97,6 @@ def create_app(service: Service) -> FastAPI:
     )
     # The first one that is added is the last one that sees a request.
     app.add_middleware(KeyGuard, keys=service.keys)
-    for guard, told in guards(service.settings.service, service.keys, service.metrics.saw_request):
-        app.add_middleware(guard, **told)
+    for guard, more in guards(service.settings.service, service.keys, service.metrics.saw_request):
+        app.add_middleware(guard, **more)
     return app

@@ -259,7 +259,7 @@ def stream_document(keeper: "StreamKeeper") -> StreamDocument:
     spec, status, source = keeper.spec, keeper.status, keeper.spec.source
     with keeper.model.turn:
         stats = keeper.session.memory.stats()
-    told = {
+    facts = {
         "source": {
             "type": source.kind,
             "url": None if source.url is None else redacted(source.url),
@@ -280,7 +280,7 @@ def stream_document(keeper: "StreamKeeper") -> StreamDocument:
             "seconds": stats.seconds_by_tier,
         },
     }
-    return StreamDocument.model_validate({**vars(spec), **vars(status), **told})
+    return StreamDocument.model_validate({**vars(spec), **vars(status), **facts})
 
 
 def frames_of(status: "StreamStatus") -> dict[str, int]:
@@ -302,7 +302,7 @@ def dropped_of(status: "StreamStatus") -> dict[str, int]:
 
 def alert_document(record: "AlertRecord", secret: str | None = None) -> AlertDocument:
     """Describe an alert, without its webhooks' secrets except a `secret` just generated."""
-    told = {
+    facts = {
         "judged": record.judged,
         "skipped": record.skipped,
         "fired": record.fired,
@@ -314,7 +314,7 @@ def alert_document(record: "AlertRecord", secret: str | None = None) -> AlertDoc
         ],
         "secret": secret,
     }
-    return AlertDocument.model_validate({**vars(record.spec), **vars(record), **told})
+    return AlertDocument.model_validate({**vars(record.spec), **vars(record), **facts})
 
 
 def firing_document(record: "AlertRecord", past: "PastFiring") -> FiringDocument:

@@ -127,9 +127,9 @@ def _clip(looker: Looker, span: TimeRange, asker: Asker) -> Response:
         pictures = pictures_within(stream.memory, from_s, to_s)
     if not pictures:
         raise _nothing("from")
-    told = _part_of(clip_video(pictures, asker), looker.request.headers.get("range", ""))
-    told.headers.update(_about(stream_id, pictures))
-    return told
+    response = _part_of(clip_video(pictures, asker), looker.request.headers.get("range", ""))
+    response.headers.update(_about(stream_id, pictures))
+    return response
 
 
 def _bounded(from_s: float | None, to_s: float | None, newest_s: float) -> tuple[float, float]:
@@ -139,8 +139,8 @@ def _bounded(from_s: float | None, to_s: float | None, newest_s: float) -> tuple
     if from_s is None:
         from_s = to_s - MOST_S
     if to_s - from_s > MOST_S + _SLACK_S:
-        told = f"a clip lasts up to {MOST_S:.0f} s: ask for a shorter range"
-        raise ApiError(422, told, "clip_too_long", param="to")
+        why = f"a clip lasts up to {MOST_S:.0f} s: ask for a shorter range"
+        raise ApiError(422, why, "clip_too_long", param="to")
     return from_s, to_s
 
 
