@@ -28,6 +28,7 @@ from vstream.config import VStreamConfig
 from vstream.device.free_memory import return_free_memory
 from vstream.errors import (
     BusyError,
+    ConfiguredError,
     StreamExistsError,
     UnknownStreamError,
     VStreamError,
@@ -300,12 +301,10 @@ class Streams:
 
     def delete(self, stream_id: str, *, purge: bool) -> None:
         """Stop watching it; `purge` deletes its memory. Raises UnknownStreamError, StoreError,
-        StreamExistsError for a configured one, which other workers would start again.
+        ConfiguredError for a configured one, which other workers would start again.
         """
         if self.is_one_of_many and any(spec.id == stream_id for spec in self._configured):
-            raise StreamExistsError(
-                f"stream {stream_id} is declared in the configuration: remove it there"
-            )
+            raise ConfiguredError(f"the configuration declares stream {stream_id}: remove it there")
         with self._lock:
             keeper = self._keepers.get(stream_id)
             if keeper is not None:

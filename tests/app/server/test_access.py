@@ -76,6 +76,7 @@ NEEDED = {
     ("PATCH", "/v1/watches/{watch_id}"): ("manage", {"cooldown_s": 1}),
     ("DELETE", "/v1/watches/{watch_id}"): ("manage", None),
     ("GET", "/v1/events"): (None, None),
+    ("WEBSOCKET", "/v1/realtime"): (None, None),  # what it does are requests of the same key
 }
 """What each route needs of a key, and a body that it takes. A new route must be entered here."""
 MAY = {
