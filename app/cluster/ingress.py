@@ -33,6 +33,7 @@ from app.server.keys import Action, ApiKeys, Caller
 from app.server.settings import ServiceSettings
 from app.server.sse import DONE, event_of
 from vstream.device.shares import RateLimit, Shares
+from vstream.service.alert_spec import ALL
 from vstream.service.event_log import EventLog
 
 _DEADLINE_S = 20.0
@@ -116,6 +117,8 @@ class Ingress:
             request = self._parts(request).popitem()[1]
         elif key.alert is not None:
             request.stream_id = key.stream_id or await self._stream_of(key.alert, request)
+        if request.stream_id == ALL:  # whoever notes it beside a stream tells the others
+            request.stream_id = min(self._members.streams, default=None)
         await self._relay.answer(request, send)
 
     async def _here(self, request: Request, caller: Caller) -> Response:
@@ -218,12 +221,12 @@ class Ingress:
         return reply
 
     async def _stream_of(self, path: str, request: Request) -> str | None:
-        """One on which an alert is, which any worker knows. Raises ApiError."""
+        """One on which an alert is, which any worker knows, or `*`. Raises ApiError."""
         wanted = {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
         reply = Reply()
         await self._relay.answer(Request({**request.scope, **wanted}, b""), reply.take)
         ids = parsed(reply.body).get("stream_ids", [])
-        return next((one for one in ids if one in self._members.streams), None)
+        return next((one for one in ids if one == ALL or one in self._members.streams), None)
 
     async def _push_many(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Each frame is a call, of which one is on its way at a time."""

@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from memory import UnknownNameError
 from vstream.speaking import SPEAKING
 
+ALL = "*"
+
 
 class WebhookSpec(BaseModel):
     """Where to post a firing."""
@@ -43,7 +45,7 @@ class AlertSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
-        min_length=1, max_length=64
+        min_length=1, max_length=64, description="`*`: all streams, also those added later."
     )
     condition: str = Field(min_length=1, max_length=1000)
     """For example `tell me when a parcel is at the door`."""
@@ -70,6 +72,10 @@ class AlertSpec(BaseModel):
     """`watch`, until 0.3: events and webhooks use the names from when alerts were called watches,
     and carry the id as `watch_id` too. Alerts created under the old name default to this.
     """
+
+    def is_on(self, stream_id: str) -> bool:
+        """Whether it is about that stream."""
+        return ALL in self.stream_ids or stream_id in self.stream_ids
 
     @property
     def speaking(self) -> tuple[Any, ...]:

@@ -5,10 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from vstream.errors import QuestionError
-from vstream.service.alert_spec import DeclaredActions
+from vstream.service.alert_spec import ALL, DeclaredActions
 from vstream.times.zone import zone_of
-
-ALL = "*"
 
 
 class RecapSpec(BaseModel):
