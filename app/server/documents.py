@@ -310,7 +310,8 @@ def alert_document(record: "AlertRecord", secret: str | None = None) -> AlertDoc
         "firings": [firing_document(record, one) for one in record.firings.copy()],
         "error": record.problem,
         "actions": [
-            {"type": one.type, "url": shown_receiver(one.url)} for one in record.spec.actions
+            {"type": one.type, "url": shown_receiver(one.url), "picture": one.picture}
+            for one in record.spec.actions
         ],
         "secret": secret,
     }
@@ -360,11 +361,11 @@ def frame_url(stream_id: str, at_s: float) -> str:
     return _picture_url(stream_id, "frame.jpg", at_s)
 
 
-def pictured(firing: dict[str, Any]) -> dict[str, Any]:
-    """Add the URLs of a firing's pictures."""
+def pictured(firing: dict[str, Any], base: str = "") -> dict[str, Any]:
+    """Add the URLs of a firing's pictures, which begin with `base`."""
     of = firing["stream_id"], firing["at_s"]
     clip_url = _picture_url(of[0], "clip.webp", of[1])
-    return {**firing, "frame_url": frame_url(*of), "clip_url": clip_url}
+    return {**firing, "frame_url": base + frame_url(*of), "clip_url": base + clip_url}
 
 
 def _picture_url(stream_id: str, name: str, at_s: float) -> str:

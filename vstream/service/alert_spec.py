@@ -19,6 +19,8 @@ class WebhookSpec(BaseModel):
     url: str = Field(max_length=2048)
     secret: str | None = Field(None, max_length=200)
     """Signs each request; if unset, one is generated and returned once."""
+    picture: bool = False
+    """Send the picture that decided along, as a `data:` URL."""
 
 
 def _signed(actions: tuple[WebhookSpec, ...]) -> tuple[WebhookSpec, ...]:
