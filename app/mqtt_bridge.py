@@ -93,6 +93,7 @@ class MqttBridge:
         self._table: dict[str, Content] = {names.status: OFFLINE}
         self._held: dict[str, Content | None] = {}
         """What the broker has confirmed; None: something of before."""
+        self._is_broker_there = True
         self._wake, self._changed = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
@@ -174,17 +175,14 @@ class MqttBridge:
 
     async def _serve(self) -> None:
         """Keep a broker up to date, whenever there is one."""
-        is_there = True
         while True:
             try:
-                async with self._connection() as client:
-                    _log.info("connected", broker=self._broker.host, port=self._broker.port)
-                    is_there = True
-                    await self._serve_one(client)
+                await asyncio.create_task(self._serve_one())
             except* (aiomqtt.MqttError, OSError) as errors:
-                if is_there:
+                if self._is_broker_there:
                     _log.warning("broker away", why=_first_line(errors.exceptions[0]))
-                is_there = False
+                self._is_broker_there = False
+            _end_if_cancelled()
             await asyncio.sleep(_AGAIN_S)
 
     def _connection(self) -> aiomqtt.Client:
@@ -200,20 +198,25 @@ class MqttBridge:
             timeout=_REQUEST_S,
         )
 
-    async def _serve_one(self, client: aiomqtt.Client) -> None:
-        self._held = {}
-        self._changed.set()
-        for topic in (self._names.devices, self._names.birth, self._names.commands):
-            await client.subscribe(topic, qos=1)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._publish(client))
-                tasks.create_task(self._hear(client))
-        except asyncio.CancelledError:
-            with suppress(aiomqtt.MqttError):
-                status = self._names.status
-                await client.publish(status, OFFLINE, qos=1, retain=True, timeout=_FAREWELL_S)
-            raise
+    async def _serve_one(self) -> None:
+        """Serve one connection to its end."""
+        async with self._connection() as client:
+            _log.info("connected", broker=self._broker.host, port=self._broker.port)
+            self._is_broker_there = True
+            self._held = {}
+            self._changed.set()
+            try:
+                for topic in (self._names.devices, self._names.birth, self._names.commands):
+                    await client.subscribe(topic, qos=1)
+                _end_if_cancelled()
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._publish(client))
+                    tasks.create_task(self._hear(client))
+            except asyncio.CancelledError:
+                with suppress(aiomqtt.MqttError):
+                    status = self._names.status
+                    await client.publish(status, OFFLINE, qos=1, retain=True, timeout=_FAREWELL_S)
+                raise
 
     async def _publish(self, client: aiomqtt.Client) -> None:
         while True:
@@ -223,6 +226,7 @@ class MqttBridge:
             # Devices go last: their messages name what else there is to clear.
             for topic in [*self._table, *sorted(gone, key=self._names.is_device)]:
                 await self._publish_one(client, topic)
+                _end_if_cancelled()
 
     async def _publish_one(self, client: aiomqtt.Client, topic: str) -> None:
         """Have the broker hold what the topic is to hold by now."""
@@ -275,6 +279,15 @@ class MqttBridge:
         except httpx.HTTPError as error:
             _log.warning("command failed", stream=stream_id, why=_first_line(error))
         self._wake.set()
+
+
+def _end_if_cancelled() -> None:
+    """Raises CancelledError where aiomqtt has lost one: `wait_for` may, before Python 3.12. Call it
+    in a task that has had no TaskGroup end with an error, which leaves traces of its own.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _has_picture(stream: StreamDocument) -> bool:
