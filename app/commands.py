@@ -10,6 +10,7 @@ import typer
 
 from app import old_commands
 from app.command_parts import AsJson, AsJsonLines, Source, examples, moment, terminal
+from app.integration_commands import integrations
 from app.machine_commands import machine
 from app.settings_options import (
     FILE,
@@ -315,38 +316,6 @@ def ui(
 
 @cli.command(
     rich_help_panel=_SERVE,
-    epilog=examples("mcp", "mcp --allow-changes", "mcp --http --service http://host:8900"),
-)
-def mcp(
-    service: Annotated[
-        str, typer.Option(help="Address of a service; VSTREAM_API_KEY: its key.")
-    ] = "http://127.0.0.1:8900",
-    allow_changes: Annotated[
-        bool, typer.Option("--allow-changes", help="Also offer alerts, pause and forget.")
-    ] = False,
-    http: Annotated[
-        bool, typer.Option("--http", help="Serve HTTP at /mcp; each caller brings its own key.")
-    ] = False,
-    host: Annotated[str, typer.Option(help="Address to listen on, with --http.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port, with --http.")] = 8902,
-) -> None:
-    """Offer a service's streams to an assistant as MCP tools, over stdin and stdout."""
-    try:
-        from app.mcp_server import serve_mcp, serve_mcp_over_http
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"MCP needs the package {error.name}: pip install 'vstream[mcp]'"
-        ) from None
-    from app.server.keys import master_key
-
-    if http:
-        serve_mcp_over_http(service, host, port, allow_changes=allow_changes)
-    else:
-        serve_mcp(service, master_key(os.environ), allow_changes=allow_changes)
-
-
-@cli.command(
-    rich_help_panel=_SERVE,
     epilog=examples(
         "serve --store file:///data",
         "serve Qwen/Qwen3-VL-2B-Instruct --config streams.yaml",
@@ -386,5 +355,6 @@ def serve(
     run_service(console, config, page=page)
 
 
+cli.add_typer(integrations)
 cli.add_typer(stored)
 cli.add_typer(machine)

@@ -34,6 +34,7 @@ from app.server.realtime import converse
 from app.server.settings import ServiceSettings
 from app.server.sse import DONE, event_of
 from vstream.device.shares import RateLimit, Shares
+from vstream.service.alert_spec import ALL
 from vstream.service.event_log import EventLog
 
 _DEADLINE_S = 20.0
@@ -117,6 +118,8 @@ class Ingress:
             request = self._parts(request).popitem()[1]
         elif key.alert is not None:
             request.stream_id = key.stream_id or await self._stream_of(key.alert, request)
+        if request.stream_id == ALL:  # whoever notes it beside a stream tells the others
+            request.stream_id = min(self._members.streams, default=None)
         await self._relay.answer(request, send)
 
     async def _here(self, request: Request, caller: Caller) -> Response:
@@ -219,12 +222,12 @@ class Ingress:
         return reply
 
     async def _stream_of(self, path: str, request: Request) -> str | None:
-        """Return a stream that an alert is on; any worker knows the alert. Raises ApiError."""
+        """Return a stream that an alert is on, or `*`; any worker knows it. Raises ApiError."""
         wanted = {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
         reply = Reply()
         await self._relay.answer(Request({**request.scope, **wanted}, b""), reply.take)
         ids = parsed(reply.body).get("stream_ids", [])
-        return next((one for one in ids if one in self._members.streams), None)
+        return next((one for one in ids if one == ALL or one in self._members.streams), None)
 
     async def _converse(self, socket: WebSocket) -> None:
         """Each answer is a request to this ingress."""

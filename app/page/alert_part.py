@@ -50,7 +50,9 @@ class AlertPart:
     def look(self, name: str, request: gr.Request) -> Any:
         stream_id = self._page.stream_id(name, request)
         try:
-            found = [one for one in self._page.client.alerts() if stream_id in one.stream_ids]
+            found = [
+                one for one in self._page.client.alerts() if {"*", stream_id} & {*one.stream_ids}
+            ]
         except ServiceError:
             return gr.skip()  # the stream's state shows the problem
         return drawn("alerts", name, stream_id, found)

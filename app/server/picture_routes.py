@@ -16,7 +16,7 @@ from app.server.looking import Looker, LookerHere
 from app.server.time_range import TimeRange
 from encoders import Frame
 from vstream.device.asker import Asker
-from vstream.service.clip import KeptPicture, animated, pictures_around, pictures_within
+from vstream.service.clip import KeptPicture, animated, picture_at, pictures_around, pictures_within
 from vstream.service.clip_video import clip_video
 
 router = APIRouter(prefix="/v1/streams", tags=["frames"])
@@ -72,14 +72,10 @@ def _frame(looker: Looker, moment: TimeRange) -> Response:
             return _response(_jpeg(newest), newest.stream_s, newest.captured_at)
     _, to_s = loaded.stream_range(stream_id, moment)
     with loaded.streams.askable(stream_id) as stream, loaded.model.turn:
-        kept = stream.memory.visible(to_s)
-        if not kept:
-            raise _nothing("t")
-        info = stream.memory.info(kept[-1])
-        picture = stream.memory.thumbnail(kept[-1])
-    if not picture:
+        kept = picture_at(stream.memory, to_s)
+    if kept is None:
         raise _nothing("t")
-    return _response(picture, info.end_s, info.captured_at)
+    return _response(kept.jpeg, kept.end_s, kept.captured_at)
 
 
 @router.get(

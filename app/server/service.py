@@ -6,6 +6,7 @@ A thread loads the model, so that the server can already answer `/health` and `/
 import secrets
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -24,12 +25,13 @@ from app.server.metrics import Metrics
 from app.server.recap_documents import RecapDocument
 from app.server.settings import ServiceSettings
 from app.server.time_range import TimeRange
-from memory import MemoryReader, StoreError, tier_of
+from memory import KVMemoryError, MemoryReader, StoreError, tier_of
 from memory.locks import Rank, ranked_lock
 from vstream.decoding.grammar_trials import MOST_WAITING
 from vstream.device.free_memory import leave_out_of_collections
 from vstream.device.scheduler import Limits
 from vstream.device.shares import RateLimit, Shares
+from vstream.errors import VStreamError
 from vstream.models.video_llm import VideoLLM, load_video_llm
 from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
@@ -37,11 +39,13 @@ from vstream.service.alert_record import FiredAlert
 from vstream.service.alert_spec import WebhookSpec
 from vstream.service.alerts import Alerts
 from vstream.service.answer_log import open_answer_log
+from vstream.service.clip import picture_at
 from vstream.service.event import MOST
 from vstream.service.event_log import EventLog
 from vstream.service.kept_events import KeptEvents
 from vstream.service.owed_webhook import MOST as MOST_OWED
 from vstream.service.owed_webhook import OwedWebhook
+from vstream.service.past_firing import PastFiring
 from vstream.service.recaps import MadeRecap, Recaps
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_lines import StreamLines
@@ -201,6 +205,7 @@ class _Loaded:
         self.model = model
         model.scheduler.limits = Limits(limits.max_running, limits.max_waiting)
         self._service = service
+        self._base = limits.public_url or ""
         self.streams = Streams(
             settings,
             model,
@@ -308,7 +313,20 @@ class _Loaded:
     def _send_firing(self, fired: FiredAlert) -> None:
         alert, past = fired.alert, fired.past
         kind, of = f"{alert.spec.told_as}.fired", (alert.id, past.stream_id, past.at_s)
-        self._send(alert.spec.actions, kind, time.time(), pictured(fired.document), of)
+        document = pictured(fired.document, self._base)
+        wants_picture = any(action.picture for action in alert.spec.actions)
+        picture = self._picture_of(past) if wants_picture else None
+        self._send(alert.spec.actions, kind, time.time(), document, of, picture)
+
+    def _picture_of(self, past: PastFiring) -> str | None:
+        """As a `data:` URL; None if it is gone."""
+        try:
+            with self.streams.askable(past.stream_id) as stream, self.model.turn:
+                kept = picture_at(stream.memory, past.at_s)
+        except (VStreamError, KVMemoryError) as error:
+            _log.warning("webhook without picture", stream=past.stream_id, reason=str(error))
+            return None
+        return kept and f"data:image/jpeg;base64,{b64encode(kept.jpeg).decode()}"
 
     def send_recap(self, made: MadeRecap) -> None:
         """Send a recap to its webhooks."""
@@ -318,6 +336,8 @@ class _Loaded:
             "to": rfc3339(made.end_at),
             **RecapDocument.of(made.recap, made.zone).model_dump(by_alias=True),
         }
+        for entry in document["data"]:
+            entry["frame_url"] = self._base + entry["frame_url"]
         of = made.spec.id, made.stream_ids[0], None
         self._send(made.spec.actions, "recap.made", made.end_at, document, of)
 
@@ -328,11 +348,15 @@ class _Loaded:
         at: float,
         document: dict[str, Any],
         of: tuple[str, str, float | None],
+        picture: str | None = None,
     ) -> None:
-        """`of` is the alert or recap, the stream, and its moment; see OwedWebhook."""
+        """`of` is the alert or recap, the stream, and its moment; see OwedWebhook. `picture` is for
+        those that want it.
+        """
         for action in actions:
             assert action.secret is not None, "setting the alert makes one; see RecapSpec"
-            delivery = WebhookDelivery.of(action.url, action.secret, kind, at, document)
+            content = {**document, "picture": picture} if action.picture else document
+            delivery = WebhookDelivery.of(action.url, action.secret, kind, at, content)
             self._service.webhooks.send(delivery, OwedWebhook.of_delivery(delivery, *of))
 
 

@@ -18,7 +18,7 @@ from memory.locks import Rank, ranked_lock
 from vstream.alert import Alert
 from vstream.errors import BusyError, ConfiguredError, UnknownAlertError, VStreamError
 from vstream.service.alert_record import AlertRecord
-from vstream.service.alert_spec import AlertSpec
+from vstream.service.alert_spec import ALL, AlertSpec
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
 from vstream.speaking import speaking_policy
@@ -85,14 +85,13 @@ class AlertBook:
         """Drop alerts on none of these streams: another worker has reported their end."""
         with self.lock:
             for one in list(self._records.values()):
-                is_over = not one.on_streams and not wanted & set(one.spec.stream_ids)
-                if is_over and not one.is_declared:
+                stays = one.on_streams or one.is_declared or ALL in one.spec.stream_ids
+                if not stays and not any(map(one.spec.is_on, wanted)):
                     del self._records[one.id]
 
     def here(self, spec: AlertSpec) -> list[StreamKeeper]:
-        """Return those of its streams that are watched here, in its order."""
-        here = {keeper.spec.id: keeper for keeper in self._streams.all()}
-        return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
+        """Return those of its streams that are watched here, by id."""
+        return [keeper for keeper in self._streams.all() if spec.is_on(keeper.spec.id)]
 
     def noted_beside(self, stream_id: str) -> list[dict[str, Any]]:
         """Return what the note of a stream is to hold."""

@@ -58,11 +58,11 @@ class AlertRecord:
             keeper: kept.get(keeper) or Alert(keeper.session, spec.condition, rule, spec.every_s)
             for keeper, rule in rules.items()
         }
-        of = set(spec.stream_ids)
-        past = [one for one in self.firings if one.stream_id in of]
+        past = [one for one in self.firings if spec.is_on(one.stream_id)]
         self.firings = deque(past, maxlen=_FIRINGS)
-        self.fired_on = Counter({name: n for name, n in self.fired_on.items() if name in of})
-        self.last_probability = {name: p for name, p in self.last_probability.items() if name in of}
+        self.fired_on = Counter({name: n for name, n in self.fired_on.items() if spec.is_on(name)})
+        seen = {name: p for name, p in self.last_probability.items() if spec.is_on(name)}
+        self.last_probability = seen
         self.spec, self.on_streams = spec, alerts
 
     def take_noted(self, stream_id: str, noted: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from vstream.question import Judgement
 from vstream.service.alert_book import AlertBook, alert_on, logging_errors, rule_on, take_firings
 from vstream.service.alert_notes import AlertNotes
 from vstream.service.alert_record import AlertRecord, FiredAlert
-from vstream.service.alert_spec import AlertSpec, DeclaredAlert
+from vstream.service.alert_spec import ALL, AlertSpec, DeclaredAlert
 from vstream.service.event import EventKind
 from vstream.service.event_log import EventLog
 from vstream.service.firing_sentences import FiringSentences
@@ -87,6 +87,8 @@ class Alerts:
         """
         self._require_watched(spec.stream_ids)
         made = self._book.make(spec, owner)
+        if self._streams.is_one_of_many and not made.on_streams:  # others would not hear of it
+            raise UnknownStreamError("there is no stream yet: create one first")
         self._book.enter(made)
         self._wake.set()
         for stream_id in made.noted_on:
@@ -118,11 +120,8 @@ class Alerts:
         """Continue with the alerts on a stream that another service has left."""
         self._book.take(keeper.note.get("alerts", []))
         for record in self.all():
-            if keeper.spec.id in record.spec.stream_ids and keeper not in record.on_streams:
-                alert = alert_on(keeper, record.spec)
-                with self._lock:
-                    record.on_streams = {**record.on_streams, keeper: alert}
-                    take_firings(record)
+            if record.spec.is_on(keeper.spec.id):
+                self._begin_on(keeper, record)
         self._notes.write(keeper.spec.id)
         self._wake.set()
 
@@ -190,9 +189,10 @@ class Alerts:
         found = self._book.end(alert_id)
         for stream_id in found.noted_on:
             self._notes.write(stream_id)
+        names = found.spec.stream_ids
         self._events.publish(
             EventKind.ALERT_ENDED,
-            found.spec.stream_ids[0] if len(found.spec.stream_ids) == 1 else None,
+            names[0] if len(names) == 1 and names != (ALL,) else None,
             {**found.ids, "reason": reason, "fired": found.fired},
         )
         return found
@@ -206,7 +206,7 @@ class Alerts:
 
     def _require_watched(self, stream_ids: Collection[str]) -> None:
         """Raises UnknownStreamError, StoreError."""
-        for unknown in set(stream_ids) - self._streams.wanted().keys():
+        for unknown in set(stream_ids) - self._streams.wanted().keys() - {ALL}:
             raise UnknownStreamError(f"there is no stream {unknown} here")
 
     def _judge_on(self) -> None:
@@ -215,6 +215,7 @@ class Alerts:
             self._wake.clear()
             try:
                 self._end_those_over()
+                self._begin_on_new()
                 self._judge_due()
                 self._sentences.go_on()
                 self._forget_not_retained()
@@ -239,9 +240,10 @@ class Alerts:
                 record.on_streams = kept
                 record.leave({keeper.spec.id for keeper in gone & released})
             deleted = {keeper.spec.id for keeper in gone - released}
+            ends_with_streams = ALL not in record.spec.stream_ids
             if is_late and (not wanted or self._streams.find(wanted[0]) is not None):
                 over = "until"  # of several workers, the one that has the first stream reports it
-            elif deleted and not kept and deleted.issuperset(wanted):
+            elif deleted and not kept and ends_with_streams and deleted.issuperset(wanted):
                 over = "stream deleted"
             else:
                 continue
@@ -255,7 +257,29 @@ class Alerts:
             wanted = self._streams.wanted()
         except StoreError:
             return list(record.spec.stream_ids)
-        return [stream_id for stream_id in record.spec.stream_ids if stream_id in wanted]
+        return sorted(filter(record.spec.is_on, wanted))
+
+    def _begin_on_new(self) -> None:
+        """Have alerts on all streams on those that have been added, too."""
+        for record in self.all():
+            if ALL not in record.spec.stream_ids:
+                continue
+            for keeper in self._book.here(record.spec):
+                if keeper in record.on_streams or keeper in self._released:
+                    continue
+                try:
+                    self._begin_on(keeper, record)
+                    self._notes.write_soon(keeper.spec.id)
+                except VStreamError as error:
+                    record.problem = str(error)
+
+    def _begin_on(self, keeper: StreamKeeper, record: AlertRecord) -> None:
+        """Raises SettingsError."""
+        alert = alert_on(keeper, record.spec)
+        with self._lock:
+            if keeper not in record.on_streams:
+                record.on_streams = {**record.on_streams, keeper: alert}
+                take_firings(record)
 
     def _forget_not_retained(self) -> None:
         if time.monotonic() < self._retained_at + _RETAIN_S:

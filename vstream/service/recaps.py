@@ -21,9 +21,10 @@ from memory import KVMemoryError
 from vstream.device.asker import Asker
 from vstream.errors import VStreamError
 from vstream.search.recap import EFFORTS, Recap
+from vstream.service.alert_spec import ALL
 from vstream.service.event import EventKind
 from vstream.service.event_log import EventLog
-from vstream.service.recap_spec import ALL, RecapSpec
+from vstream.service.recap_spec import RecapSpec
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
 from vstream.times.when import clock_before, stream_range

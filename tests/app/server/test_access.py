@@ -194,6 +194,9 @@ def test_lists_and_searches_show_only_what_a_key_may_see(service, there):
         assert status == 200
         return json.loads(told)["data"]
 
+    for who in ("read", "ask", "manage"):
+        (kitchen,) = seen(who, "GET", "/v1/streams")
+        assert set(kitchen["can"]) == MAY[who]
     everywhere = {"query": "owl", "stream_ids": ["*"]}
     for who, streams in (("read", {"kitchen"}), ("other", {"bedroom"}), ("push", set())):
         assert {one["id"] for one in seen(who, "GET", "/v1/streams")} == streams
