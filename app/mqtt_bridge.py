@@ -87,6 +87,8 @@ class MqttBridge:
         self._streams: dict[str, StreamDocument] = {}
         self._shown: dict[str, tuple[float, float]] = {}
         """Of each stream the time of its picture, and when that was chosen."""
+        self._stale: set[str] = set()
+        """Streams whose picture may be of what is forgotten."""
         self._fired: dict[tuple[str, str], int] | None = None
         """The newest firing of each alert on each stream; None until the first look."""
         self._on_until: dict[tuple[str, str], float] = {}
@@ -118,7 +120,7 @@ class MqttBridge:
         if event["type"].startswith(_TOLD):
             self._wake.set()
         if event["type"] in ("memory.forgotten", "stream.deleted"):
-            self._shown.pop(event["stream_id"], None)  # it may have been of that
+            self._stale.add(event["stream_id"])
 
     async def _watch(self) -> None:
         """Look at the service, again and again."""
@@ -143,6 +145,8 @@ class MqttBridge:
 
     async def _look(self) -> None:
         """Raises httpx.HTTPError, ValueError, KeyError."""
+        while self._stale:  # before the service is asked: what comes meanwhile is for the next look
+            self._shown.pop(self._stale.pop(), None)
         told = [await self._get(f"/v1/{what}") for what in ("streams", "alerts")]
         if any("incomplete" in one for one in told):  # a worker of a cluster is away
             return
