@@ -6,7 +6,7 @@ import pytest
 import torch
 from kv_blocks import kv_block
 
-from eval.speed.past import take_again
+from eval.speed.past import LongPast
 from memory import HostTier, KeepPolicy, KVMemory, Provenance
 
 CPU = torch.device("cpu")
@@ -30,9 +30,7 @@ def short():
 
 
 def long_past(store, num_blocks):
-    memory = memory_over(HostTier(1 << 40))
-    take_again(memory, [store.read_record(number) for number in range(COUNT)], num_blocks)
-    return memory
+    return memory_over(LongPast(store, num_blocks))
 
 
 @pytest.mark.parametrize("num_blocks", [COUNT, COUNT + 1, 3 * COUNT, 100])
