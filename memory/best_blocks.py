@@ -42,6 +42,12 @@ def places_of_runs(
     return places[places < count]
 
 
+def as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " rows"]:
+    """The same rows, which rise, as they are copied fastest."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first == len(places) - 1 else places
+
+
 def best_places(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray, " best"]:
     """Where the highest `count` scores stand, in rising order.
 

@@ -64,6 +64,7 @@ class MemoryReader(Closing):
         self._source = source
         self._cache = cache
         features = provenance.kv_heads * provenance.head_dim
+        index_bytes = 0 if device.type == "cpu" else index_bytes
         self._index = BlockIndex(provenance.layers, features, device, index_bytes)
         self.search = self._index.search
         """Ids of the best blocks for a query."""

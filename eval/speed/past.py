@@ -26,9 +26,9 @@ from vstream import Session, VideoLLM, load_config, load_video_llm
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_queries
 
-NOISE, DRIFT = 0.3, 0.1
-"""Of what a feature of the keys varies by: how much keys of blocks that stand for the same one
-differ, and how far each repetition drifts from the one before.
+NOISE, DRIFT = 0.5, 0.1
+"""So much of what two neighbouring blocks differ by is added to a key that repeats another: once for
+each block, of neighbours drawn at random, and once for all that a repetition drifts from the last.
 """
 NAMES = ("a dog", "a red star", "a cat", "an apple", "a car", "a blue circle", "a tree", "a cup")
 _SHORT_S = 300
@@ -77,13 +77,17 @@ def drifting(
 ) -> Iterator[Float32[Tensor, "part layers features"]]:
     """Keys of `size` blocks in parts, in stream order. The newest stand for the last of `own`."""
     generator = torch.Generator().manual_seed(0)
-    keys, spread = own.transpose(0, 1), own.std(dim=1)
-    share, left_out = torch.linspace(0, 1, len(keys))[:, None, None], -size % len(keys)
-    place = torch.zeros_like(spread)
+    keys, left_out = own.transpose(0, 1), -size % own.shape[1]
+    changes = keys.diff(dim=0)
+
+    def changed(number: int) -> Float32[Tensor, "number layers features"]:
+        at, sign = torch.randint(len(changes), (2, number), generator=generator)
+        return changes[at] * (1 - 2 * (sign % 2))[:, None, None]
+
+    share, place = torch.linspace(0, 1, len(keys))[:, None, None], torch.zeros_like(keys[0])
     for _ in range(-(-size // len(keys))):
-        step = DRIFT * spread * torch.randn(spread.shape, generator=generator)
-        noise = NOISE * spread * torch.randn(keys.shape, generator=generator)
-        yield (keys + place + share * step + noise)[left_out:]
+        step = DRIFT * changed(1)[0]
+        yield (keys + place + share * step + NOISE * changed(len(keys)))[left_out:]
         place, left_out = place + step, 0
 
 

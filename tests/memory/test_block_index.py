@@ -8,7 +8,7 @@ from kv_blocks import CPU
 
 from memory import BlockIndex
 
-LAYERS, FEATURES = 3, 10
+LAYERS, FEATURES = 3, 12
 SIMILARITIES = ["inner_product", "cosine"]
 
 
@@ -84,7 +84,7 @@ def test_search_takes_the_best_runs_in_stream_order(num_blocks, top_k, chunk_blo
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("chunk_blocks", [1, 3])
 @pytest.mark.parametrize("history", ["whole", "dropped", "recycled"])
-@pytest.mark.parametrize("device_bytes", [None, 40_000])
+@pytest.mark.parametrize("device_bytes", [None, 40_000, 0])
 def test_two_stages_find_what_all_keys_in_float32_find(
     similarity, chunk_blocks, history, device_bytes
 ):
