@@ -5,20 +5,20 @@ hold nearly all of the variance. In each of them a key takes one of 16 levels, e
 best for normally distributed numbers (Max, "Quantizing for minimum distortion", IRE Trans. on
 Information Theory, 1960). That is a product quantizer of 4 bits, so FAISS scores keys in registers
 (IndexIVFPQFastScan, after André et al., "Quicker ADC", PAMI 2021) and reads some 20 bytes of a key
-of the embedded model, which has 512 in float32. Its inverted lists are the pages: no part of the
-past is left out, as a question's queries lie near no cluster of keys (docs/performance.md).
+of the embedded model, which has 512 in float32. Its inverted lists are the pages, all of which are
+read: a question's queries lie near no cluster of keys (docs/performance.md).
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from memory.best_blocks import MIN_NORM, Similarity
-from memory.index_page import IndexPage
+from memory.key_pages import ENDLESS, PAGE_ROWS, Page, Rows
 
 _HELD, _LOST = 0.96, 0.15
 """Of the variance: what the directions hold at least as they are chosen, and what they and the
@@ -26,186 +26,138 @@ levels may lose of a later page before others are chosen for it and those after 
 """
 _LEVELS, _MIDDLE, _STEP = 16, 7.5, 0.3352
 """The last is the distance of two levels, in standard deviations."""
-_BASIS, _SAMPLE, _PART = 8192, 256, 256
-"""So many keys choose directions, and so many of a page stand for it; so many are encoded together,
-as a processor's cache holds.
-"""
+_SAMPLE, _PART = 256, 256
+"""So many keys stand for a page; so many are encoded together, as a processor's cache holds."""
 _LIKELY = 32
 """So many times the keys that are wanted may be the best."""
 _MOST_PAGES = 1 << 12
+Keys = Float32[Tensor, "some layers features"]
 
 
 class HostCodes:
-    """Of pages that are full. Made when a search first needs them, kept until the page changes."""
+    """Of pages that are full, made when a search first needs them."""
 
     def __init__(self) -> None:
-        self._lists: list[_Lists] = []
-        self._asked: _Asked | None = None
+        self._lists: dict[tuple[Similarity, int], _Lists] = {}
+        """Where the codes of a page are."""
 
     @property
     def num_bytes(self) -> int:
-        return sum(one.num_bytes for one in self._lists)
+        return sum(lists.num_bytes for lists in set(self._lists.values()))
 
-    def change(self, page: IndexPage) -> None:
-        """Some of its keys are others now, or gone."""
-        self._asked = None
-        for one in self._lists:
-            one.remove(page)
-        self._lists = [one for one in self._lists if one.numbers]
+    def forget(self, page: Page) -> None:
+        """It holds other keys now, or free rows."""
+        for key in [key for key in self._lists if key[1] == page.number]:
+            self._lists.pop(key).remove(page.number)
 
     def likely(
         self,
-        pages: Sequence[IndexPage],
-        ids: Int64[np.ndarray, " rows"],
-        span: tuple[int, int, Similarity],
+        pages: Sequence[Page],
         layer: int,
         query: Float32[Tensor, " features"],
+        similarity: Similarity,
+        first: int,
+        below: int,
         wanted: int,
-    ) -> Int64[np.ndarray, " likely"]:
-        """Rows, rising, of those blocks that may be the `wanted` best of a span: ids from the first
-        number up to the second. `ids` has the block of each row, or -1.
+    ) -> Rows:
+        """Rows, rising, of the blocks from id `first` up to `below` that may be the `wanted` best.
 
-        All rows are likely of a page that is not full, or of which a part is asked for. So what is
-        found is the same whatever comes later. `query` is of length 1 for the cosine.
+        All are likely in a page that is not full, or of which a part is asked for. So what is found
+        is the same whatever comes later. `query` is of length 1 for the cosine.
         """
-        if self._asked is None or self._asked.span != span:
-            self._asked = self._look_up(pages, ids, span)
-        most = _LIKELY * wanted
-        found = [one.search(layer, query, firsts, most) for one, firsts in self._asked.coded]
-        scores = np.concatenate([np.empty(0, np.float32), *(one for one, _ in found)])
-        rows = np.concatenate([np.empty(0, np.int64), *(one for _, one in found)])
-        if len(rows) > most:
-            rows = rows[np.argpartition(-scores, most)[:most]]
-        return np.sort(np.concatenate((self._asked.rest, rows[rows >= 0])))
-
-    def _look_up(
-        self,
-        pages: Sequence[IndexPage],
-        ids: Int64[np.ndarray, " rows"],
-        span: tuple[int, int, Similarity],
-    ) -> "_Asked":
-        first, below, similarity = span
         coded: dict[_Lists, list[int]] = {}
-        rest, lists = [np.empty(0, np.int64)], None
+        rest, lists = [np.empty(0, dtype=np.int64)], None
         for page in pages:
-            of_page = ids[page.first : page.end]
-            is_in = (of_page >= first) & (of_page < below)
-            if page.is_full:
+            if page.is_within(0, ENDLESS):
                 lists = self._encoded(page, pages, similarity, lists)
-            if lists is not None and is_in.all():
-                coded.setdefault(lists, []).append(page.first)
+            if lists is not None and page.is_within(first, below):
+                coded.setdefault(lists, []).append(page.number)
             else:
-                rest.append(page.first + np.flatnonzero(is_in))
-        return _Asked(span, list(coded.items()), np.concatenate(rest))
+                rest.append(page.rows(first, below))
+        most = _LIKELY * wanted
+        found = [lists.search(layer, query, numbers, most) for lists, numbers in coded.items()]
+        rows = np.concatenate([rest[0], *(of_lists for _, of_lists in found)])
+        if len(rows) > most:
+            scores = np.concatenate([of_lists for of_lists, _ in found])
+            rows = rows[np.argpartition(-scores, most)[:most]]
+        return np.sort(np.concatenate((*rest, rows[rows >= 0])))
 
     def _encoded(
-        self,
-        page: IndexPage,
-        pages: Sequence[IndexPage],
-        similarity: Similarity,
-        before: "_Lists | None",
+        self, page: Page, pages: Sequence[Page], similarity: Similarity, before: "_Lists | None"
     ) -> "_Lists":
-        """Where the page has codes: beside the page before it where directions and levels suit."""
-        for one in self._lists:
-            if one.similarity == similarity and page.first in one.numbers:
-                return one
-        sample = _keys(page, similarity, slice(None, None, -(-len(page.exact) // _SAMPLE)))
-        if before is None or before.loses(sample):
-            full = [one for one in pages if one.is_full and one.first >= page.first]
-            some = [one for one in full if one.end - page.first <= max(_BASIS, len(page.exact))]
-            keys = torch.cat([_keys(one, similarity, slice(None)) for one in some])
-            before = _Lists(similarity, keys)
-            self._lists.append(before)
-        before.add(page)
-        return before
+        """Where the codes of a page are: beside those of the page before it if these suit."""
+        lists = self._lists.get((similarity, page.number))
+        if lists is None:
+            sample = _keys(page, similarity, slice(None, None, -(-len(page.ids) // _SAMPLE)))
+            if before is None or before.loses(sample):
+                some = [one for one in pages if page.first <= one.first < page.first + PAGE_ROWS]
+                full = [one for one in some if one.is_within(0, ENDLESS)]
+                keys = torch.cat([_keys(one, similarity, slice(None)) for one in full])
+                before = _Lists(similarity, keys)
+            before.add(page)
+            lists = self._lists[similarity, page.number] = before
+        return lists
 
 
 class _Lists:
     """Pages in the same directions and levels: in a FAISS index of each layer, a list of each."""
 
-    def __init__(
-        self, similarity: Similarity, keys: Float32[Tensor, "some layers features"]
-    ) -> None:
-        self.similarity = similarity
-        self._centre = keys.mean(dim=0)
+    def __init__(self, similarity: Similarity, keys: Keys) -> None:
+        self._similarity, self._centre = similarity, keys.mean(dim=0)
         some = (keys - self._centre).transpose(0, 1)
         variances, directions = torch.linalg.eigh(some.mT @ some / len(keys))
         variances, directions = variances.flip(1).clamp_min(MIN_NORM), directions.flip(2)
         held = variances.cumsum(dim=1) / variances.sum(dim=1, keepdim=True)
         width = min(int((held < _HELD).sum(dim=1).max()) + 1, keys.shape[2])
         width += width % 2  # two levels to a byte
-        steps = _STEP * variances[:, None, :width].sqrt()
-        self._values, self._inverse = directions[..., :width] * steps, directions[..., :width] / steps
+        steps, directions = _STEP * variances[:, None, :width].sqrt(), directions[..., :width]
+        self._values, self._inverse = directions * steps, directions / steps
         """[layers, features, width]: what a step in a direction is worth, and the reverse."""
         self._indexes = [_empty_index(width) for _ in steps]
-        self.numbers: dict[int, int] = {}
-        """Of the list of each page, by its first row."""
-        self._spare = list(range(_MOST_PAGES))
-        self.num_bytes = 0
 
-    def loses(self, keys: Float32[Tensor, "some layers features"]) -> bool:
+    @property
+    def num_bytes(self) -> int:
+        row_bytes = int(self._values.shape[2]) // 2 + np.dtype(np.int64).itemsize
+        return row_bytes * sum(int(index.ntotal) for index in self._indexes)
+
+    def loses(self, keys: Keys) -> bool:
         """Whether directions and levels tell too little of these keys."""
         told = (self._levels(keys).float() - _MIDDLE) @ self._values.mT
-        lost = keys - self._centre - told.transpose(0, 1)
-        spread = keys - keys.mean(dim=0)
-        return bool((lost.square().sum((0, 2)) > _LOST * spread.square().sum((0, 2))).any())
+        lost = (keys - self._centre - told.transpose(0, 1)).square().sum((0, 2))
+        return bool((lost > _LOST * (keys - keys.mean(dim=0)).square().sum((0, 2))).any())
 
-    def add(self, page: IndexPage) -> None:
-        rows, number = len(page.exact), self._spare.pop()
-        codes = np.empty((len(self._indexes), rows, self._values.shape[2] // 2), dtype=np.uint8)
-        for start in range(0, rows, _PART):
+    def add(self, page: Page) -> None:
+        codes = np.empty((len(self._indexes), len(page.ids), self._values.shape[2] // 2), np.uint8)
+        for start in range(0, len(page.ids), _PART):
             part = slice(start, start + _PART)
-            two = self._levels(_keys(page, self.similarity, part)).numpy().view("<u2")
+            two = self._levels(_keys(page, self._similarity, part)).numpy().view("<u2")
             codes[:, part] = two | two >> 4
-        ids = np.arange(page.first, page.end)
+        rows = np.arange(page.first, page.end)
         for index, of_layer in zip(self._indexes, codes, strict=True):
-            _add_list(index, number, of_layer, ids)
-        self.numbers[page.first] = number
-        self.num_bytes += codes.nbytes + len(codes) * ids.nbytes
+            _add_list(index, page.number, of_layer, rows)
 
-    def remove(self, page: IndexPage) -> None:
-        """If it is there."""
-        if (number := self.numbers.pop(page.first, None)) is None:
-            return
+    def remove(self, number: int) -> None:
         for index in self._indexes:
+            index.ntotal -= index.invlists.list_size(number)
             index.invlists.resize(number, 0)
-            index.ntotal -= len(page.exact)
-        self._spare.append(number)
-        row_bytes = self._values.shape[2] // 2 + np.dtype(np.int64).itemsize
-        self.num_bytes -= len(self._indexes) * len(page.exact) * row_bytes
 
     def search(
-        self, layer: int, query: Float32[Tensor, " features"], firsts: Sequence[int], most: int
-    ) -> tuple[Float32[np.ndarray, " most"], Int64[np.ndarray, " most"]]:
+        self, layer: int, query: Float32[Tensor, " features"], numbers: Sequence[int], most: int
+    ) -> tuple[Float32[np.ndarray, " most"], Rows]:
         """About the largest inner products in some pages, and their rows; -1 where none is left."""
         index = self._indexes[layer]
-        index.nprobe = len(firsts)
-        numbers = np.array([[self.numbers[first] for first in firsts]])
-        turned = (query @ self._values[layer])[None].numpy()
-        [scores], [rows] = index.search_preassigned(
-            turned, most, numbers, np.zeros(numbers.shape, np.float32)
-        )
-        return scores + float(query @ self._centre[layer]), rows
+        index.nprobe = len(numbers)
+        turned, near = query @ self._values[layer], np.zeros((1, len(numbers)), np.float32)
+        found = index.search_preassigned(turned[None].numpy(), most, np.array([numbers]), near)
+        return found[0][0] + float(query @ self._centre[layer]), found[1][0]
 
-    def _levels(
-        self, keys: Float32[Tensor, "some layers features"]
-    ) -> UInt8[Tensor, "layers some width"]:
+    def _levels(self, keys: Keys) -> UInt8[Tensor, "layers some width"]:
         steps = ((keys - self._centre).transpose(0, 1) @ self._inverse).add_(_MIDDLE)
-        return steps.round_().clamp_(0, _LEVELS - 1).to(torch.uint8)
+        levels: Tensor = steps.round_().clamp_(0, _LEVELS - 1).to(torch.uint8)
+        return levels
 
 
-class _Asked(NamedTuple):
-    """Where one question looks, in every layer."""
-
-    span: tuple[int, int, Similarity]
-    coded: list[tuple[_Lists, list[int]]]
-    """With the first rows of pages."""
-    rest: Int64[np.ndarray, " rows"]
-
-
-def _keys(
-    page: IndexPage, similarity: Similarity, rows: slice
-) -> Float32[Tensor, "some layers features"]:
+def _keys(page: Page, similarity: Similarity, rows: slice) -> Keys:
     keys = torch.from_numpy(page.exact[rows])
     return keys / torch.from_numpy(page.norms[rows])[:, :, None] if similarity == "cosine" else keys
 
@@ -213,26 +165,23 @@ def _keys(
 def _empty_index(width: int) -> Any:
     import faiss  # takes a while, and short histories need it not
 
-    lists = faiss.IndexFlatIP(width)
     kind = faiss.METRIC_INNER_PRODUCT
-    index = faiss.IndexIVFPQFastScan(lists, width, _MOST_PAGES, width, 4, kind)
+    quantizer = faiss.IndexFlatIP(width)
+    index = faiss.IndexIVFPQFastScan(quantizer, width, _MOST_PAGES, width, 4, kind)
+    index.referenced_objects = [quantizer]
     levels = np.tile(np.arange(_LEVELS, dtype=np.float32) - _MIDDLE, width)
     faiss.copy_array_to_vector(levels, index.pq.centroids)
-    index.referenced_objects = [lists]
     index.by_residual, index.is_trained = False, True
     return index
 
 
-def _add_list(
-    index: Any, number: int, codes: UInt8[np.ndarray, "rows bytes"], ids: Int64[np.ndarray, " rows"]
-) -> None:
-    """Into a list that is empty. FAISS packs codes only as it makes an index of them."""
+def _add_list(index: Any, number: int, codes: UInt8[np.ndarray, "rows bytes"], rows: Rows) -> None:
+    """FAISS packs codes only as it makes an index of them."""
     import faiss
 
-    width = index.d
-    flat = faiss.IndexPQ(width, width, 4, faiss.METRIC_INNER_PRODUCT)
+    flat = faiss.IndexPQ(index.d, index.d, 4, faiss.METRIC_INNER_PRODUCT)
     flat.pq, flat.is_trained = index.pq, True
     flat.add_sa_codes(codes)
-    packed = faiss.IndexPQFastScan(flat)
-    index.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), packed.codes.get())
-    index.ntotal += len(ids)
+    packed = faiss.IndexPQFastScan(flat)  # which must outlive the next line
+    index.invlists.add_entries(number, len(rows), faiss.swig_ptr(rows), packed.codes.get())
+    index.ntotal += len(rows)
