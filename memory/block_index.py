@@ -141,7 +141,7 @@ class BlockIndex(KeyPages):
         below: int,
         wanted: int,
     ) -> Rows:
-        """Of the blocks that may be the best, where not all have codes on the device."""
+        """Rising, of the blocks that may be the best, where not all have codes on the device."""
         pages = [page for page in self._pages if page.codes is None]
         likely = self._on_host.likely(pages, layer, query, similarity, first, below, wanted)
         if len(pages) == len(self._pages):
@@ -149,7 +149,7 @@ class BlockIndex(KeyPages):
         start, end = bisect_left(self._ids, first), bisect_left(self._ids, below)
         rows, rough = self._rough_scores([layer], query[None], start, end, similarity)
         best = best_places(rough, min(len(rows), _CANDIDATES * wanted))
-        return np.concatenate((likely, rows[best]))
+        return np.sort(np.concatenate((likely, rows[best])))
 
     def _best_of_several(
         self,

@@ -160,11 +160,12 @@ class KeyPages:
         similarity: Similarity,
     ) -> Float32[Tensor, " rows"]:
         """Of rows that rise, averaged over layers; `queries` are of length 1 for the cosine."""
-        scores, few, dense = np.zeros(len(rows), np.float32), [], []
-        for page, at, place in self._by_page(rows):
-            is_dense = _DENSE * len(place) > int(place[-1])
-            (dense if is_dense else few).append((page, at, place))
-        of_few = np.concatenate([np.empty(0, np.int64), *(np.r_[at] for _, at, _ in few)])
+        scores, pages = np.zeros(len(rows), np.float32), list(self._by_page(rows))
+        dense = [one for one in pages if _DENSE * len(one[2]) > one[2][-1]]
+        few = [one for one in pages if _DENSE * len(one[2]) <= one[2][-1]]
+        of_few = np.concatenate(
+            [np.empty(0, np.int64), *(np.arange(at.start, at.stop) for _, at, _ in few)]
+        )
         for layer, query in zip(layers, queries, strict=True):
             for page, at, place in dense:
                 keys, some = page.exact[: int(place[-1]) + 1, layer], as_slice(place)
