@@ -28,7 +28,7 @@ _LEVELS, _MIDDLE, _STEP = 16, 7.5, 0.3352
 """The last is the distance of two levels, in standard deviations."""
 _SAMPLE, _PART = 256, 256
 """So many keys stand for a page; so many are encoded together, as a processor's cache holds."""
-_LIKELY = 32
+_LIKELY = 24
 """So many times the keys that are wanted may be the best."""
 _MOST_PAGES = 1 << 12
 Keys = Float32[Tensor, "some layers features"]

@@ -163,9 +163,7 @@ class KeyPages:
         scores, pages = np.zeros(len(rows), np.float32), list(self._by_page(rows))
         dense = [one for one in pages if _DENSE * len(one[2]) > one[2][-1]]
         few = [one for one in pages if _DENSE * len(one[2]) <= one[2][-1]]
-        of_few = np.concatenate(
-            [np.empty(0, np.int64), *(np.arange(at.start, at.stop) for _, at, _ in few)]
-        )
+        of_few = np.concatenate([np.arange(0), *(np.arange(at.start, at.stop) for _, at, _ in few)])
         for layer, query in zip(layers, queries, strict=True):
             for page, at, place in dense:
                 keys, some = page.exact[: int(place[-1]) + 1, layer], as_slice(place)

@@ -25,12 +25,12 @@ def cited_spans(
 
     `shares` are by block. What was forgotten meanwhile is not among them.
     """
-    ids, least = memory.visible(until_s), NOTICED * max(shares.values(), default=0.0)
+    ids, least = memory.seen(until_s), NOTICED * max(shares.values(), default=0.0)
     found: list[CitedSpan] = []
     last = -1
     for block_id in sorted(one for one, share in shares.items() if share >= least > 0):
         place = bisect_left(ids, block_id)
-        if ids[place : place + 1] != [block_id]:
+        if place == len(ids) or ids[place] != block_id:
             continue
         info = memory.info(block_id)
         after = memory.info(ids[place + 1]).start_s if place + 1 < len(ids) else info.end_s

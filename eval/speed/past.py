@@ -27,8 +27,8 @@ from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_queries
 
 NOISE, DRIFT = 0.5, 0.1
-"""So much of what two neighbouring blocks differ by is added to a key that repeats another: once for
-each block, of neighbours drawn at random, and once for all that a repetition drifts from the last.
+"""So much of what two neighbouring blocks differ by is added to a key that repeats another one: for
+each block by itself, of neighbours drawn at random, and as the drift of a whole repetition.
 """
 NAMES = ("a dog", "a red star", "a cat", "an apple", "a car", "a blue circle", "a tree", "a cup")
 _SHORT_S = 300
@@ -82,7 +82,8 @@ def drifting(
 
     def changed(number: int) -> Float32[Tensor, "number layers features"]:
         at, sign = torch.randint(len(changes), (2, number), generator=generator)
-        return changes[at] * (1 - 2 * (sign % 2))[:, None, None]
+        drawn: Tensor = changes[at] * (1 - 2 * (sign % 2))[:, None, None]
+        return drawn
 
     share, place = torch.linspace(0, 1, len(keys))[:, None, None], torch.zeros_like(keys[0])
     for _ in range(-(-size // len(keys))):

@@ -120,7 +120,7 @@ def _measured(
 ) -> Row:
     num_layers, features = queries[0].shape
     top, similarity = session.policy.retrieve_blocks(), session.policy.shape.similarity
-    index, size = BlockIndex(num_layers, features, _CPU), 0
+    index, size = BlockIndex(num_layers, features, _CPU, 0), 0
     for part in make():
         index.extend(range(size, size + len(part)), part)
         size += len(part)

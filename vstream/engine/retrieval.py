@@ -50,7 +50,7 @@ def view_at(
     With `from_s` it sees nothing from before that. `recent_blocks` None: all are recent. With
     `recent_tokens` as few are as hold so many tokens.
     """
-    ids = memory.visible(at_s, from_s)
+    ids = memory.seen(at_s, from_s)
     if recent_tokens is not None:
         counts = accumulate(memory.info(block_id).num_tokens for block_id in reversed(ids))
         recent_blocks = sum(1 for _ in takewhile(lambda held: held < recent_tokens, counts)) + 1
