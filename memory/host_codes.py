@@ -1,12 +1,11 @@
 """HostCodes: pages of keys in host RAM in; for a query, the rows of those that may be the best out.
 
 The keys of a layer vary in few directions: their principal components, of which as many count as
-hold nearly all of the variance. In each of them a key takes one of 16 levels, evenly spaced as is
-best for normally distributed numbers (Max, "Quantizing for minimum distortion", IRE Trans. on
-Information Theory, 1960). That is a product quantizer of 4 bits, so FAISS scores keys in registers
-(IndexIVFPQFastScan, after André et al., "Quicker ADC", PAMI 2021) and reads some 20 bytes of a key
-of the embedded model, which has 512 in float32. Its inverted lists are the pages, all of which are
-read: a question's queries lie near no cluster of keys (docs/performance.md).
+hold nearly all of the variance. In each of them a key takes one of 16 levels. That is a product
+quantizer of 4 bits, so FAISS scores keys in registers (IndexIVFPQFastScan, after André et al.,
+"Quicker ADC", PAMI 2021) and reads some 20 bytes of a key of the embedded model, which has 512 in
+float32. Its inverted lists are the pages, all of which are read: a question's queries lie near no
+cluster of keys (docs/performance.md).
 """
 
 from collections.abc import Sequence
@@ -20,12 +19,14 @@ from torch import Tensor
 from memory.best_blocks import MIN_NORM, Similarity
 from memory.key_pages import ENDLESS, PAGE_ROWS, Page, Rows
 
-_HELD, _LOST = 0.96, 0.15
-"""Of the variance: what the directions hold at least as they are chosen, and what they and the
-levels may lose of a later page before others are chosen for it and those after it.
+_HELD, _LOST, _LEAST = 0.96, 0.15, 1 / 16
+"""Of the variance: what the directions hold at least as they are chosen; what they and the levels
+may lose of a later page, and how much it may be smaller, before it and those after it get others.
 """
-_LEVELS, _MIDDLE, _STEP = 16, 7.5, 0.3352
-"""The last is the distance of two levels, in standard deviations."""
+_LEVELS, _MIDDLE, _STEP = 16, 7.5, 0.4
+"""The last is the distance of two levels, in standard deviations: a little more than loses least of
+all keys, as the best ones lie far out.
+"""
 _SAMPLE, _PART = 256, 256
 """So many keys stand for a page; so many are encoded together, as a processor's cache holds."""
 _LIKELY = 24
@@ -89,11 +90,12 @@ class HostCodes:
         lists = self._lists.get((similarity, page.number))
         if lists is None:
             sample = _keys(page, similarity, slice(None, None, -(-len(page.ids) // _SAMPLE)))
-            if before is None or before.loses(sample):
+            if before is None:
                 some = [one for one in pages if page.first <= one.first < page.first + PAGE_ROWS]
                 full = [one for one in some if one.is_within(0, ENDLESS)]
-                keys = torch.cat([_keys(one, similarity, slice(None)) for one in full])
-                before = _Lists(similarity, keys)
+                before = _Lists(similarity, [_keys(one, similarity, slice(None)) for one in full])
+            if not before.suits(sample):
+                before = _Lists(similarity, [_keys(page, similarity, slice(None))])
             before.add(page)
             lists = self._lists[similarity, page.number] = before
         return lists
@@ -102,13 +104,17 @@ class HostCodes:
 class _Lists:
     """Pages in the same directions and levels: in a FAISS index of each layer, a list of each."""
 
-    def __init__(self, similarity: Similarity, keys: Keys) -> None:
-        self._similarity, self._centre = similarity, keys.mean(dim=0)
-        some = (keys - self._centre).transpose(0, 1)
-        variances, directions = torch.linalg.eigh(some.mT @ some / len(keys))
-        variances, directions = variances.flip(1).clamp_min(MIN_NORM), directions.flip(2)
-        held = variances.cumsum(dim=1) / variances.sum(dim=1, keepdim=True)
-        width = min(int((held < _HELD).sum(dim=1).max()) + 1, keys.shape[2])
+    def __init__(self, similarity: Similarity, pages: Sequence[Keys]) -> None:
+        """For keys like those of these pages."""
+        self._similarity, self._centre = similarity, torch.cat(list(pages)).mean(dim=0)
+        some = torch.cat([keys - keys.mean(dim=0) for keys in pages]).transpose(0, 1)
+        covariances, along = some.mT @ some / some.shape[1], self._centre[:, :, None]
+        _, directions = torch.linalg.eigh(covariances + along @ along.mT)
+        directions = directions.flip(2)  # that of the mean first: a question may be much like it
+        variances = (directions * (covariances @ directions)).sum(dim=1).clamp_min_(MIN_NORM)
+        self._variance = variances.sum(dim=1)
+        held = variances.cumsum(dim=1) / self._variance[:, None]
+        width = min(int((held < _HELD).sum(dim=1).max()) + 1, held.shape[1])
         width += width % 2  # two levels to a byte
         steps, directions = _STEP * variances[:, None, :width].sqrt(), directions[..., :width]
         self._values, self._inverse = directions * steps, directions / steps
@@ -120,11 +126,12 @@ class _Lists:
         row_bytes = int(self._values.shape[2]) // 2 + np.dtype(np.int64).itemsize
         return row_bytes * sum(int(index.ntotal) for index in self._indexes)
 
-    def loses(self, keys: Keys) -> bool:
-        """Whether directions and levels tell too little of these keys."""
+    def suits(self, keys: Keys) -> bool:
+        """Whether directions and levels tell enough of these keys, and are no wider than needed."""
         told = (self._levels(keys).float() - _MIDDLE) @ self._values.mT
-        lost = (keys - self._centre - told.transpose(0, 1)).square().sum((0, 2))
-        return bool((lost > _LOST * (keys - keys.mean(dim=0)).square().sum((0, 2))).any())
+        lost = (keys - self._centre - told.transpose(0, 1)).square().mean(dim=0).sum(dim=1)
+        variance = (keys - keys.mean(dim=0)).square().mean(dim=0).sum(dim=1)
+        return bool(((lost < _LOST * variance) & (variance > _LEAST * self._variance)).all())
 
     def add(self, page: Page) -> None:
         codes = np.empty((len(self._indexes), len(page.ids), self._values.shape[2] // 2), np.uint8)

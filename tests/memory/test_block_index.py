@@ -245,7 +245,8 @@ def found_of_the_best(index, keys, ids, below, similarity, first=0):
             some = [one for one in ids if first <= one < below]
             best = scores_of(keys[some, layer], query, similarity).topk(24).indices.tolist()
             found = index.search([layer], query[None], below, 24, similarity, first=first)
-            assert found == sorted(set(found)) and set(found) <= set(some)
+            assert found == sorted(set(found))
+            assert set(found) <= set(some)
             shares.append(len({some[at] for at in best}.intersection(found)) / 24)
     return sum(shares) / len(shares)
 
