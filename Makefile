@@ -9,6 +9,8 @@ TEST_PROCESSES ?= 6
 # Of cases, in tests/memory and tests/vstream: half of the time of the unit tests.
 LONG_TABLES := every_policy recorded_questions decode_rows alert ageing damaged_segments token_drop
 SOAK_MINUTES ?= 60
+# Of `make soak`; with CLUSTER=1 of the processes of a cluster.
+KILLS ?= 100
 CAMERA_MINUTES ?= $(shell echo $$(( $(SOAK_MINUTES) < 30 ? $(SOAK_MINUTES) : 30 )))
 # MODEL=DIR (or a hub id): another checkpoint than the embedded one. One worker loads one model.
 MODEL ?=
@@ -50,14 +52,19 @@ quick: $(VENV)/.dev ## Run the unit tests over three model families, without the
 		--ignore tests/vstream/service --ignore tests/vstream/sources --ignore-glob '*/test_redis*.py' \
 		$(patsubst %,--ignore-glob '*/test_%.py',$(LONG_TABLES))
 
-soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load for SOAK_MINUTES (60), a camera for 30
-	$(BIN)/python -m pytest tests/app/test_crashes.py --kills 100 -s
-	$(BIN)/python -m pytest tests/memory/test_object_tier.py --kills 100 -k outlives
+soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load for SOAK_MINUTES (60), a camera for 30; or CLUSTER=1
+ifdef CLUSTER
+	$(BIN)/python -m pytest tests/app/cluster -m 'cluster or soak' --kills $(KILLS) -s
+	$(BIN)/python -m pytest tests/app/server --cluster 2
+else
+	$(BIN)/python -m pytest tests/app/test_crashes.py --kills $(KILLS) -s
+	$(BIN)/python -m pytest tests/memory/test_object_tier.py --kills $(KILLS) -k outlives
 	$(BIN)/python -m pytest tests/app/server/test_load.py -m soak --minutes $(SOAK_MINUTES) -s
 	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py -m soak --minutes $(CAMERA_MINUTES) -s
 	$(BIN)/python -m pytest tests/vstream/sources/test_live_stream.py -m soak
 	$(BIN)/python -m pytest tests/eval/test_passkey.py -m soak
 	EXAMPLES=20 $(BIN)/python -m pytest tests/vstream/test_decode_rows.py
+endif
 
 house: $(VENV)/.dev ## Count the code, and the files that a frame crosses
 	$(BIN)/python -m tests.house.measure

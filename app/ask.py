@@ -1,4 +1,4 @@
-"""`vstream ask`: one source or stored stream, and a question, or those that are typed."""
+"""`vstream ask`: answer a question about a source or a stored stream."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -27,11 +27,10 @@ def ask_source(
     *,
     as_json: bool,
 ) -> None:
-    """Answer about a stream that the store holds, or else ingest `source`, then answer. `named` is
-    what was seen of it at first.
+    """Answer about a stored stream, or ingest `source` and then answer. `named` says which.
 
-    A file is read up to the question's moment or its end, a live source for `watch_s` seconds from
-    its first frame. Raises VStreamError or KVMemoryError for whatever stands in the way.
+    Reads a file up to the question's moment or its end, and a live source for `watch_s` seconds
+    from its first frame. Raises VStreamError, KVMemoryError.
     """
     if named.found is not None:
         _ask_stored(terminal, config, named.name, asked, dialogue, as_json)
@@ -62,7 +61,7 @@ def _ask_stored(
     if dialogue is not None:
         said = tier_of(config.memory.store).dialogue(stream_id, dialogue)
         if said is None:
-            raise SettingsError("--dialogue needs a store in Redis, where it is remembered")
+            raise SettingsError("--dialogue needs a Redis store, where it is kept")
     with said or nullcontext():
         if said is not None:
             question = replace(question, dialogue=tuple(Turn(*turn) for turn in said.turns()))

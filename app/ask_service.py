@@ -1,4 +1,4 @@
-"""`vstream ask --service`: a question, or those that are typed, to a service. It needs no torch."""
+"""`vstream ask --service`: ask a running service. Needs no torch."""
 
 import os
 import sys
@@ -18,14 +18,12 @@ _UNTOLD = (
     *("stream_id", "as_of", "newest_frame_at", "newest_frame_age_s"),
     *("moments", "tools_ignored"),
 )
-"""What a service tells of an answer and `vstream ask` does not."""
+"""Fields of a service's answer that `vstream ask` leaves out."""
 
 
 @dataclass(frozen=True)
 class AskedThere:
-    """What is asked of a service, about one of its streams; see Question. Without a `text`: what is
-    typed.
-    """
+    """Fields as in Question. If `text` is None, the user types questions."""
 
     stream_id: str
     text: str | None
@@ -42,15 +40,10 @@ class AskedThere:
 
 
 def ask_service(
-    terminal: Terminal,
-    config: VStreamConfig,
-    service: str,
-    asked: AskedThere,
-    *,
-    as_json: bool,
+    terminal: Terminal, config: VStreamConfig, service: str, asked: AskedThere, *, as_json: bool
 ) -> None:
-    """Answer; without a text each line of stdin, by itself. VSTREAM_API_KEY is the key. Raises
-    ServiceError, QuestionError, SettingsError.
+    """Answer the question; without one, answer each line of stdin on its own. VSTREAM_API_KEY holds
+    the key. Raises ServiceError, QuestionError, SettingsError.
     """
     with ServiceClient(service, master_key(os.environ)) as client:
         if asked.text is not None:
@@ -100,7 +93,7 @@ def _answer(
 
 
 def _document(answer: StreamedAnswer) -> dict[str, Any]:
-    """As `Answer.document`, as far as the service tells it."""
+    """Like `Answer.document`, with the fields that the service returns."""
     told = {name: one for name, one in answer.evidence[0].items() if name not in _UNTOLD}
     from_s, to_s = told.pop("looked_from_s"), told.pop("looked_to_s")
     times = {"ttft": told.pop("ttft_ms"), "total": told.pop("total_ms")}

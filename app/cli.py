@@ -1,4 +1,4 @@
-"""The console script `vstream`: a command line in, the right exit code and no traceback out."""
+"""The console script `vstream`: run the command line, exit with the right code, hide tracebacks."""
 
 import atexit
 import gc
@@ -9,14 +9,12 @@ from typing import NoReturn
 
 def main() -> None:
     """Run the command line; every expected error is one line on stderr and exit code 1."""
-    # Read once, when torch is imported, and so set before: OpenMP threads wait for their next
-    # share of work in a loop. For ever, they take the cores from all else on a busy machine;
-    # not at all, they wake too late on an idle one.
+    # OpenMP reads this once, when torch is imported. Its threads spin while they wait for work:
+    # without a limit they steal the cores of a busy machine; with no spin at all they wake too
+    # late on an idle one.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    atexit.register(
-        gc.freeze
-    )  # the end takes all with it: it need not be looked through, for seconds
-    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115  a closed one reads as empty
+    atexit.register(gc.freeze)  # skip the garbage collection at exit, which takes seconds
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115  a closed stdin reads as empty
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     try:
         _run()
@@ -34,7 +32,7 @@ def _run() -> None:
 
     try:
         sys.exit(cli(standalone_mode=False))
-    except TyperException as error:  # what was typed wrongly; help that was asked for says nothing
+    except TyperException as error:  # a usage error; --help raises it too, without a message
         if why := error.format_message():
             context = getattr(error, "ctx", None)
             hint = f" See `{context.command_path} --help`." if context is not None else ""

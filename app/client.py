@@ -1,4 +1,4 @@
-"""ServiceClient: a service's address in, its streams, answers, searches and alerts out, typed."""
+"""ServiceClient: a typed client for a service's streams, answers, searches and alerts."""
 
 import json
 from collections.abc import Generator
@@ -30,7 +30,7 @@ from vstream.errors import VStreamError
 Document = TypeVar("Document", bound=BaseModel)
 _TIMEOUT_S = 30.0
 _ANSWER_S = 900.0
-"""Nothing comes while a question waits for its turn and is read, by a large model on a CPU."""
+"""A large model on a CPU sends nothing for this long while a question waits and is read."""
 _FINDING: dict[str, type[FoundSpanDocument] | type[FindingProgress] | type[FoundSpans]] = {
     "span": FoundSpanDocument,
     "progress": FindingProgress,
@@ -44,7 +44,7 @@ _TELLING: dict[str, type[RecapEntryDocument] | type[RecapProgress] | type[RecapD
 
 
 class ServiceError(VStreamError):
-    """The service refused, or cannot be reached: then `status` is 0. `code` as the API has it."""
+    """The service refused a request, or is unreachable (`status` 0). `code` is the API's."""
 
     def __init__(self, message: str, code: str, status: int = 0) -> None:
         super().__init__(message)
@@ -54,7 +54,7 @@ class ServiceError(VStreamError):
 
 @dataclass(frozen=True)
 class Picture:
-    """A JPEG and of when it is, in seconds of stream time and since the epoch; None: not told."""
+    """A JPEG and when it was captured, in stream time and epoch seconds; None: unknown."""
 
     jpeg: bytes
     stream_s: float | None
@@ -63,7 +63,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Clip:
-    """An MP4 and of when it is: see Picture. At `times_s` of it another picture is shown."""
+    """An MP4 and when it was captured; see Picture. Each picture is shown at one of `times_s`."""
 
     mp4: bytes
     stream_s: float | None
@@ -73,7 +73,7 @@ class Clip:
 
 @dataclass
 class StreamedAnswer:
-    """An answer as it comes: `text` so far, and at its end what it rests on."""
+    """An answer as it comes: the `text` so far; citations and evidence arrive at the end."""
 
     model: str = ""
     text: str = ""
@@ -83,12 +83,11 @@ class StreamedAnswer:
 
 
 class ServiceClient(Closing):
-    """For one thread at a time, or many. Every call raises ServiceError."""
+    """Thread-safe. Every call may raise ServiceError."""
 
     def __init__(self, url: str, key: str | None = None, page_token: str | None = None) -> None:
-        """`url` as http://127.0.0.1:8900. `page_token` is for the page of the same process.
-
-        Raises ServiceError for an address that makes no sense.
+        """`url` is e.g. http://127.0.0.1:8900; `page_token` is for the page of the same process.
+        Raises ServiceError for an invalid URL.
         """
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         headers |= {PAGE_TOKEN: page_token} if page_token else {}
@@ -127,7 +126,7 @@ class ServiceClient(Closing):
         self._answer("DELETE", f"/v1/streams/{_part(stream_id)}", params={"purge": purge})
 
     def pause(self, stream_id: str) -> StreamDocument:
-        """Let go of its source until `resume`; what it remembers can be asked about."""
+        """Close the stream's source until `resume`; it can still be asked about."""
         return self._told_to(stream_id, "pause")
 
     def resume(self, stream_id: str) -> StreamDocument:
@@ -137,13 +136,13 @@ class ServiceClient(Closing):
         return self._told_to(stream_id, "restart")
 
     def push(self, stream_id: str, jpeg: bytes) -> bool:
-        """Whether the frame, which was taken just now, was needed."""
+        """Push a frame captured just now; return whether it was accepted."""
         headers = {"Content-Type": "image/jpeg"}
         path = f"/v1/streams/{_part(stream_id)}/frames"
         return self._one(Pushed, "POST", path, content=jpeg, headers=headers).accepted
 
     def frame(self, stream_id: str, t_s: float | None = None, t: str | None = None) -> Picture:
-        """The newest frame, or the small picture that is kept of a moment, `t` by the clock."""
+        """The newest frame; or the small picture kept of a moment. `t` is clock time."""
         moment = {"t_s": t_s, "t": t}
         return self.picture(f"/v1/streams/{_part(stream_id)}/frame.jpg", **moment)
 
@@ -155,7 +154,7 @@ class ServiceClient(Closing):
         )
 
     def clip(self, stream_id: str, from_s: float, to_s: float) -> Clip:
-        """What is kept of a stretch of a minute at most, as a video."""
+        """The kept pictures of up to a minute, as a video."""
         path = f"/v1/streams/{_part(stream_id)}/clip.mp4"
         told = self._answer("GET", path, params={"from_s": from_s, "to_s": to_s})
         times_s = [float(one) for one in told.headers.get("X-Picture-Times", "0").split(",")]
@@ -169,25 +168,25 @@ class ServiceClient(Closing):
         from_s: float | None = None,
         to_s: float | None = None,
     ) -> Timeline:
-        """The history of a stream, or a stretch of it, in at most so many parts."""
+        """The history of a stream, or a range of it, in at most `parts` parts."""
         bounds = {"parts": parts, "from_s": from_s, "to_s": to_s}
         params = {name: value for name, value in bounds.items() if value is not None}
         path = f"/v1/streams/{_part(stream_id)}/timeline"
         return self._one(Timeline, "GET", path, params=params)
 
     def search(
-        self, words: str, stream_ids: list[str], limit: int = 8, **span: float
+        self, words: str, stream_ids: list[str], limit: int = 8, **span: Any
     ) -> list[FoundMoment]:
-        """The moments most like some words; `span` as from_s, to_s."""
+        """Find the moments that best match some words; `span` takes from, to, from_s and to_s."""
         document = {"query": words, "stream_ids": stream_ids, "limit": limit, **span}
         return self._all(FoundMoment, "POST", "/v1/search", json=document)
 
     def find(
         self, statement: str, stream_ids: list[str], **more: Any
     ) -> Generator[FoundSpanDocument | FindingProgress | FoundSpans]:
-        """Find when something is so: each span as it is found, between them how far it has come,
-        and at last the whole. Close the iterator to have the service stop. `more` as from_s, to_s,
-        effort.
+        """Find every span in which a statement is true. Yields spans as they are found, progress in
+        between, and the whole result at the end. Close the iterator to stop the service. `more`
+        takes from_s, to_s, effort and so on.
         """
         document = {"statement": statement, "stream_ids": stream_ids, "stream": True, **more}
         with closing(self._events("/v1/moments", document)) as events:
@@ -197,8 +196,9 @@ class ServiceClient(Closing):
     def recap(
         self, stream_ids: list[str], **more: Any
     ) -> Generator[RecapEntryDocument | RecapProgress | RecapDocument]:
-        """Tell what came and left in streams, as it is found, and at last the whole. Close the
-        iterator to have the service stop. `more` as from, to, from_s, to_s, effort.
+        """Recap streams. Yields entries as they are found, progress in between, and the whole recap
+        at the end. Close the iterator to stop the service. `more` takes from, to, from_s, to_s and
+        effort.
         """
         document = {"stream_ids": stream_ids, "stream": True, **more}
         with closing(self._events("/v1/recaps", document)) as events:
@@ -213,27 +213,26 @@ class ServiceClient(Closing):
         return self._one(AlertDocument, "POST", "/v1/alerts", json=document)
 
     def change_alert(self, alert_id: str, **wanted: Any) -> AlertDocument:
-        """As condition="a dog", cooldown_s=60: what is not given stays."""
+        """Change fields, e.g. condition="a dog", cooldown_s=60; the others stay."""
         return self._one(AlertDocument, "PATCH", f"/v1/alerts/{_part(alert_id)}", json=wanted)
 
     def delete_alert(self, alert_id: str) -> None:
         self._answer("DELETE", f"/v1/alerts/{_part(alert_id)}")
 
     def firings(self, **wanted: Any) -> FiringList:
-        """Of all alerts, newest first; `wanted` as unseen=True, before=ID, limit, stream_id."""
+        """List firings, newest first; `wanted` takes unseen=True, before=ID, limit, stream_id."""
         return self._one(FiringList, "GET", "/v1/firings", params=wanted)
 
     def see_firings(self, ids: list[int]) -> Marked:
-        """They are marked as seen, for all who may see their streams."""
+        """Mark firings as seen, for everyone who may see their streams."""
         return self._one(Marked, "POST", "/v1/firings/seen", json={"ids": ids})
 
     def ask(
         self, messages: list[dict[str, Any]], stream_urls: list[str], **wishes: Any
     ) -> Generator[StreamedAnswer]:
-        """Ask about streams; the answer so far, again and again until it is whole.
-
-        `messages` are earlier turns and the question, as {role, content}. Close the iterator to
-        have the service stop.
+        """Ask about streams. Yields the answer so far, repeatedly, until it is complete. `messages`
+        are earlier turns and the question, as {role, content}. Close the iterator to stop the
+        service.
         """
         *before, last = messages
         urls = [{"type": "video_url", "video_url": {"url": url}} for url in stream_urls]
@@ -264,7 +263,7 @@ class ServiceClient(Closing):
         return [kind.model_validate(one) for one in told]
 
     def _events(self, path: str, document: dict[str, Any]) -> Generator[tuple[str, dict[str, Any]]]:
-        """Each server-sent event's kind, where it has one, and document, as they come."""
+        """Yield each server-sent event's kind ("" if it has none) and document, as they come."""
         patience, kind = httpx.Timeout(_TIMEOUT_S, read=_ANSWER_S), ""
         try:
             with self._http.stream("POST", path, json=document, timeout=patience) as response:
@@ -294,12 +293,11 @@ class ServiceClient(Closing):
 
 
 def _part(name: str) -> str:
-    """As one part of a path, whatever is in it."""
     return quote(name, safe="")
 
 
 def _take(answer: StreamedAnswer, chunk: dict[str, Any]) -> bool:
-    """Put a chunk into the answer; whether anything came of it."""
+    """Add a chunk to the answer; return whether it brought anything new."""
     answer.model = chunk.get("model", answer.model)
     answer.evidence = chunk.get("vstream", answer.evidence)
     is_news = "vstream" in chunk
@@ -330,7 +328,7 @@ def _refused(response: httpx.Response) -> ServiceError:
 
 
 def _no_address(url: str) -> ServiceError:
-    return ServiceError(f"{url}: is no address of a service; write http://HOST:8900", "address")
+    return ServiceError(f"{url} is not a service's URL; write e.g. http://HOST:8900", "address")
 
 
 def _unreachable(url: str, error: Exception) -> ServiceError:

@@ -1,4 +1,4 @@
-"""What the commands share: the terminal, arguments, and examples in their help."""
+"""Parts that commands share: the terminal, common options, and examples for their help."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,24 +10,19 @@ if TYPE_CHECKING:
     from app.terminal import Terminal
 
 OUTPUT = "Output"
-"""Where the help shows options of what is printed."""
 Source = Annotated[
     str, typer.Argument(help="A video file, rtsp://, http(s)://, webcam:0 or /dev/video0.")
 ]
 AsJson = Annotated[
     bool,
     typer.Option(
-        "--json",
-        help="Print one JSON document as the last line of stdout.",
-        rich_help_panel=OUTPUT,
+        "--json", help="Print one JSON document as the last line of stdout.", rich_help_panel=OUTPUT
     ),
 ]
 AsJsonLines = Annotated[
     bool,
     typer.Option(
-        "--json",
-        help="A JSON document a line for each answer and alert.",
-        rich_help_panel=OUTPUT,
+        "--json", help="Print each answer and alert as a line of JSON.", rich_help_panel=OUTPUT
     ),
 ]
 AsJsonList = Annotated[
@@ -45,10 +40,10 @@ def terminal() -> "Terminal":
 
 
 def moment(text: str | None) -> float | None:
-    """Seconds of stream time. Raises SettingsError."""
+    """Parse a moment into seconds of stream time. Raises SettingsError."""
     return None if text is None else parse_stream_time(text)
 
 
 def examples(*lines: str) -> str:
-    """The end of a command's help: what one would type."""
+    """Format example command lines for the end of a command's help."""
     return "\n".join(("Examples:", *(f"  vstream {line}" for line in lines)))

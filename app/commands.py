@@ -1,4 +1,4 @@
-"""The commands of `vstream` and their options. What a command needs, it imports when it runs."""
+"""The commands of `vstream` and their options. Each imports what it needs when it runs."""
 
 import logging
 import os
@@ -46,10 +46,11 @@ def _say_version(is_wanted: bool) -> None:
 @cli.callback()
 def _before(
     is_version_wanted: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say which.")
+        bool,
+        typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version."),
     ] = False,
 ) -> None:
-    """Before any command: the log says errors, and they are plain."""
+    """Log only errors, in plain text, whatever the command."""
     from app.server.service_log import log_to_stderr
 
     log_to_stderr(logging.ERROR, for_people=True)
@@ -62,14 +63,15 @@ _METRICS = "Metrics"
 ClockZone = Annotated[
     str | None,
     typer.Option(
-        help="Times in the question are a clock's here, as Europe/Prague; else stream time."
+        help="Read times in the question as clock times in this zone, e.g. Europe/Prague; else "
+        "as stream time."
     ),
 ]
 Planned = Annotated[
     bool,
     typer.Option(
-        help="Answer a question about time from the spans in which it is found to be so; else in "
-        "the model's words."
+        help="Answer questions about time (when, how often, how long) from the spans that a search "
+        "finds; without it, let the model answer."
     ),
 ]
 
@@ -77,20 +79,20 @@ Planned = Annotated[
 Service = Annotated[
     str | None,
     typer.Option(
-        help="Ask a running `vstream serve`, as http://HOST:8900, about a stream it knows. "
-        "VSTREAM_API_KEY is its key."
+        help="Ask a running `vstream serve`, e.g. http://HOST:8900, about one of its streams; "
+        "VSTREAM_API_KEY: its key."
     ),
 ]
 Dialogue = Annotated[
     str | None,
-    typer.Option(help="A name under which the store remembers what was asked and answered."),
+    typer.Option(help="Remember questions and answers in the store under this name."),
 ]
 _ASKED_THERE = {"source", "question", "at", "from_", "zone", "plan", "service", "as_json"}
-"""What of `ask` a service can be told; all else is the service's own."""
+"""The parameters of `ask` that a service accepts; the rest are the service's own settings."""
 
 
 def _refuse_others(context: typer.Context, known: set[str]) -> None:
-    """Raises SettingsError for an option that was typed and has no effect with --service."""
+    """Raises SettingsError for a typed option that has no effect with --service."""
     for one in context.command.params:
         source = context.get_parameter_source(one.name or "")
         if one.name not in known and source is not None and source.name == "COMMANDLINE":
@@ -113,25 +115,25 @@ def ask(
     context: typer.Context,
     config: "VStreamConfig",
     source: Annotated[
-        str, typer.Argument(help="A source as for `ingest`, or the id of a stream in the store.")
+        str, typer.Argument(help="A source, as for `ingest`, or the id of a stored stream.")
     ],
     question: Annotated[
         str | None,
-        typer.Argument(help="What you want to know; else type questions while the source plays."),
+        typer.Argument(help="Your question. Without one, type questions while the source plays."),
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option(help="Ask about this moment of a file or stream, as 1:23; else its end."),
+        typer.Option(help="Ask about this moment of the video, e.g. 1:23; else about its end."),
     ] = None,
     from_: Annotated[
-        str | None, typer.Option("--from", help="Look at nothing before this moment, as 1:23.")
+        str | None, typer.Option("--from", help="Ignore everything before this moment, e.g. 1:23.")
     ] = None,
     wait: Annotated[
-        float, typer.Option(min=0, help="Seconds of a live source to see before answering.")
+        float, typer.Option(min=0, help="Watch a live source for this many seconds first.")
     ] = 10.0,
     watch: Annotated[float | None, typer.Option(min=0, hidden=True)] = None,
     fast: Annotated[
-        bool, typer.Option(help="Without a question: read a file as fast as possible.")
+        bool, typer.Option(help="Without a question, read a file as fast as possible.")
     ] = False,
     zone: ClockZone = None,
     dialogue: Dialogue = None,
@@ -139,7 +141,7 @@ def ask(
     service: Service = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer a question about a source or a stream, or all you type."""
+    """Answer a question about a video, a camera or a stored stream."""
     told, at_s, from_s = terminal(), moment(at), moment(from_)
     if service is not None:
         _refuse_others(context, _ASKED_THERE)
@@ -151,7 +153,7 @@ def ask(
     from app.first_look import look_at_question, look_before_playing
 
     if watch is not None:
-        told.say("--watch is called --wait now, and by this name until 0.3")
+        told.say("--watch is now called --wait; the old name works until 0.3")
         wait = watch
     if question is None:
         look_before_playing(told, config, source)
@@ -169,13 +171,13 @@ def ask(
     ask_source(told, config, named, source, asked, wait, dialogue, as_json=as_json)
 
 
-MetricsHost = Annotated[str, typer.Option(help="Address of the metrics.", rich_help_panel=_METRICS)]
+MetricsHost = Annotated[str, typer.Option(help="Address for metrics.", rich_help_panel=_METRICS)]
 MetricsPort = Annotated[
     int | None,
     typer.Option(
         min=0,
         max=65535,
-        help="Port of the metrics; else there are none.",
+        help="Port for metrics; else there are none.",
         rich_help_panel=_METRICS,
     ),
 ]
@@ -195,26 +197,26 @@ def ingest(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A video file, rtsp://, http(s)://, webcam:0 or /dev/video0; else the streams of "
+            help="A video file, rtsp://, http(s)://, webcam:0 or /dev/video0; else the streams in "
             "--config."
         ),
     ] = None,
     id_: Annotated[
-        str | None, typer.Option("--id", help="The stream's id; else made from the source.")
+        str | None, typer.Option("--id", help="The stream's id; else derived from the source.")
     ] = None,
     real_time: Annotated[
-        bool, typer.Option(help="Read a file at its own speed, not as fast as possible.")
+        bool, typer.Option(help="Play a file in real time, not as fast as possible.")
     ] = False,
     metrics_host: MetricsHost = "127.0.0.1",
     metrics_port: MetricsPort = None,
 ) -> None:
-    """Encode a source, or the cameras of a file, into the store."""
+    """Encode a video or cameras into a store, to ask about later."""
     from app.first_look import look_at_source
 
     told = terminal()
     if source is not None:
         if config.streams:
-            raise SettingsError("SOURCE and `streams` of --config: name only one of them")
+            raise SettingsError("give either SOURCE or `streams` in --config, not both")
         look_at_source(told, config, source)
     with told.loading("starting"):
         from app.ingest import ingest_source, ingest_streams
@@ -239,22 +241,24 @@ def alert(
     config: "VStreamConfig",
     source: Source,
     conditions: Annotated[
-        list[str], typer.Argument(help="What to wait for, as 'tell me when a dog appears'.")
+        list[str], typer.Argument(help="What to wait for, e.g. 'tell me when a dog appears'.")
     ],
     fast: Annotated[
-        bool, typer.Option(help="Read a file as fast as possible, not at its own speed.")
+        bool, typer.Option(help="Play a file as fast as possible, not in real time.")
     ] = False,
     rule: Annotated[
         str | None,
-        typer.Option(help="When to tell: k_of_n or silence; else as the model recommends."),
+        typer.Option(help="When to fire: k_of_n or silence; else what the model recommends."),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="How probable it must be; else as the model recommends."),
+        typer.Option(
+            min=0, max=1, help="Lowest probability that counts; else what the model recommends."
+        ),
     ] = None,
     as_json: AsJsonLines = False,
 ) -> None:
-    """Play a source and tell when something is so."""
+    """Watch a video or a camera and report when a condition comes true."""
     from app.first_look import look_at_source
 
     told = terminal()
@@ -275,7 +279,7 @@ cli.command(hidden=True, context_settings=old_commands.ANYTHING)(old_commands.an
 @cli.command(rich_help_panel=_SERVE, epilog=examples("demo", "demo --model /models/smolvlm2"))
 @with_settings(MODEL, MEMORY)
 def demo(config: "VStreamConfig") -> None:
-    """Open the page on a sample stream. Without a terminal, play it and answer here."""
+    """Open the web page on a sample stream; without a terminal, play it and print answers."""
     told = terminal()
     with told.loading("starting"):
         from app.demo import open_demo, play_demo
@@ -291,21 +295,54 @@ def demo(config: "VStreamConfig") -> None:
     epilog=examples("ui --service http://host:8900", "ui --service http://host:8900 --port 80"),
 )
 def ui(
-    service: Annotated[str, typer.Option(help="Address of a service, as http://HOST:8900.")],
+    service: Annotated[
+        str,
+        typer.Option(help="Address of a service, e.g. http://HOST:8900; VSTREAM_API_KEY: its key."),
+    ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8901,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond this machine without a key.")
     ] = False,
 ) -> None:
-    """Show the page of a service that runs elsewhere. VSTREAM_API_KEY is its key, and the
-    password of the page.
-    """
+    """Serve the web page of a service that runs elsewhere, with its key as the password."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from app.server.keys import master_key
-    from app.ui import show_page  # Gradio takes seconds to import: only where it is shown
+    from app.ui import show_page  # imports Gradio, which takes seconds
 
     show_page(terminal(), service, master_key(os.environ), host, port, insecure=insecure)
+
+
+@cli.command(
+    rich_help_panel=_SERVE,
+    epilog=examples("mcp", "mcp --allow-changes", "mcp --http --service http://host:8900"),
+)
+def mcp(
+    service: Annotated[
+        str, typer.Option(help="Address of a service; VSTREAM_API_KEY: its key.")
+    ] = "http://127.0.0.1:8900",
+    allow_changes: Annotated[
+        bool, typer.Option("--allow-changes", help="Also offer alerts, pause and forget.")
+    ] = False,
+    http: Annotated[
+        bool, typer.Option("--http", help="Serve HTTP at /mcp; each caller brings its own key.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="Address to listen on, with --http.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port, with --http.")] = 8902,
+) -> None:
+    """Offer a service's streams to an assistant as MCP tools, over stdin and stdout."""
+    try:
+        from app.mcp_server import serve_mcp, serve_mcp_over_http
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"MCP needs the package {error.name}: pip install 'vstream[mcp]'"
+        ) from None
+    from app.server.keys import master_key
+
+    if http:
+        serve_mcp_over_http(service, host, port, allow_changes=allow_changes)
+    else:
+        serve_mcp(service, master_key(os.environ), allow_changes=allow_changes)
 
 
 @cli.command(
@@ -321,22 +358,27 @@ def ui(
 def serve(
     config: "ServiceSettings",
     model: Annotated[
-        str | None, typer.Argument(help="Hub id or directory of a Video-LLM; else the embedded.")
+        str | None,
+        typer.Argument(help="Hub id or directory of a Video-LLM; else the embedded model."),
     ] = None,
-    page: Annotated[bool, typer.Option(help="Show the web page at /ui.")] = True,
+    page: Annotated[bool, typer.Option(help="Serve the web page at /ui.")] = True,
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="Several workers on Ray, without the page; see docs.")
+        bool, typer.Option("--cluster", help="Run workers on Ray, without the page; see docs.")
     ] = False,
     workers: Annotated[
         int, typer.Option(min=1, help="With --cluster, how many: each loads the model.")
     ] = 2,
+    max_workers: Annotated[
+        int | None,
+        typer.Option(help="With --cluster: add workers up to this many while all are busy."),
+    ] = None,
 ) -> None:
-    """Serve streams, questions and alerts over HTTP, with a page."""
+    """Serve streams, questions and alerts over HTTP, with a web page."""
     told = terminal()
     if cluster:
         from app.cluster.app import serve_cluster
 
-        serve_cluster(told, config, workers)
+        serve_cluster(told, config, workers, max_workers)
         return
     with told.loading("starting"):
         from app.serve import run_service

@@ -1,7 +1,7 @@
-"""`vstream demo`: the bundled sample stream, its scripted questions, then the user's own.
+"""`vstream demo`: play the bundled sample stream, ask scripted questions, then take the user's.
 
-No answer is stored anywhere: the script holds questions, their moments and what the stream really
-shows. A wrong answer is shown as wrong.
+No answer is prerecorded: the script holds questions, their moments and what the stream really
+shows, and a wrong answer is shown as wrong.
 """
 
 import json
@@ -39,7 +39,7 @@ def open_demo(terminal: Terminal, config: VStreamConfig) -> None:
 
 
 def _free_port(wanted: int) -> int:
-    """`wanted` if nobody listens there, else 0, which is any that is free."""
+    """`wanted` if it is free, else 0, which picks a free port."""
     try:
         listen_on("127.0.0.1", wanted).close()
     except SettingsError:
@@ -54,7 +54,7 @@ def _open_browser(terminal: Terminal, url: str) -> None:
     except webbrowser.Error:
         terminal.say(f"no browser here: open {page}")
         return
-    # One that comes before all is ready waits: the service listens already.
+    # The service already listens; a browser that comes early waits until it is ready.
     threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
 
@@ -79,7 +79,7 @@ def _play_to(
 
 
 def _ask(terminal: Terminal, session: Session, entry: dict[str, Any]) -> None:
-    """`answer` is what the stream shows; with one of `accepted` what is said has to begin."""
+    """Ask, and check the reply: it must begin with one of `accepted`; the stream shows `answer`."""
     asked_s, question = entry["asked_s"], entry["question"]
     terminal.question(clock(asked_s), question)
     answer = terminal.stream_answer(session.ask(Question(question, asked_s)))
@@ -89,7 +89,7 @@ def _ask(terminal: Terminal, session: Session, entry: dict[str, Any]) -> None:
 
 
 def _take_questions(terminal: Terminal, session: Session) -> None:
-    terminal.say("your turn: ask about the whole stream; an empty line ends")
+    terminal.say("your turn: ask about the whole stream; an empty line quits")
     while True:
         terminal.prompt("you")
         line = sys.stdin.readline().strip()

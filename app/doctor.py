@@ -1,4 +1,4 @@
-"""`vstream doctor`: what this machine has, and whether the configured model runs on it."""
+"""`vstream doctor`: report what this machine has, and whether the configured model runs on it."""
 
 import platform
 from importlib.metadata import version
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def examine(terminal: Terminal, config: "VStreamConfig") -> bool:
-    """Print one line a finding, the quick ones first; False if something needed does not work."""
+    """Print one line per finding, quick ones first; return False if something needed is broken."""
 
     def say(name: str, finding: str) -> None:
         terminal.out.print(f"{name:<8} {finding}", markup=False)
@@ -73,10 +73,10 @@ def _check_model(terminal: Terminal, config: "VStreamConfig") -> tuple[bool, str
         return False, str(error)
     family = model.family
     found = (
-        f"model {model.name} ({family.name}) loads and its decoder is driven exactly, by "
-        f"{torch.get_num_threads()} threads"
+        f"model {model.name} ({family.name}) loads and its decoder passes the exactness check, "
+        f"with {torch.get_num_threads()} threads"
     )
     if family.recommended.knows is None:
         return True, found
-    told = [found, f"real scenes: no ({family.name} model); answers about them say so"]
+    told = [found, f"real scenes: no ({family.name} model); its answers say so"]
     return True, "\n         ".join([*told, *filter(None, [real_model()])])

@@ -1,4 +1,4 @@
-"""`vstream find`: when something was so in stored streams, by the model's own yes or no."""
+"""`vstream find`: find the spans in which a statement was true, by the model's own yes or no."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from vstream.times.zone import zone_of
 
 @dataclass(frozen=True)
 class Sought:
-    """What is to be so, and where. Times are words: of the stream, as 1:23, or of a clock."""
+    """The statement, and where to look. Times are text: stream time (1:23) or clock time."""
 
     streams: Sequence[str]
     statement: str
@@ -31,9 +31,7 @@ class Sought:
 
 
 def find_spans(terminal: Terminal, config: VStreamConfig, sought: Sought, *, as_json: bool) -> None:
-    """A line for each span as it is found, or one JSON document. Raises VStreamError,
-    KVMemoryError.
-    """
+    """Print spans as they are found, or one JSON document. Raises VStreamError, KVMemoryError."""
     tier_of(config.memory.store).require_there()
     now = datetime.now(zone_of(sought.zone))
     begin, end = moment_of(sought.from_, now), moment_of(sought.to, now)
@@ -69,7 +67,7 @@ def find_spans(terminal: Terminal, config: VStreamConfig, sought: Sought, *, as_
 def _line(span: FoundSpan, now: datetime) -> str:
     begin, end = (datetime.fromtimestamp(at, now.tzinfo) for at in (span.from_at, span.to_at))
     by_clock = f"{begin.isoformat(timespec='seconds')} to {end.isoformat(timespec='seconds')}"
-    unsure = "" if span.is_whole else ", and perhaps longer"
+    unsure = "" if span.is_whole else ", perhaps longer"
     times = f"{clock(span.from_s)} to {clock(span.to_s)}"
     return f"{span.stream}  {by_clock}  ({times}{unsure})  {span.probability:.0%}"
 
@@ -81,5 +79,5 @@ def _say_rest(terminal: Terminal, finding: Finding) -> None:
         terminal.say(f"{name}: {reason}")
     say_rest(terminal, finding.coverage)
     terminal.say(
-        f"{finding.judged} blocks were judged in {finding.seconds:.1f} s, {finding.known} before"
+        f"judged {finding.judged} blocks in {finding.seconds:.1f} s ({finding.known} known before)"
     )

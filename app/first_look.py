@@ -1,4 +1,4 @@
-"""What can be told of a question and its source before a model is loaded; it needs no torch."""
+"""Check a question and its source before a model is loaded; needs no torch."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Asked:
-    """Which stream is asked about. `found`: as the store has it; None: the source is ingested."""
+    """The stream a question is about. `found` is the stored stream; None: ingest the source."""
 
     name: str
     found: FoundStream | None
@@ -33,29 +33,28 @@ def look_at_question(
     zone: str | None,
     dialogue: str | None,
 ) -> Asked:
-    """Raises VStreamError or KVMemoryError for whatever stands in the way."""
+    """Find what the question is about. Raises VStreamError, KVMemoryError."""
     require_question(text, from_s, at_s, zone)
     asked = _asked(config, source)
     if asked.found is not None:
         return asked
     if dialogue is not None:
-        raise SettingsError("--dialogue needs a stream that the store holds")
+        raise SettingsError("--dialogue needs a stored stream")
     if parse_address(source).kind is not SourceKind.FILE and at_s is not None:
-        raise SettingsError("--at needs a file: a live source is asked about now")
+        raise SettingsError("--at needs a file or a stored stream: a live source has only now")
     length_s = reach_source(source, config.source)
     latest_s = max(at_s or 0.0, from_s or 0.0)
     if length_s is not None and latest_s > length_s:
         raise QuestionError(
-            f"nothing is kept of {clock(latest_s)}: {parse_address(source).name} ends at "
-            f"{clock(length_s)}"
+            f"nothing at {clock(latest_s)}: {parse_address(source).name} ends at {clock(length_s)}"
         )
     return asked
 
 
 def require_question(text: str, from_s: float | None, at_s: float | None, zone: str | None) -> None:
-    """Raises QuestionError, SettingsError for one that makes no sense, whatever it is about."""
+    """Raises QuestionError or SettingsError for a question that makes no sense."""
     if not text.strip():
-        raise QuestionError("the question is empty: write what you want to know")
+        raise QuestionError("the question is empty")
     if from_s is not None and at_s is not None and at_s < from_s:
         raise SettingsError(f"--at {clock(at_s)} is before --from {clock(from_s)}")
     if zone is not None:
@@ -65,40 +64,36 @@ def require_question(text: str, from_s: float | None, at_s: float | None, zone: 
 def require_seen(
     config: VStreamConfig, from_s: float | None, at_s: float | None, newest_s: float
 ) -> None:
-    """Raises QuestionError for a time of which nothing can be kept yet: a picture that stays as it
-    is, is kept again after `max_gap_s`.
-    """
+    """Raises QuestionError for a time more than `max_gap_s` after the newest block."""
     asked_s = max(at_s or 0.0, from_s or 0.0)
     if asked_s > newest_s + config.source.max_gap_s:
         raise QuestionError(
-            f"nothing is kept of {clock(asked_s)}: the stream's newest block is of "
+            f"nothing is kept of {clock(asked_s)}: the stream's newest block is at "
             f"{clock(newest_s)}"
         )
 
 
 def look_before_playing(terminal: Terminal, config: VStreamConfig, source: str) -> None:
-    """As `look_at_source`. Raises QuestionError for a stream of the store, which does not play."""
+    """Like `look_at_source`. Raises QuestionError for a stored stream, which does not play."""
     if _asked(config, source).found is not None:
-        raise QuestionError(f"{source} is stored and does not play: write a question")
+        raise QuestionError(f"{source} is a stored stream, which does not play: add a question")
     look_at_source(terminal, config, source)
 
 
 def look_at_source(terminal: Terminal, config: VStreamConfig, source: str) -> None:
-    """Of one that will be tried on for as long as it takes: what is wrong now is only said, unless
-    it is a file. Raises SourceError.
-    """
+    """Report a problem with a live source, which will be retried. Raises SourceError for a file."""
     try:
         reach_source(source, config.source)
     except SourceError as error:
         if parse_address(source).kind is SourceKind.FILE:
             raise
-        terminal.say(f"{error}; it will be tried again")
+        terminal.say(f"{error}; retrying")
 
 
 def _asked(config: VStreamConfig, source: str) -> Asked:
-    """The stream if it is to be asked about as the store has it: one named by its id, or one that
-    another process is just ingesting. Raises StoreError for a name that is neither a file nor a
-    stream, SourceError.
+    """Decide whether to ask about a stored stream: one named by its id, or one that another process
+    is ingesting right now. Raises StoreError for a name that is neither a file nor a stream,
+    SourceError.
     """
     store = config.memory.store
     tier = tier_of(store)
@@ -107,8 +102,8 @@ def _asked(config: VStreamConfig, source: str) -> Asked:
         if found is None and tier.lasts and "." not in source:
             tier.require_there()
             raise StoreError(
-                f"{source}: neither a file nor a stream that {store_name(store)} holds; "
-                "`vstream streams` lists those"
+                f"{source}: neither a file nor a stream in {store_name(store)}; "
+                "`vstream streams` lists the streams"
             )
         if found is not None:
             return Asked(source, found)

@@ -1,4 +1,4 @@
-"""`vstream forget`: some of what a stream remembers, deleted."""
+"""`vstream forget`: delete part of a stream's memory."""
 
 from contextlib import suppress
 
@@ -16,13 +16,13 @@ from memory import (
 )
 from vstream.config import VStreamConfig
 from vstream.sentences import sentence_vectors
-from vstream.service.forgetting import forget_events, forget_firings
+from vstream.service.forgetting import forget_firings, forget_lines
 
 
 def forget_range(
     terminal: Terminal, config: VStreamConfig, stream: str, from_s: float, to_s: float
 ) -> None:
-    """Delete and say how much. Raises KVMemoryError."""
+    """Delete a range and report how much was deleted. Raises KVMemoryError."""
     policy = _written_under(config.memory.store, stream)
     with open_stored(config.memory, stream, policy) as memory:
         noted = memory.state
@@ -30,20 +30,18 @@ def forget_range(
         left = memory.state
         forget_firings(memory, stream, from_s, to_s)
     try:
-        forget_events(config.memory.store, stream, from_s, to_s)
+        forget_lines(config.memory.store, stream, from_s, to_s)
     except StoreError as error:
-        terminal.say(f"events of that time may be left: {error}")
-    terminal.say(f"{gone} blocks from {clock(from_s)} to {clock(to_s)} are deleted")
+        terminal.say(f"events of that time may remain: {error}")
+    terminal.say(f"deleted {gone} blocks from {clock(from_s)} to {clock(to_s)}")
     if noted and not left:
-        terminal.say("and all notes of the stream's memory policy, as descriptions, of any time")
+        terminal.say("and all notes (e.g. descriptions) of the stream's memory policy, of any time")
     elif noted != left:
-        terminal.say("and what the stream's memory policy noted of that time, as descriptions")
+        terminal.say("and the notes (e.g. descriptions) of its memory policy from that time")
 
 
 def _written_under(store: str, stream: str) -> MemoryPolicy | None:
-    """The policy of a stream, only to say which notes go: it knows no model. None: it is not here,
-    or there is no such stream.
-    """
+    """Only to say which notes go: it knows no model. None: it is not here, nor the stream."""
     if (found := find_stream(store, stream)) is not None:
         with suppress(KVMemoryError):
             name, settings = written_under(found.provenance.fingerprint)

@@ -1,4 +1,4 @@
-"""held_bytes: a policy and the shape of a model's blocks in, how much of a stream is held out."""
+"""held_bytes: estimate how much a policy holds of a stream, for the shape of a model's blocks."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,12 +8,12 @@ from memory.ageing import held_blocks
 from memory.policies.policy import MemoryPolicy, ModelShape
 
 BlockBytes = Callable[[BlockShape, str | None], int]
-"""Of a block in a codec; None: that of the stream's new blocks."""
+"""The size of a block in a codec; None: the codec of the stream's new blocks."""
 _FLOAT_BYTES = 4
 
 
 def model_shape(shape: BlockShape, sample_fps: float = 1.0) -> ModelShape:
-    """What a policy may know of the model, as far as config.json tells it."""
+    """What a policy may know of the model, as far as config.json says it."""
     told = shape.recommended
     return ModelShape(
         frames_per_block=shape.frames,
@@ -30,21 +30,15 @@ def model_shape(shape: BlockShape, sample_fps: float = 1.0) -> ModelShape:
 
 
 def held_count(policy: MemoryPolicy, shape: BlockShape, frames: int) -> tuple[int, int]:
-    """The most blocks that are held while so many frames come: as they came, and rewritten."""
+    """The most blocks held during a stream of `frames` frames: (unchanged, rewritten)."""
     needed = policy.needed_blocks() if policy.has("rewrite") else None
     return held_blocks(frames // shape.frames, policy.keep_blocks(), needed)
 
 
 def held_bytes(
-    policy: MemoryPolicy,
-    shape: BlockShape,
-    frames: int,
-    block_bytes: BlockBytes,
-    number_bytes: int,
+    policy: MemoryPolicy, shape: BlockShape, frames: int, block_bytes: BlockBytes, number_bytes: int
 ) -> int:
-    """The most that is held of a stream while so many frames come, none of them like the one
-    before. `number_bytes` are those of a number in the model's dtype.
-    """
+    """The most bytes held of `frames` distinct frames; `number_bytes` is the size of the dtype."""
     whole, rewritten = held_count(policy, shape, frames)
     old = replace(shape, tokens=policy.num_kept(shape.tokens))
     numbers = shape.tokens * shape.d_model * (1 + shape.deepstack)

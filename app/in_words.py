@@ -1,4 +1,4 @@
-"""Sizes as people read them: bytes in, `5.8 GB` out."""
+"""Format sizes for people, e.g. `5.8 GB`."""
 
 
 def as_size(num_bytes: float) -> str:

@@ -1,4 +1,4 @@
-"""`vstream ingest`: a source, or the cameras of a file, into a store, for others to ask about."""
+"""`vstream ingest`: encode a source, or the configured cameras, into a store."""
 
 import threading
 import time
@@ -31,9 +31,8 @@ _LOOK_S = 0.05
 _STATES_S = 0.5
 _TOLD_EVERY_S = 60.0
 _TRIM_S = 10.0
-"""So often freed memory goes back to the system."""
+"""How often to return freed memory to the system."""
 Address = tuple[str, int]
-"""Host and port."""
 _FAILED = (KeeperState.FAILED, KeeperState.RETRYING)
 
 
@@ -45,21 +44,19 @@ def ingest_source(
     speed: Speed,
     metrics: Address | None,
 ) -> None:
-    """Encode `source` into the configured store, from where it was left off, to its end.
-
-    SIGTERM ends it well. `metrics` is where they are served. Raises VStreamError or KVMemoryError
-    for whatever stands in the way, and for what breaks it off.
+    """Encode `source` into the configured store, resuming where it stopped, until it ends or
+    SIGTERM. `metrics` is the address to serve metrics on. Raises VStreamError, KVMemoryError.
     """
     _require_lasting(settings)
     address = parse_address(source)
     is_file = address.kind is SourceKind.FILE
     name = stream_id_of(source) if stream_id is None else stream_id
-    find_stream(settings.memory.store, name)  # told before a model is loaded, too
+    find_stream(settings.memory.store, name)  # raises before loading a model
     spec = StreamSpec(id=name, source=SourceSpec(url=source, speed=speed if is_file else 1.0))
     with _daemon(terminal, settings, 1, metrics) as daemon:
         keeper = daemon.open(spec)
         report = _Report(terminal, keeper)
-        terminal.say(f"{address.name} -> stream {name}, {report.told} blocks there")
+        terminal.say(f"{address.name} -> stream {name}, {report.told} blocks stored")
         keeper.start()
         with terminal.progress(address.name, disable=not terminal.out.is_terminal) as show:
 
@@ -85,10 +82,9 @@ def ingest_source(
 
 
 def ingest_streams(terminal: Terminal, settings: ServiceSettings, metrics: Address | None) -> None:
-    """Watch the configured streams until SIGTERM, and say how their states change.
-
-    One that cannot be opened is said, and the others go on. Raises SettingsError where there is
-    nothing to watch or nowhere to keep it, ModelError, KVMemoryError for what could not be kept.
+    """Ingest the configured streams until SIGTERM, and report changes of state. If one cannot be
+    opened, report it and go on with the others. Raises SettingsError without streams or a lasting
+    store, ModelError, KVMemoryError if blocks could not be stored.
     """
     if not settings.streams:
         raise SettingsError("no cameras: give a SOURCE, or --config FILE with `streams: [...]`")
@@ -98,14 +94,14 @@ def ingest_streams(terminal: Terminal, settings: ServiceSettings, metrics: Addre
         for spec in settings.streams:
             try:
                 keeper = daemon.open(spec)
-                keeper.remember(spec=None, paused=False)  # it is the configuration's from now on
+                keeper.remember(spec=None, paused=False)  # now declared by the settings
                 keeper.start()
             except (VStreamError, KVMemoryError) as error:
                 _log.error("stream not opened", stream=spec.id, reason=str(error))
                 terminal.document(f"{spec.id} error")
         leave_out_of_collections()
         store = store_name(settings.memory.store)
-        terminal.say(f"taking {len(daemon.keepers)} streams into {store}")
+        terminal.say(f"ingesting {len(daemon.keepers)} streams into {store}")
         told: dict[StreamKeeper, StreamState] = {}
 
         def look() -> bool:
@@ -123,8 +119,8 @@ def ingest_streams(terminal: Terminal, settings: ServiceSettings, metrics: Addre
 def _require_lasting(settings: ServiceSettings) -> None:
     if not tier_of(settings.memory.store).lasts:
         raise SettingsError(
-            f"--store {store_name(settings.memory.store)} ends with this process; give file:///DIR "
-            "or redis://HOST, where others can ask about the stream"
+            f"--store {store_name(settings.memory.store)} ends with this process; name a store "
+            "that lasts, e.g. file:///DIR or redis://HOST"
         )
 
 
@@ -141,7 +137,7 @@ def _daemon(
 
 
 class _Daemon:
-    """A model, the streams that are encoded with it, and their metrics."""
+    """A model, the streams encoded with it, and their metrics."""
 
     def __init__(
         self,
@@ -151,7 +147,7 @@ class _Daemon:
         metrics: Address | None,
         stopped: threading.Event,
     ) -> None:
-        """`num_streams` share the host RAM that is configured. Raises SettingsError, ModelError."""
+        """`num_streams` share the configured host RAM. Raises SettingsError, ModelError."""
         bound_arenas()
         self._settings = settings
         self._stopped = stopped
@@ -169,7 +165,7 @@ class _Daemon:
         self._metrics.tell_of_streams(self._model, lambda: self.keepers)
 
     def open(self, spec: StreamSpec) -> StreamKeeper:
-        """Open its memory. Raises what StreamKeeper does."""
+        """Open the stream's memory. Raises what StreamKeeper raises."""
         config = config_of(spec, self._settings, self._host_bytes)
 
         def saw(keeper: StreamKeeper, frame: SeenFrame) -> None:
@@ -179,7 +175,7 @@ class _Daemon:
         return self.keepers[-1]
 
     def go_on(self, every_s: float, look: Callable[[], bool]) -> None:
-        """Until SIGTERM, or as long as `look` says so."""
+        """Call `look` every `every_s` seconds, until it returns False or SIGTERM."""
         trimmed_at = time.monotonic()
         while look() and not self._stopped.wait(every_s):
             if time.monotonic() - trimmed_at > _TRIM_S:
@@ -187,7 +183,7 @@ class _Daemon:
                 trimmed_at = time.monotonic()
 
     def close(self) -> None:
-        """All at once. Raises KVMemoryError if not all that was seen could be kept."""
+        """Close all streams in parallel. Raises KVMemoryError if blocks could not be stored."""
         with ThreadPoolExecutor(len(self.keepers) or 1) as pool:
             ended = [pool.submit(keeper.close) for keeper in self.keepers]
         for one in ended:
@@ -195,9 +191,7 @@ class _Daemon:
 
 
 class _Report:
-    """What has been acknowledged, at most a line a minute on stdout, and whether the store is
-    away.
-    """
+    """Reports acknowledged blocks, at most once a minute, and when the store is away."""
 
     def __init__(self, terminal: Terminal, keeper: StreamKeeper) -> None:
         self._terminal = terminal
@@ -208,7 +202,7 @@ class _Report:
         self._next_at = 0.0
 
     def tell(self) -> None:
-        """Of what has not been told yet; a progress bar shows it to a person."""
+        """Print the latest news; on a terminal, the progress bar shows it instead."""
         if self._news and not self._terminal.out.is_terminal:
             self._terminal.document(self._news)
         self._news, self._next_at = "", time.monotonic() + _TOLD_EVERY_S
@@ -216,7 +210,7 @@ class _Report:
     def look(self) -> None:
         acknowledged = self._memory.num_acknowledged
         if acknowledged > self.told:
-            with suppress(BlockNotFoundError):  # it is just being appended
+            with suppress(BlockNotFoundError):  # just being appended
                 to_s = self._memory.info(acknowledged - 1).end_s
                 self.told = acknowledged
                 self._news = f"acknowledged blocks={acknowledged} to_s={to_s:.3f}"
@@ -225,7 +219,7 @@ class _Report:
         away = self._memory.away
         if (away is None) != (self._away is None):
             self._terminal.say(
-                "the store is back" if away is None else f"{away}; new blocks wait, trying on"
+                "the store is back" if away is None else f"{away}; new blocks wait while we retry"
             )
         self._away = away
 

@@ -1,4 +1,4 @@
-"""The commands about this machine and its settings. What one needs, it imports when it runs."""
+"""The commands about this machine and its settings. Each imports what it needs when it runs."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +29,7 @@ _PANEL = "This machine"
 )
 @with_settings(MODEL, STORE)
 def doctor(config: "VStreamConfig") -> None:
-    """Check this machine: GPU, FFmpeg, model, memory, threads."""
+    """Check this machine: GPU, FFmpeg, model, memory and threads."""
     from app.doctor import examine
 
     raise typer.Exit(0 if examine(terminal(), config) else 1)
@@ -40,10 +40,7 @@ def doctor(config: "VStreamConfig") -> None:
     epilog=examples("config", "config --config streams.yaml --store redis://host", "config --json"),
 )
 @with_given(SOURCE, MODEL, MEMORY, SERVICE)
-def config(
-    config: Given,
-    as_json: AsJson = False,
-) -> None:
+def config(config: Given, as_json: AsJson = False) -> None:
     """Show the settings in effect and where each comes from."""
     from app.settings_in_effect import show_settings
 
@@ -57,11 +54,11 @@ def config(
 def policies(
     model: Annotated[
         str | None,
-        typer.Option(help="Whose bytes are told, a hub id or directory; else the embedded."),
+        typer.Option(help="Model to size them for: a hub id or directory; else the embedded one."),
     ] = None,
     as_json: AsJsonList = False,
 ) -> None:
-    """List the memory policies, what each keeps, and its bytes an hour."""
+    """List the memory policies, what they keep and their bytes per hour."""
     from app.policies import list_policies
 
     list_policies(terminal(), model, as_json=as_json)
@@ -78,15 +75,15 @@ def policies(
 @with_settings(MODEL, MEMORY)
 def plan(
     config: "VStreamConfig",
-    cameras: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 1,
+    cameras: Annotated[int, typer.Option(min=1, max=1000, help="How many cameras.")] = 1,
     days: Annotated[float, typer.Option(min=0.01, max=3650, help="How long to remember.")] = 7.0,
     fps: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Frames a second of each; else what the model recommends."),
+        typer.Option(min=0.01, help="Frames per second of each; else what the model recommends."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what cameras need: device memory, RAM, disk, and the command."""
+    """Estimate the memory and disk that cameras need, and print the command to run."""
     told = terminal()
     with told.loading("starting"):
         from app.plan import Cameras
@@ -105,10 +102,10 @@ def plan(
 def pull(
     model: Annotated[str, typer.Argument(help="Hub id of a Video-LLM.")],
     revision: Annotated[
-        str | None, typer.Option(help="A branch, tag or commit; else the newest.")
+        str | None, typer.Option(help="A branch, tag or commit; else the latest.")
     ] = None,
 ) -> None:
-    """Fetch a model from the hub, or what is missing of it."""
+    """Download a model from the hub, or the files still missing."""
     from app.pull import pull_model
 
     pull_model(terminal(), model, revision)
@@ -116,7 +113,7 @@ def pull(
 
 @machine.command(rich_help_panel=_PANEL, epilog=examples("key"))
 def key() -> None:
-    """Make a key for the service, and its hash for the configuration."""
+    """Generate a service key, and its hash for the settings file."""
     from app.server.keys import new_key
 
     made, hashed = new_key()

@@ -1,4 +1,4 @@
-"""Load the configured model and say in one line what it is and where it runs."""
+"""Load the configured model, and print in one line what it is and where it runs."""
 
 import torch
 
@@ -9,7 +9,7 @@ from vstream.models.video_llm import VideoLLM, load_video_llm
 
 
 def load_model(terminal: Terminal, config: VStreamConfig) -> VideoLLM:
-    """Raises ModelError for a checkpoint that cannot be used."""
+    """Load the model behind a progress bar. Raises ModelError for an unusable checkpoint."""
     limit_threads(config)
     fps = config.source.sample_fps
     with terminal.loading(f"loading model {config.model or 'embedded'}"):
@@ -18,13 +18,12 @@ def load_model(terminal: Terminal, config: VStreamConfig) -> VideoLLM:
     kind = str(decoder.dtype).removeprefix("torch.")
     threads = f", {torch.get_num_threads()} threads" if decoder.device.type == "cpu" else ""
     knows = model.family.recommended.knows
-    limits = "" if knows is None else f"; it knows {knows}"
+    limits = "" if knows is None else f"; knows {knows}"
     terminal.say(f"model {model.name} on {decoder.device}, {kind}{threads}{limits}")
     return model
 
 
 def limit_threads(config: VStreamConfig) -> None:
-    """As configured, or as measured."""
     if config.threads is None:
         choose_cpu_threads()
     else:

@@ -1,4 +1,4 @@
-"""model_config: a model's name in, its config.json out; of a known one without asking a hub."""
+"""model_config: read a model's config.json; for a known model without asking a hub."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,7 @@ from vstream.models.weights import embedded_weights
 
 
 def model_config(model: str | None) -> dict[str, Any]:
-    """Of the model that is meant, None being the embedded; of a hub id no other file is fetched.
-    Raises ModelError.
-    """
+    """None is the embedded model. For a hub id, downloads only this file. Raises ModelError."""
     path = (Path(model).expanduser() if model else embedded_weights()) / "config.json"
     if model and not path.parent.is_dir():
         if (known := known_model(model)) is not None:

@@ -1,4 +1,4 @@
-"""Commands of before 0.3: until then they work by their old names, or say what replaces them."""
+"""Commands from before 0.3: they keep working until then, or name their replacement."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,13 +21,13 @@ def watch(
     threshold: Annotated[float | None, typer.Option(min=0, max=1)] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """`ask` without a question and `alert` before 0.3, both at once."""
+    """Before 0.3: `ask` without a question, and `alert`, in one."""
     from app.play import Awaited, play_source
     from app.terminal import Terminal
 
     terminal = Terminal()
     now = "alert SOURCE CONDITION" if tell else "ask SOURCE"
-    terminal.say(f"watch is called `vstream {now}` now, and by this name until 0.3")
+    terminal.say(f"watch is now `vstream {now}`; the old name works until 0.3")
     awaited = Awaited(tell or (), rule, threshold, called="watch")
     play_source(terminal, config, source, "max" if fast else 1.0, awaited, as_json=as_json)
 
@@ -38,26 +38,26 @@ def rtsp(
     metrics_host: Annotated[str, typer.Option()] = "127.0.0.1",
     metrics_port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
 ) -> None:
-    """`ingest --config` before 0.3."""
+    """Before 0.3: `ingest --config`."""
     from app.ingest import ingest_streams
     from app.terminal import Terminal
 
     terminal = Terminal()
-    terminal.say("rtsp is called `vstream ingest --config FILE` now, and by this name until 0.3")
+    terminal.say("rtsp is now `vstream ingest --config FILE`; the old name works until 0.3")
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
     ingest_streams(terminal, config, metrics)
 
 
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""Of a command that is gone: whatever is typed behind it."""
+"""Accept whatever follows the name of a removed command."""
 
 
 def answer() -> None:
-    """Answer what others asked by way of Redis, before 0.3."""
+    """Before 0.3: answer questions that others asked through Redis."""
     from app.terminal import Terminal
 
     Terminal().fail(
-        "vstream answer is gone: keep a model loaded by `vstream serve --store redis://HOST`, and "
-        "ask it by `vstream ask --service http://HOST:8900 STREAM QUESTION`"
+        "vstream answer is gone: keep a model loaded with `vstream serve --store redis://HOST`, "
+        "and ask it with `vstream ask --service http://HOST:8900 STREAM QUESTION`"
     )
     raise typer.Exit(2)

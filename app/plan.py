@@ -1,4 +1,4 @@
-"""make_plan: cameras, a model and days in, the bytes that they need on disk, in RAM, on a card."""
+"""make_plan: estimate the bytes that cameras need on disk, in RAM and on the GPU."""
 
 import shutil
 from dataclasses import dataclass
@@ -22,26 +22,26 @@ from vstream.models.weights import embedded_weights
 
 _HOUR_S, _DAY_S = 3600, 86_400
 _PICTURE_BYTES = 9_000
-"""Beside each block: those of the sample have 8 kB, those of real clips 3 to 16."""
+"""A block's picture: 8 kB in the sample, 3 to 16 kB in real clips."""
 _HEAD_BYTES = 200
-"""Of what else a record tells of its block."""
+"""A record's metadata."""
 _NUMBER_BYTES = {"float32": 4, "bfloat16": 2}
 _FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Cameras:
-    """What is planned for: so many cameras, remembered for so many days."""
+    """What to plan for: how many cameras, remembered for how many days."""
 
     number: int
     days: float
     fps: float | None
-    """Frames a second of each; None: as the model's family recommends."""
+    """Frames per second of each; None: what the model's family recommends."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """What there is, in bytes; None of the card: there is none."""
+    """What this machine has, in bytes; `card` is None without a GPU."""
 
     card: int | None
     ram: int
@@ -50,42 +50,41 @@ class Room:
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes, in bytes of all cameras together unless said otherwise."""
+    """What the cameras need, in bytes for all of them together unless noted."""
 
     frames_per_s: float
     hour_bytes: int
-    """That one camera adds in an hour; 0 where it keeps within a bound."""
+    """What one camera adds to the store per hour; 0 if its memory is bounded."""
     stream_bytes: int
-    """Of one camera after all days."""
+    """What one camera takes in the store after all days."""
     store_bytes: int
     least_bytes: int
-    """A smaller budget of one camera's store cannot hold the blocks that must stay as they are."""
+    """The smallest budget of one camera's store that holds the blocks that must stay unchanged."""
     index_bytes: int
-    """In RAM: what blocks are found by, exactly; and roughly, as far as the device has no room."""
+    """In RAM: representative keys, and the codes that do not fit on the device."""
     cache_bytes: int
-    """In RAM: copies of blocks of the store."""
+    """In RAM: copies of blocks in the store."""
     weight_bytes: int | None
-    """On the device; None: it is not known."""
+    """On the device; None: unknown."""
     window_bytes: int
-    """On the device: what new frames see of the past."""
+    """On the device: the windows that new frames attend to."""
     codes_bytes: int
-    """On the device: what blocks are found by, roughly."""
+    """On the device: codes that approximate the representative keys."""
     question_bytes: int
     """On the device: what one question reads."""
 
     @property
     def device_bytes(self) -> int:
-        """As far as it is known."""
+        """The device memory needed, as far as it is known."""
         return (self.weight_bytes or 0) + self.window_bytes + self.codes_bytes + self.question_bytes
 
     @property
     def ram_bytes(self) -> int:
-        """Beside a card."""
         return self.index_bytes + self.cache_bytes
 
 
 def record_bytes(shape: BlockShape, codec: str, dtype: str) -> int:
-    """Of a block in a store, without its picture: what its codec makes of rows of that shape."""
+    """The size of a stored block without its picture, as its codec writes rows of that shape."""
     kind = codec_named(codec)
     layout = RowLayout(shape.kv_heads, shape.tokens, shape.head_dim, dtype)
     width = shape.kv_heads * shape.head_dim
@@ -102,8 +101,8 @@ def stored_bytes(
     dtype: str,
     picture_bytes: float = inf,
 ) -> int:
-    """The most that a stream takes in its store while so many frames come; `picture_bytes` is the
-    budget of its pictures.
+    """The most that a stream of `frames` frames ever takes in its store; `picture_bytes` is the
+    budget for its pictures.
     """
     pictures = sum(held_count(policy, shape, frames)) * _PICTURE_BYTES
 
@@ -115,9 +114,8 @@ def stored_bytes(
 
 
 def make_plan(config: VStreamConfig, cameras: Cameras, *, is_card: bool) -> Plan:
-    """With the model, policy, codec and budgets of `config`, on a card or else the CPU.
-
-    Raises ModelError for a model that cannot be planned for, PolicyError, StoreError.
+    """Plan with the model, policy, codec and budgets of `config`, on a GPU or the CPU. Raises
+    ModelError for a model whose block sizes are unknown, PolicyError, StoreError.
     """
     shape = shape_of(config.model)
     fps = cameras.fps or shape.recommended.sample_fps
@@ -157,7 +155,7 @@ def make_plan(config: VStreamConfig, cameras: Cameras, *, is_card: bool) -> Plan
 
 
 def room_here(store: str) -> Room:
-    """The free memory of the card, all RAM, and what is free where the store would be."""
+    """Free GPU memory, total RAM, and free disk space where the store would be."""
     import torch
 
     from memory import tier_of
@@ -171,20 +169,20 @@ def room_here(store: str) -> Room:
 
 
 def shape_of(model: str | None) -> BlockShape:
-    """Raises ModelError for a family whose blocks are not known by config.json alone."""
+    """Raises ModelError for a family whose config.json does not determine the size of blocks."""
     shape = block_shape(model_config(model))
     if shape is None:
-        raise ModelError(f"model {model}: of its family it is not known how large its blocks are")
+        raise ModelError(f"model {model}: the block size of its family is unknown")
     return shape
 
 
 def planned_policy(config: VStreamConfig, shape: BlockShape, fps: float) -> MemoryPolicy:
-    """Raises PolicyError for one that is not for this model."""
+    """Raises PolicyError for a policy that does not fit this model."""
     return policy_named(config.named_policy or DEFAULT, model_shape(shape, fps), config.policy_set)
 
 
 def num_parameters(model: str | None) -> int | None:
-    """None of a model that is neither known nor in a directory here."""
+    """None for a model that is neither known nor in a local directory."""
     if (known := known_model(model)) is not None:
         return known.parameters
     folder = embedded_weights() if model is None else Path(model).expanduser()

@@ -1,4 +1,4 @@
-"""`vstream plan`, told: a table, what does not fit this machine, and the command to type."""
+"""Show `vstream plan`: a table, what does not fit this machine, and the command to run."""
 
 import json
 from collections.abc import Iterator
@@ -15,17 +15,16 @@ from memory.policies import DEFAULT
 from vstream.config import VStreamConfig
 
 _STORE = "file:///var/lib/vstream"
-"""Where blocks would be kept if nothing is said."""
+"""The store to plan for if none is given."""
 _SPARE = 0.9
-"""Of what is free: the rest is for others."""
+"""Share of free space to use; the rest is for others."""
 _OVER = 1.05
-"""A budget is so much over what is planned for."""
+"""A budget exceeds the planned size by this factor."""
 
 
 def show_plan(
     terminal: Terminal, config: VStreamConfig, cameras: Cameras, *, as_json: bool
 ) -> None:
-    """Raises ModelError, KVMemoryError."""
     store = config.memory.store if config.memory.store != "memory://" else _STORE
     is_card = torch.cuda.is_available() if config.device == "auto" else config.device != "cpu"
     room = room_here(store)
@@ -46,61 +45,55 @@ def show_plan(
     for one in wrong:
         terminal.out.print(f"does not fit: {one}", markup=False)
     if not wrong:
-        terminal.out.print("all of it fits this machine")
+        terminal.out.print("everything fits this machine")
     elif plan.store_bytes > _SPARE * room.disk:
-        terminal.out.print("with this command the disk holds it: old blocks get coarser, then go:")
+        terminal.out.print("this command keeps to the disk: old blocks get coarser, then go:")
     terminal.out.print(command, markup=False)
-    terminal.say("as if no frame were like the one before: of a still picture far less is kept")
+    terminal.say(
+        "this assumes that every frame differs from the last; a still scene takes far less"
+    )
 
 
 def _rows(plan: Plan, cameras: Cameras, is_card: bool) -> Iterator[tuple[str, str, str]]:
-    device = "card" if is_card else "CPU"
-    weights = "not known" if plan.weight_bytes is None else as_size(plan.weight_bytes)
-    yield "frames a second", f"{plan.frames_per_s / cameras.number:g}", f"{plan.frames_per_s:g}"
-    per_hour = plan.hour_bytes
-    hours = (as_size(per_hour), as_size(per_hour * cameras.number)) if per_hour else ("0", "0")
-    yield "store, each further hour", *hours
-    yield (
-        "store, after all days",
-        as_size(plan.stream_bytes),
-        as_size(plan.store_bytes),
-    )
-    yield (
-        "RAM, index",
-        as_size(plan.index_bytes // cameras.number),
-        as_size(plan.index_bytes),
-    )
+    device, number = "GPU" if is_card else "CPU", cameras.number
+    weights = "unknown" if plan.weight_bytes is None else as_size(plan.weight_bytes)
+    lived = plan.window_bytes + plan.codes_bytes
+
+    def of_all(what: str, num_bytes: int) -> tuple[str, str, str]:
+        return what, as_size(num_bytes // number), as_size(num_bytes)
+
+    yield "frames per second", f"{plan.frames_per_s / number:g}", f"{plan.frames_per_s:g}"
+    hour = of_all("store, per hour", plan.hour_bytes * number)
+    yield hour if plan.hour_bytes else (hour[0], "0", "0")
+    yield of_all("store, after all days", plan.store_bytes)
+    yield of_all("RAM, index", plan.index_bytes)
     yield "RAM, copies of blocks", "-", as_size(plan.cache_bytes)
     yield f"{device}, weights", "-", weights
-    yield (
-        f"{device}, windows and index",
-        as_size((plan.window_bytes + plan.codes_bytes) // cameras.number),
-        as_size(plan.window_bytes + plan.codes_bytes),
-    )
-    yield f"{device}, a question at a time", "-", as_size(plan.question_bytes)
+    yield of_all(f"{device}, windows and index", lived)
+    yield f"{device}, one question", "-", as_size(plan.question_bytes)
 
 
 def _what_does_not_fit(plan: Plan, room: Room, store: str, *, is_card: bool) -> Iterator[str]:
     if store.startswith("file:") and plan.store_bytes > _SPARE * room.disk:
-        yield f"the store takes {as_size(plan.store_bytes)}, the disk has {as_size(room.disk)}"
+        yield f"store ({as_size(plan.store_bytes)} needed, {as_size(room.disk)} free on the disk)"
     ram_bytes = plan.ram_bytes + (0 if is_card else plan.device_bytes)
     if ram_bytes > _SPARE * room.ram:
-        yield f"RAM: {as_size(ram_bytes)} are needed, there are {as_size(room.ram)}"
+        yield f"RAM ({as_size(ram_bytes)} needed, {as_size(room.ram)} installed)"
     if is_card and room.card is None:
-        yield f"the card: {as_size(plan.device_bytes)} are needed, there is none here"
+        yield f"GPU ({as_size(plan.device_bytes)} needed, but there is no GPU)"
     elif is_card and room.card is not None and plan.device_bytes > _SPARE * room.card:
-        yield f"the card: {as_size(plan.device_bytes)} are needed, {as_size(room.card)} are free"
+        yield f"GPU ({as_size(plan.device_bytes)} needed, {as_size(room.card)} free)"
 
 
 def _command(config: VStreamConfig, cameras: Cameras, plan: Plan, room: Room, store: str) -> str:
-    """What serves these cameras within that room: over its budget a store makes old blocks coarser,
-    then sparser, then lets them go.
+    """The command that serves these cameras within that room. A store over its budget makes old
+    blocks coarser, then sparser, then drops them.
     """
     budget, memory = _OVER * plan.stream_bytes, config.memory
     options = [*([config.model] if config.model else []), "--store", store]
     if store.startswith("file:"):
         budget = min(budget, _SPARE * room.disk / cameras.number)
-    if plan.hour_bytes:  # others keep within their bound by themselves
+    if plan.hour_bytes:  # otherwise the policy bounds the store by itself
         budget_mib = ceil(max(budget, plan.least_bytes) / 2**20)
         bound = (tier_of(store).budget or "host_bytes").replace("_", "-")
         options += [f"--{bound}", f"{budget_mib}MiB"]

@@ -1,4 +1,4 @@
-"""A source plays: questions are answered as they are typed, alerts told when they come."""
+"""Play a source: answer questions as they are typed, and report alerts as they fire."""
 
 import sys
 import time
@@ -29,8 +29,9 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Awaited:
-    """What is waited for. `rule` names the speaking policy, `threshold` is how probable it must be;
-    None: as the model recommends. A document of a firing has its condition as what it is `called`.
+    """The conditions to watch for. `rule` names the speaking policy, `threshold` is the lowest
+    probability that counts; None: what the model recommends. JSON documents of firings name the
+    condition `called`.
     """
 
     conditions: Sequence[str] = ()
@@ -49,15 +50,15 @@ def play_source(
     reads: bool = True,
     as_json: bool = False,
 ) -> None:
-    """Ingest `source` in the background until it ends; if it `reads`, answer each line of stdin.
+    """Ingest `source` in the background until it ends; if `reads`, answer each line of stdin.
 
-    What `awaited` wait for is told when it happens, and then what the model says of it; with any,
-    the source plays to its end even if stdin ends before. With `as_json` answers and firings are
-    documents. A live source that is lost is looked for until the user leaves. Raises SourceError
-    for a file that cannot be read, QuestionError for an empty condition.
+    Reports each condition of `awaited` when it comes true, then what the model says of it; with
+    conditions, the source plays to its end even if stdin ends first. With `as_json`, prints answers
+    and firings as documents. Keeps reconnecting to a live source until the user leaves. Raises
+    SourceError for a file that cannot be read, QuestionError for an empty condition.
     """
     if not all(text.strip() for text in awaited.conditions):
-        raise QuestionError("a condition is empty: write what to wait for, as 'tell me when ...'")
+        raise QuestionError("empty condition: write what to wait for, e.g. 'tell me when ...'")
     model = load_model(terminal, config)
     with (
         open_session(config, model, stream_id_of(source)) as session,
@@ -75,7 +76,7 @@ def play_source(
                 before = alert.strange
                 firing = alert.look(frame.stream_s)
                 if alert.strange not in (None, before):
-                    terminal.say(f"{alert.condition}: not told. {alert.strange}")
+                    terminal.say(f"{alert.condition}: cannot be judged. {alert.strange}")
                 if firing and not as_json:
                     terminal.firing(firing)
                 if firing:
@@ -90,7 +91,7 @@ def play_source(
             patience_s = inf if sys.stdin.isatty() else config.source.connect_timeout_s
             await_first_block(terminal, session, worker, patience_s)
             if reads:
-                told = "plays; type a question, an empty line for the state"
+                told = "is playing; type a question, or an empty line to see its state"
                 terminal.say(f"{worker.source_name} {told}")
                 answer_lines(terminal, session, worker, stream_id_of(source), as_json=as_json)
             while alerts and worker.is_running:
@@ -101,9 +102,9 @@ def play_source(
 
 
 def _tell(terminal: Terminal, firing: Firing, saying: Job[Saying], called: str | None) -> None:
-    """What the model says of a firing, once it has been asked: a line, or a document."""
+    """Print what the model says of a firing, as a line or as a document."""
     said = None
-    with suppress(VStreamError, KVMemoryError):  # as where that moment is no longer kept
+    with suppress(VStreamError, KVMemoryError):  # e.g. that moment is no longer kept
         said = saying.result()
     if called is not None:
         terminal.document(firing_document(firing, said, called))
@@ -114,7 +115,7 @@ def _tell(terminal: Terminal, firing: Firing, saying: Job[Saying], called: str |
 def await_first_block(
     terminal: Terminal, session: Session, worker: IngestWorker, patience_s: float
 ) -> None:
-    """Wait until there is something to ask about; say whatever goes wrong meanwhile."""
+    """Wait until there is something to ask about; report errors meanwhile."""
     said = None
     give_up_at = time.monotonic() + patience_s
     while worker.is_running and session.memory.num_blocks == 0 and time.monotonic() < give_up_at:
@@ -132,7 +133,7 @@ def answer_lines(
     *,
     as_json: bool = False,
 ) -> None:
-    """Answer stdin line by line; an empty line shows how the stream is doing."""
+    """Answer stdin line by line; an empty line shows the stream's state."""
     while True:
         terminal.prompt(clock(worker.progress.stream_s))
         line = sys.stdin.readline()
@@ -149,12 +150,12 @@ def answer_lines(
 
 
 def describe(worker: IngestWorker) -> str:
-    """State, age of the newest frame, counts, and what is wrong if anything is."""
+    """Describe the state, the age of the newest frame, counts, and the last error."""
     status, done = worker.status, worker.progress
     age = "none yet" if status.last_frame_age_s is None else f"{status.last_frame_age_s:.1f} s ago"
     text = (
         f"{status.state}, newest frame {age}, {done.frames_encoded} frames encoded, "
-        f"{done.frames_duplicate} alike, {done.frames_lost} lost, "
+        f"{done.frames_duplicate} unchanged, {done.frames_lost} lost, "
         f"{status.counts.reconnects} reconnects"
     )
     return f"{text}; {status.last_error}" if status.last_error else text

@@ -1,4 +1,4 @@
-"""`vstream policies`: the memory policies that can be chosen, with paper, settings and bytes."""
+"""`vstream policies`: list the memory policies with their paper, settings and bytes."""
 
 import json
 from dataclasses import dataclass
@@ -17,9 +17,8 @@ _FLOAT_BYTES = 4
 
 @dataclass(frozen=True)
 class KeptBytes:
-    """Bytes of a stream at a frame a second in int8, pictures apart, no frame of which is like the
-    one before: what it grows by in an hour once it is long, and how large it gets where it does
-    not grow forever.
+    """Bytes of a stream without its pictures, at one frame per second, in int8, if every frame
+    differs from the last: its growth per hour once it is long, or its final size if it is bounded.
     """
 
     an_hour: int
@@ -27,12 +26,12 @@ class KeptBytes:
 
 
 def list_policies(terminal: Terminal, model: str | None, *, as_json: bool) -> None:
-    """A table, or one JSON list on the last line. One that cannot be loaded is named. Raises
-    ModelError where there is no config.json of that model.
+    """Print a table, or one JSON list on the last line, and report policies that cannot be loaded.
+    Raises ModelError without the model's config.json.
     """
     shape = block_shape(model_config(model))
     if shape is None:
-        terminal.say("of this model's family it is not known how large its blocks are")
+        terminal.say("the block size of this model's family is unknown")
     found: list[type[MemoryPolicy]] = []
     for name in POLICIES.names():
         try:
@@ -53,12 +52,12 @@ def list_policies(terminal: Terminal, model: str | None, *, as_json: bool) -> No
         )
         for one in found
     ]
-    headings = ("policy", "what it keeps and reads", "an hour", "settings", "paper")
+    headings = ("policy", "what it keeps and reads", "per hour", "settings", "paper")
     terminal.out.print(table_of(headings, rows))
 
 
 def kept_by(policy: type[MemoryPolicy], shape: BlockShape) -> KeptBytes | None:
-    """With its settings as they are; None if it is not for this model."""
+    """What a policy keeps with its default settings; None if it does not fit this model."""
     try:
         chosen = policy(model_shape(shape), policy.told({}))
     except PolicyError:

@@ -1,4 +1,4 @@
-"""`vstream pull`: a hub id in, its checkpoint on this disk, whole and as the hub has it."""
+"""`vstream pull`: download a checkpoint from the hub and verify it."""
 
 import shutil
 from pathlib import Path
@@ -11,25 +11,25 @@ from vstream.models.known_models import known_model
 
 
 def pull_model(terminal: Terminal, model: str, revision: str | None) -> None:
-    """Fetch it, with progress bars in a terminal, and print where it lies. What was broken off goes
-    on. Raises ModelError.
+    """Download the model, with progress bars on a terminal, and print its folder. Resumes partial
+    downloads. Raises ModelError.
     """
     from huggingface_hub.constants import HF_HUB_CACHE
 
     if Path(model).expanduser().is_dir():
-        raise ModelError(f"{model} is a directory here: there is nothing to pull")
+        raise ModelError(f"{model} is a local directory: there is nothing to pull")
     if (known := known_model(model)) is not None:
         model = known.hub_id
         there = next(one for one in Path(HF_HUB_CACHE, "x").parents if one.exists())
         free = shutil.disk_usage(there).free
         terminal.say(f"{model}: {as_size(known.disk_bytes)} into {HF_HUB_CACHE}")
         if free < known.disk_bytes:
-            terminal.say(f"only {as_size(free)} are free there")
+            terminal.say(f"only {as_size(free)} free there")
     folder = hub_checkpoint(model, revision, shows_progress=terminal.err.is_terminal)
-    with terminal.loading("comparing checksums"):
+    with terminal.loading("verifying checksums"):
         require_checksums(model, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    terminal.say(f"revision {folder.name}, {as_size(size)}, all checksums are right")
+    terminal.say(f"revision {folder.name}, {as_size(size)}, all checksums match")
     taken = model if revision is None else folder
-    terminal.say(f"take it with --model {taken}")
+    terminal.say(f"use it with --model {taken}")
     terminal.document(str(folder))

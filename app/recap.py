@@ -1,4 +1,4 @@
-"""`vstream recap`: what came and left in stored streams."""
+"""`vstream recap`: print what appeared in stored streams, and what left."""
 
 import json
 from contextlib import ExitStack, suppress
@@ -25,7 +25,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Away:
-    """Of which streams one wants to know, and since when. Times are those of a clock in `zone`."""
+    """The streams and times to recap. Times are clock times in `zone`."""
 
     streams: str
     from_: str | None
@@ -35,15 +35,13 @@ class Away:
 
 
 def tell(terminal: Terminal, config: VStreamConfig, away: Away, *, as_json: bool) -> None:
-    """A line for each entry, in time order, or one JSON document. Raises VStreamError,
-    KVMemoryError.
-    """
+    """Print the entries in time order, or one JSON document. Raises VStreamError, KVMemoryError."""
     tier_of(config.memory.store).require_there()
     now = datetime.now(zone := zone_of(away.zone))
     begin, end = parse_when(away.from_, now), parse_when(away.to, now)
     names = stored_ids(config.memory.store) if away.streams == ALL else away.streams.split(",")
     if not names:
-        raise QuestionError("no stream is stored there: `vstream ingest` stores one")
+        raise QuestionError("the store is empty: `vstream ingest` fills it")
     model = load_model(terminal, config)
     with ExitStack() as opened:
         streams = {
@@ -52,10 +50,7 @@ def tell(terminal: Terminal, config: VStreamConfig, away: Away, *, as_json: bool
         }
         within = {name: bounds_in(one.memory, begin, end) for name, one in streams.items()}
         recap = Recap(
-            streams,
-            within=within,
-            effort=away.effort,
-            layers=config.engine.search_layers,
+            streams, within=within, effort=away.effort, layers=config.engine.search_layers
         )
         for _ in recap:
             pass
@@ -79,16 +74,16 @@ def tell(terminal: Terminal, config: VStreamConfig, away: Away, *, as_json: bool
         terminal.say(f"{name}: {reason}")
     say_rest(terminal, recap.coverage)
     terminal.say(
-        f"{recap.described} runs of blocks were described and {recap.judged} blocks judged in "
-        f"{recap.seconds:.1f} s; {recap.dropped} sentences were not confirmed, {recap.unchecked} "
-        "not checked"
+        f"described {recap.described} runs of blocks and judged {recap.judged} blocks in "
+        f"{recap.seconds:.1f} s; {recap.dropped} sentences not confirmed, {recap.unchecked} not "
+        "checked"
     )
 
 
 def _strange(stream: StreamReader, within: Bounds) -> str | None:
-    """Why nothing can be said of that stretch, where the model does not know its pictures."""
+    """Why the recap means nothing, if the model does not know the stream's pictures."""
     from_s, to_s = within
-    with stream.model.turn, suppress(KVMemoryError):  # as where it was forgotten meanwhile
+    with stream.model.turn, suppress(KVMemoryError):  # e.g. forgotten meanwhile
         seen = stream.memory.visible(to_s, from_s)
         return strange_stretch(stream.memory, stream.model.family, seen)
     return None
@@ -100,6 +95,6 @@ def _line(entry: RecapEntry, now: datetime) -> str:
         for at in (entry.from_at, entry.to_at)
     )
     when = f"{begin} to {end[11:] if begin[:10] == end[:10] else end}"
-    known = "" if entry.came and entry.left else ", still so" if entry.came else ", so before"
+    known = "" if entry.came and entry.left else ", still" if entry.came else ", already before"
     times = f"{clock(entry.from_s)} to {clock(entry.to_s)}"
     return f"{when}  {entry.stream}  {entry.sentence}{known}  ({times})  {entry.probability:.0%}"

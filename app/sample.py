@@ -1,4 +1,4 @@
-"""The sample stream that comes along: a video, and the script of what it shows, with questions."""
+"""The bundled sample stream: a video, and a script of what it shows, with questions."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`vstream search`: the moments of stored streams that are most like some words."""
+"""`vstream search`: find the moments of stored streams that best match some words."""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from vstream.search.moment_search import MomentSearch
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is looked for, and where; no `streams` are all of the store."""
+    """What to look for, and where; empty `streams` means every stream in the store."""
 
     words: str
     streams: tuple[str, ...]
@@ -39,13 +39,12 @@ class Wanted:
 def search_streams(
     terminal: Terminal, config: VStreamConfig, wanted: Wanted, *, as_json: bool
 ) -> None:
-    """A table, or one JSON document on the last line.
-
-    Streams of another model are named and left out; so are those that cannot be read, unless they
-    were asked for by their ids. Raises VStreamError, KVMemoryError.
+    """Print a table, or one JSON document on the last line. Skips, with a message, streams of
+    another model, and unreadable ones unless they were asked for by id. Raises VStreamError,
+    KVMemoryError.
     """
     if not wanted.words.strip():
-        raise QuestionError("the search is empty: write what you look for, as 'a red car'")
+        raise QuestionError("the search is empty: write what to look for, e.g. 'a red car'")
     if wanted.from_s is not None and wanted.to_s is not None and wanted.to_s < wanted.from_s:
         raise SettingsError(f"--to {clock(wanted.to_s)} is before --from {clock(wanted.from_s)}")
     streams = _streams(config.memory.store, wanted.streams)
@@ -62,7 +61,7 @@ def search_streams(
                 if wanted.streams and not isinstance(error, FingerprintMismatchError):
                     raise
                 skipped[stream] = str(error)
-                terminal.say(f"left out {stream}: {error}")
+                terminal.say(f"skipped {stream}: {error}")
         if len(skipped) == len(streams):
             raise StoreError(
                 f"store {store_name(config.memory.store)}: none of the streams can be searched"
@@ -74,9 +73,11 @@ def search_streams(
         terminal.document(json.dumps(told, allow_nan=False))
     elif found:
         terminal.out.print(_table(found))
-        _say_strange(terminal, found)
+        reasons = [one.strange for one in found if one.strange is not None]
+        if reasons:
+            terminal.say(f"unknown to the model: {len(reasons)} of {len(found)}. {reasons[0]}")
     else:
-        terminal.say("nothing was seen then")
+        terminal.say("nothing is kept of that time")
 
 
 def _document(found: Moment) -> dict[str, object]:
@@ -85,14 +86,8 @@ def _document(found: Moment) -> dict[str, object]:
     return told
 
 
-def _say_strange(terminal: Terminal, found: Sequence[Moment]) -> None:
-    reasons = [one.strange for one in found if one.strange is not None]
-    if reasons:
-        terminal.say(f"strange to the model: {len(reasons)} of {len(found)}. {reasons[0]}")
-
-
 def _table(found: Sequence[Moment]) -> Table:
-    """What texts say has a column where some were found."""
+    """A table of moments, with a text column if any has a text."""
     headings = ["stream", "from", "to", "score"]
     rows = [[one.stream, clock(one.from_s), clock(one.to_s), f"{one.score:.3f}"] for one in found]
     if any(one.text for one in found):
@@ -102,11 +97,11 @@ def _table(found: Sequence[Moment]) -> Table:
 
 
 def _streams(store: str, named: Sequence[str]) -> list[str]:
-    """Each once. Raises SettingsError, StoreError."""
+    """The ids to search, without duplicates. Raises SettingsError, StoreError."""
     if not tier_of(store).lasts:
         raise SettingsError(
-            f"nothing to search: {store_name(store)} is gone with the process that filled it; give "
-            "the --store file:///DIR or redis://HOST in which streams are kept"
+            f"nothing to search: {store_name(store)} is gone once its process ends; name a store "
+            "that lasts, e.g. --store file:///DIR or redis://HOST"
         )
     tier_of(store).require_there()
     streams = list(dict.fromkeys(named)) or stored_ids(store)

@@ -1,4 +1,4 @@
-"""`vstream serve`: streams, questions, searches and alerts over HTTP."""
+"""`vstream serve`: serve streams, questions, searches and alerts over HTTP."""
 
 import os
 import threading
@@ -35,7 +35,7 @@ def run_service(
     limits = settings.service
     master = master_key(os.environ)
     if page and master is None and limits.keys:
-        master = new_key()[0]  # of this process alone: the page asks with it
+        master = new_key()[0]  # a key for the page, which lives as long as this process
     keys = ApiKeys(master, limits.keys)
     refuse_bind(limits.host, keys, limits.insecure)
     bound_arenas()
@@ -43,13 +43,13 @@ def run_service(
     limit_threads(settings)
 
     def listening(url: str) -> None:
-        locked = "anyone on this machine may ask" if keys.is_open else "a key is needed"
+        locked = "no key needed" if keys.is_open else "key needed"
         terminal.say(f"listening on {url} ({locked}); routes at {url}/openapi.json")
         if page:
             terminal.say(f"page at {url}/ui")
         store = store_name(settings.memory.store)
         name = settings.model or "embedded"
-        terminal.say(f"store {store}, model {name}: loading")
+        terminal.say(f"store {store}, loading model {name}")
         if terminal.err.is_terminal:
             loading = f"loading model {name}"
             threading.Thread(target=_show, args=(terminal, loading, service), daemon=True).start()
@@ -59,7 +59,7 @@ def run_service(
         if not page:
             return app
         with terminal.loading("preparing the page"):
-            from app.ui import mount_page  # Gradio takes seconds to import: only where it is shown
+            from app.ui import mount_page  # imports Gradio, which takes seconds
 
             app.add_middleware(UploadBound, folder=uploads, most_bytes=limits.uploads_bytes)
             client = ServiceClient(url, master, service.page_token)
@@ -76,11 +76,11 @@ def run_service(
         run(service, listening, with_page)
     terminal.say("stopped")
     if service.is_loading:
-        os._exit(0)  # all is flushed; a thread amid native code would abort the usual end
+        os._exit(0)  # everything is flushed; a normal exit would crash in a loading thread
 
 
 def _show(terminal: Terminal, what: str, service: Service) -> None:
-    """Until the service is ready, or is not going to be."""
+    """Show a bar until the service is ready or has failed."""
     with terminal.loading(what):
         while service.phase is Phase.LOADING:
             time.sleep(_LOOK_S)

@@ -1,4 +1,4 @@
-"""`vstream config`: every setting in effect, and where it comes from. It needs no torch."""
+"""`vstream config`: show every setting in effect and where it comes from; needs no torch."""
 
 import json
 import os
@@ -18,7 +18,7 @@ _KEY_VARIABLES = ("VSTREAM_API_KEY", "VSTREAM_API_KEY_FILE")
 
 
 class Setting(NamedTuple):
-    """Its dotted name, its value with secrets hidden, and what says so."""
+    """A setting's dotted name, its value with secrets hidden, and where it comes from."""
 
     name: str
     value: Any
@@ -26,9 +26,7 @@ class Setting(NamedTuple):
 
 
 def show_settings(terminal: Terminal, given: Given, *, as_json: bool) -> None:
-    """A table, or one JSON document on the last line. Raises SettingsError for what `serve` would
-    not take.
-    """
+    """Print a table, or one JSON document. Raises SettingsError for invalid settings."""
     settings = load_settings(given.file, **given.tree)
     origins = (
         (lambda path: "command line", given.tree),
@@ -67,7 +65,6 @@ def _leaves(part: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 
 def _has(tree: Mapping[str, Any], path: tuple[str, ...]) -> bool:
-    """Whether it says something of that setting; a section may be there as a whole."""
     part: Any = tree
     for name in path:
         if not isinstance(part, Mapping) or name not in part:
@@ -77,7 +74,7 @@ def _has(tree: Mapping[str, Any], path: tuple[str, ...]) -> bool:
 
 
 def _hidden(value: Any) -> Any:
-    """JSON-able, without secrets: of streams, keys and what else is declared only the names."""
+    """Make a value JSON-able and hide secrets: show only the names of streams, keys and so on."""
     if isinstance(value, tuple | list):
         return [_hidden(one) for one in value]
     if isinstance(value, BaseModel):

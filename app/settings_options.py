@@ -1,6 +1,6 @@
-"""The options that commands share, by group: from the command line to a VStreamConfig.
+"""The options that commands share, in groups: from the command line to a VStreamConfig.
 
-A command names the groups that matter to it; all others would be options without effect.
+A command names the groups it uses, so it offers no option that has no effect.
 """
 
 import functools
@@ -15,117 +15,100 @@ import typer
 from vstream.errors import SettingsError
 
 Options = Mapping[str, tuple[str, Any]]
-"""Option name -> where its value goes in the configuration, and how typer shows it."""
+"""Option name -> (setting that it fills, annotation for typer)."""
 
 
 def _option(panel: str, kind: Any, help_text: str, *names: str) -> Any:
     return Annotated[kind | None, typer.Option(*names, help=help_text, rich_help_panel=panel)]
 
 
-_SOURCE, _MODEL, _MEMORY, _SERVICE = "Source", "Model", "Memory", "Service"
-_SETTINGS = "Settings"
+_source, _model, _memory, _service = (
+    functools.partial(_option, panel) for panel in ("Source", "Model", "Memory", "Service")
+)
 SOURCE: Options = {
-    "fps": ("source.sample_fps", _option(_SOURCE, float, "Frames encoded per second of stream.")),
-    "transport": (
-        "source.transport",
-        _option(_SOURCE, str, "How RTSP travels: tcp, udp or auto."),
-    ),
+    "fps": ("source.sample_fps", _source(float, "Frames to encode per second of stream.")),
+    "transport": ("source.transport", _source(str, "RTSP transport: tcp, udp or auto.")),
     "connect_timeout": (
         "source.connect_timeout_s",
-        _option(_SOURCE, float, "Give up a camera that sends no frame within these seconds."),
+        _source(float, "Give up on a camera that sends no frame for this many seconds."),
     ),
 }
 MODEL: Options = {
-    "model": (
-        "model",
-        _option(_MODEL, str, "Hub id or directory of a Video-LLM; else the embedded."),
-    ),
-    "device": ("device", _option(_MODEL, str, "torch device, as cpu or cuda:0.")),
-    "dtype": ("dtype", _option(_MODEL, str, "float32, bfloat16 or float16.")),
+    "model": ("model", _model(str, "Hub id or directory of a Video-LLM; else the embedded model.")),
+    "device": ("device", _model(str, "torch device, e.g. cpu or cuda:0.")),
+    "dtype": ("dtype", _model(str, "float32, bfloat16 or float16.")),
     "threads": (
         "threads",
-        _option(_MODEL, int, "CPU threads of torch; else measured at the start."),
+        _model(int, "CPU threads for torch; else vstream measures what is fastest."),
     ),
 }
 STORE: Options = {
     "store": (
         "memory.store",
-        _option(
-            _MEMORY,
-            str,
-            "Where blocks are kept: memory://, file:///DIR, redis://HOST, s3://BUCKET.",
-        ),
-    ),
+        _memory(str, "Where to keep blocks: memory://, file:///DIR, redis://HOST, s3://BUCKET."),
+    )
 }
 POLICY: Options = {
     "policy": (
         "policy",
-        _option(_MEMORY, str, "Memory policy, as `vstream policies` lists; else the stream's."),
+        _memory(str, "Memory policy (see `vstream policies`); else the stream's own."),
     ),
     "policy_set": (
         "policy_set",
-        _option(
-            _MEMORY, list[str], "A setting of the policy, as retrieve_blocks=16; may be repeated."
-        ),
+        _memory(list[str], "A setting of the policy, e.g. retrieve_blocks=16; may be repeated."),
     ),
 }
 READ: Options = {
     **STORE,
     "host_bytes": (
         "memory.host_bytes",
-        _option(_MEMORY, str, "Most RAM for blocks; 4GiB unless you say otherwise."),
+        _memory(str, "RAM budget for blocks; default 4GiB."),
     ),
 }
-"""What reads a store needs."""
+"""For commands that read a store."""
 MEMORY: Options = {
     **READ,
     "file_bytes": (
         "memory.file_bytes",
-        _option(
-            _MEMORY,
-            str,
-            "Most bytes of each stream in files or objects, as 20GiB; else all there is.",
-        ),
+        _memory(str, "Budget per stream in files or objects, e.g. 20GiB; else no limit."),
     ),
     "redis_bytes": (
         "memory.redis_bytes",
-        _option(_MEMORY, str, "Most bytes of each stream in Redis, as 2GiB; else all it has."),
+        _memory(str, "Budget per stream in Redis, e.g. 2GiB; else no limit."),
     ),
     "retain": (
         "memory.retain_s",
-        _option(_MEMORY, str, "How long to remember, as 24h, 90m or 7d; else without end."),
+        _memory(str, "How long to remember, e.g. 24h, 90m or 7d; else forever."),
     ),
     "codec": (
         "memory.codec",
-        _option(_MEMORY, str, "How blocks are compressed: int8, unless int4, bf16 or exact."),
+        _memory(str, "Compression of blocks: int8 (the default), int4, bf16 or exact."),
     ),
     **POLICY,
 }
-"""What writes a store needs."""
+"""For commands that write a store."""
 FILE: Options = {
     "file": (
         "",
         _option(
-            _SETTINGS, Path, "A YAML file of settings, streams and keys; see docs.", "--config"
+            "Settings", Path, "A YAML file of settings, streams and keys; see docs.", "--config"
         ),
     )
 }
 SERVICE: Options = {
-    "host": ("service.host", _option(_SERVICE, str, "Address to listen on; default 127.0.0.1.")),
-    "port": ("service.port", _option(_SERVICE, int, "Port to listen on; default 8900, 0: any.")),
+    "host": ("service.host", _service(str, "Address to listen on; default 127.0.0.1.")),
+    "port": ("service.port", _service(int, "Port to listen on; default 8900; 0 picks a free one.")),
     "insecure": (
         "service.insecure",
-        _option(_SERVICE, bool, "Listen beyond this machine without a key.", "--insecure"),
+        _service(bool, "Listen beyond this machine without a key.", "--insecure"),
     ),
     "allow_files": (
         "service.allow_files",
-        _option(
-            _SERVICE, list[Path], "A directory whose videos the API may name; may be repeated."
-        ),
+        _service(list[Path], "Let API callers open videos in this directory; may be repeated."),
     ),
     "allow_private": (
         "service.allow_private",
-        _option(_SERVICE, bool, "Let the API name sources on private networks.", "--allow-private"),
+        _service(bool, "Let API callers open sources on private networks.", "--allow-private"),
     ),
     **FILE,
 }
@@ -133,17 +116,16 @@ SERVICE: Options = {
 
 @dataclass(frozen=True)
 class Given:
-    """What was typed: settings as a tree, and the file of others; None: there is none."""
+    """The settings that were typed, as a tree, and the settings file, if there is one."""
 
     tree: dict[str, Any]
     file: Path | None
 
 
 def with_settings(*groups: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of these groups and, in their place, an argument `config`.
-
-    What is not on the command line comes from the environment (VSTREAM_*) or the defaults. With
-    FILE or SERVICE `config` is ServiceSettings, and the file comes last but for the defaults.
+    """Give a command the options of these groups, and pass it their values as one `config`. A value
+    comes from the command line, else the environment (VSTREAM_*), else the file, else the default.
+    With FILE or SERVICE, `config` is ServiceSettings; without, VStreamConfig, and there is no file.
     """
 
     def load(given: Given, has_file: bool) -> Any:
@@ -159,7 +141,7 @@ def with_settings(*groups: Options) -> Callable[[Callable[..., None]], Callable[
 
 
 def with_given(*groups: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """As `with_settings`, with what was given, unread, as `config`."""
+    """Like `with_settings`, but `config` is Given: what was typed, not yet validated."""
     return functools.partial(_with, _union(groups), lambda given, has_file: given)
 
 
@@ -204,8 +186,8 @@ def _tree(given: dict[str, Any], options: Options) -> dict[str, Any]:
 
 
 def _assigned(pairs: list[str]) -> dict[str, str]:
-    """Raises SettingsError for one that is not NAME=VALUE."""
+    """Raises SettingsError if a pair is not NAME=VALUE."""
     for pair in pairs:
         if "=" not in pair:
-            raise SettingsError(f"policy-set: {pair!r}: write NAME=VALUE, as retrieve_blocks=16")
+            raise SettingsError(f"policy-set: {pair!r}: write NAME=VALUE, e.g. retrieve_blocks=16")
     return dict(pair.split("=", 1) for pair in pairs)

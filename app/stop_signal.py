@@ -1,4 +1,4 @@
-"""stopped_by_signal: SIGTERM in, an event out, so that a command can end well."""
+"""stopped_by_signal: turn SIGTERM into an event, so that a command can end cleanly."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stopped_by_signal() -> Iterator[threading.Event]:
-    """Within, SIGTERM sets the event and does nothing else. In the main thread only."""
+    """In this context, SIGTERM only sets the event. Use it in the main thread."""
     stopped = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
     try:

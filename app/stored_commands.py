@@ -1,4 +1,4 @@
-"""The commands that look at what a store holds. What one needs, it imports when it runs."""
+"""The commands that read a store. Each imports what it needs when it runs."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -14,21 +14,20 @@ if TYPE_CHECKING:
     from vstream.config import VStreamConfig
 
 stored = typer.Typer()
-_PANEL = "What a store holds"
-_LOOK, _BOUNDS = "Where to look", "How long to look"
+_PANEL = "Stored streams"
+_LOOK, _BOUNDS = "Where to look", "How hard to look"
 From = Annotated[
     str | None,
     typer.Option(
         "--from",
-        help="Look from this moment on: 1:23 of the stream, yesterday, -2h.",
+        help="Start of the range: stream time (1:23), yesterday or -2h.",
         rich_help_panel=_LOOK,
     ),
 ]
 To = Annotated[
-    str | None,
-    typer.Option(help="Look up to this moment, as --from.", rich_help_panel=_LOOK),
+    str | None, typer.Option(help="End of the range, as for --from.", rich_help_panel=_LOOK)
 ]
-Zone = Annotated[str, typer.Option(help="Of clock times, as Europe/Prague.", rich_help_panel=_LOOK)]
+Zone = Annotated[str, typer.Option(help="Time zone, e.g. Europe/Prague.", rich_help_panel=_LOOK)]
 EffortName = Annotated[
     str, typer.Option(help="quick, default or thorough.", rich_help_panel=_BOUNDS)
 ]
@@ -40,7 +39,7 @@ EffortName = Annotated[
 )
 @with_settings(STORE)
 def streams(config: "VStreamConfig", as_json: AsJsonList = False) -> None:
-    """List the streams that a store remembers."""
+    """List the streams in a store."""
     from app.streams import list_streams
 
     list_streams(terminal(), config, as_json=as_json)
@@ -56,12 +55,12 @@ def streams(config: "VStreamConfig", as_json: AsJsonList = False) -> None:
 @with_settings(STORE)
 def forget(
     config: "VStreamConfig",
-    stream: Annotated[str, typer.Argument(help="A stream's id, as `vstream streams` lists it.")],
-    from_: Annotated[str, typer.Option("--from", help="The first moment to delete, as 1:23.")],
-    to: Annotated[str, typer.Option(help="The last moment to delete, as 2:00.")],
+    stream: Annotated[str, typer.Argument(help="A stream's id (see `vstream streams`).")],
+    from_: Annotated[str, typer.Option("--from", help="First moment to delete, e.g. 1:23.")],
+    to: Annotated[str, typer.Option(help="Last moment to delete, e.g. 2:00.")],
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> None:
-    """Delete what a stream remembers of some time, in every tier."""
+    """Delete part of a stream's memory, in every tier of the store."""
     from memory import tier_of
 
     from_s, to_s = parse_stream_time(from_), parse_stream_time(to)
@@ -69,21 +68,20 @@ def forget(
         raise SettingsError(f"--to {clock(to_s)} is before --from {clock(from_s)}")
     tier_of(config.memory.store).require_there()
     if not yes:
-        _confirm(f"Delete what {stream} remembers of {clock(from_s)} to {clock(to_s)} for good?")
+        _confirm(f"Permanently delete {clock(from_s)} to {clock(to_s)} of {stream}?")
     from app.forget import forget_range
 
     forget_range(terminal(), config, stream, from_s, to_s)
 
 
 def _is_asked() -> bool:
-    """Whether somebody sits there."""
     return sys.stdin.isatty()
 
 
 def _confirm(question: str) -> None:
-    """Raises SettingsError where nobody can be asked, Abort for a no."""
+    """Ask before deleting. Raises SettingsError without a terminal, Abort if the answer is no."""
     if not _is_asked():
-        raise SettingsError("nothing is deleted: there is no terminal to ask at; give --yes")
+        raise SettingsError("nothing deleted: no terminal to confirm at; pass --yes")
     typer.confirm(question, abort=True, err=True)
 
 
@@ -98,26 +96,25 @@ def _confirm(question: str) -> None:
 @with_settings(MODEL, READ)
 def search(
     config: "VStreamConfig",
-    query: Annotated[str, typer.Argument(help="What you look for, as 'a red car'.")],
+    query: Annotated[str, typer.Argument(help="What to look for, e.g. 'a red car'.")],
     stream: Annotated[
         list[str] | None,
         typer.Option(
-            help="A stream's id; may be given repeatedly; else all of the store.",
+            help="A stream's id; may be repeated; else every stream in the store.",
             rich_help_panel=_LOOK,
         ),
     ] = None,
     from_: Annotated[
         str | None,
-        typer.Option("--from", help="Look from this moment on, as 1:23.", rich_help_panel=_LOOK),
+        typer.Option("--from", help="Start of the range, e.g. 1:23.", rich_help_panel=_LOOK),
     ] = None,
     to: Annotated[
-        str | None,
-        typer.Option(help="Look up to this moment, as 2:00.", rich_help_panel=_LOOK),
+        str | None, typer.Option(help="End of the range, e.g. 2:00.", rich_help_panel=_LOOK)
     ] = None,
-    top: Annotated[int, typer.Option(min=1, max=1000, help="List at most so many moments.")] = 5,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="List at most this many moments.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Find the moments of stored streams most like some words."""
+    """Search stored streams for the moments that best match some words."""
     told = terminal()
     with told.loading("starting"):
         from app.search import Wanted, search_streams
@@ -139,7 +136,9 @@ def search(
 def find(
     config: "VStreamConfig",
     streams: Annotated[list[str], typer.Argument(help="Ids of streams in the store.")],
-    statement: Annotated[str, typer.Argument(help="What is so, as 'a dog is on the sofa'.")],
+    statement: Annotated[
+        str, typer.Argument(help="A statement to check, e.g. 'a dog is on the sofa'.")
+    ],
     from_: From = None,
     to: To = None,
     zone: Zone = "UTC",
@@ -147,24 +146,22 @@ def find(
     proposals: Annotated[
         int | None,
         typer.Option(
-            min=0,
-            help="Blocks of a stream that the index may propose.",
-            rich_help_panel=_BOUNDS,
+            min=0, help="Most blocks per stream to take from the index.", rich_help_panel=_BOUNDS
         ),
     ] = None,
     judgements: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Blocks of a stream that the model may judge.", rich_help_panel=_BOUNDS
+            min=0, help="Most blocks per stream to have the model judge.", rich_help_panel=_BOUNDS
         ),
     ] = None,
     milliseconds: Annotated[
         int | None,
-        typer.Option(min=0, help="For all streams together.", rich_help_panel=_BOUNDS),
+        typer.Option(min=0, help="Time limit for all streams together.", rich_help_panel=_BOUNDS),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find when something was so in stored streams."""
+    """Find every span of stored streams in which a statement was true."""
     told = terminal()
     with told.loading("starting"):
         from app.find import Sought, find_spans
@@ -188,7 +185,7 @@ def recap(
     streams: Annotated[
         str,
         typer.Option(
-            help="Ids of streams in the store, with commas; all: each of them.",
+            help="Stream ids, separated by commas, or all.",
             rich_help_panel=_LOOK,
         ),
     ] = "all",
@@ -196,19 +193,16 @@ def recap(
         str | None,
         typer.Option(
             "--from",
-            help="Tell from this moment on, as 8:00, yesterday, -2h.",
+            help="Start of the range: 8:00, yesterday or -2h.",
             rich_help_panel=_LOOK,
         ),
     ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option(help="Tell up to this moment, as --from.", rich_help_panel=_LOOK),
-    ] = None,
+    to: To = None,
     zone: Zone = "UTC",
     effort: EffortName = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Tell what came and left in stored streams."""
+    """Recap what appeared in stored streams, and what left."""
     told = terminal()
     with told.loading("starting"):
         from app.recap import Away, tell

@@ -1,4 +1,4 @@
-"""`vstream streams`: what a store remembers. It needs no torch."""
+"""`vstream streams`: list the streams in a store; needs no torch."""
 
 import json
 
@@ -9,8 +9,8 @@ from vstream.config import VStreamConfig
 
 
 def list_streams(terminal: Terminal, config: VStreamConfig, *, as_json: bool) -> None:
-    """A table, or one JSON list on the last line. A stream that cannot be read is named, with the
-    reason, beside the others. Raises KVMemoryError.
+    """Print a table, or one JSON list on the last line. An unreadable stream is listed with the
+    reason. Raises KVMemoryError.
     """
     tier_of(config.memory.store).require_there()
     found = stored_streams(config.memory.store)

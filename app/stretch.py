@@ -1,4 +1,4 @@
-"""A stretch as people write it in, of the stream (1:23) or by a clock (-2h), its bounds out."""
+"""Parse the bounds of a range, in stream time (1:23) or clock time (-2h)."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from vstream.times.when import parse_when, stream_range
 
 
 def moment_of(words: str | None, now: datetime) -> float | datetime | None:
-    """Seconds of stream time, or a clock's. Raises QuestionError."""
+    """Parse stream time into seconds, or clock time into a datetime. Raises QuestionError."""
     if words is None:
         return None
     try:
@@ -24,7 +24,6 @@ def moment_of(words: str | None, now: datetime) -> float | datetime | None:
 def bounds_in(
     memory: MemoryReader, begin: float | datetime | None, end: float | datetime | None
 ) -> Bounds:
-    """In stream time."""
     begin_at, end_at = (
         one.timestamp() if isinstance(one, datetime) else None for one in (begin, end)
     )
@@ -36,7 +35,7 @@ def bounds_in(
 
 
 def say_rest(terminal: Terminal, coverage: Mapping[str, Sequence[Covered]]) -> None:
-    """What of it was not looked at, or is no longer kept."""
+    """Report how much of each stream was not looked at, or is no longer kept."""
     for name, parts in coverage.items():
         length_s = sum(part.to_s - part.from_s for part in parts)
         for kind, what in (("open", "not looked at"), ("gone", "no longer kept")):
@@ -45,6 +44,6 @@ def say_rest(terminal: Terminal, coverage: Mapping[str, Sequence[Covered]]) -> N
             if rest_s:
                 longest = max(rest, key=lambda part: part.to_s - part.from_s)
                 terminal.say(
-                    f"{name}: {rest_s / length_s:.0%} was {what}, as from {clock(longest.from_s)} "
+                    f"{name}: {rest_s / length_s:.0%} was {what}, e.g. {clock(longest.from_s)} "
                     f"to {clock(longest.to_s)}"
                 )

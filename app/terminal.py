@@ -1,4 +1,4 @@
-"""How progress, answers and evidence look in a terminal; answers on stdout, the rest on stderr."""
+"""Show progress, answers and evidence in a terminal: answers on stdout, the rest on stderr."""
 
 from __future__ import annotations
 
@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -39,7 +32,7 @@ PICTURES = 3
 PICTURE_COLUMNS = 24
 _POLL_S = 0.05
 _OLD_S = 5.0
-"""A newest frame that is older is told of in a line of its own."""
+"""Mention the newest frame's age if it is older than this."""
 _DIGITS = {
     "confidence": 4,
     "probability": 4,
@@ -52,7 +45,7 @@ _DIGITS = {
 
 
 class Terminal:
-    """One place for everything that a person sees."""
+    """The one place that writes for people."""
 
     def __init__(self) -> None:
         self.out = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -60,10 +53,10 @@ class Terminal:
         self._speaking = ranked_lock(Rank.TERMINAL)
         self._began = time.monotonic()
         self._has_named = False
-        """Whether a model of real scenes was named, as it is after the first answer."""
+        """Whether a model for real scenes has been suggested, as it is after the first answer."""
 
     def document(self, text: str) -> None:
-        """One line of JSON on stdout, as it is."""
+        """Write a line of JSON or plain text to stdout, unstyled."""
         with self._speaking:
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()
@@ -86,8 +79,8 @@ class Terminal:
         until_s: float | None = None,
         enough: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Run `worker` behind a progress bar until it ends or `enough` says so. Raises what made
-        the worker fail.
+        """Run `worker` behind a progress bar until it ends or `enough` returns True. Raises the
+        worker's error.
         """
         with self.progress(worker.source_name, until_s) as show:
             worker.start()
@@ -95,16 +88,14 @@ class Terminal:
                 while worker.is_running and not enough():
                     show(worker.progress, "")
                     time.sleep(_POLL_S)
-            finally:  # it ended, it is enough, or the user left
+            finally:  # it ended, saw enough, or the user left
                 worker.stop()
                 worker.join()
                 show(worker.progress, "")
 
     @contextmanager
     def loading(self, what: str) -> Iterator[None]:
-        """A bar with the seconds since the command began, while something takes its time; without a
-        terminal nothing.
-        """
+        """Show a bar with the seconds since the command started; nothing without a terminal."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -120,7 +111,7 @@ class Terminal:
     def progress(
         self, name: str, until_s: float | None = None, *, disable: bool = False
     ) -> Iterator[Callable[[IngestProgress, str], None]]:
-        """A progress bar; what is given shows on it what has been done so far, and more."""
+        """A progress bar; yields a function that updates it with progress and a note."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -144,7 +135,7 @@ class Terminal:
         *,
         as_json: bool,
     ) -> Answer:
-        """As `stream_answer`, or as one document; see `answer_document`."""
+        """Print an answer as `stream_answer` does, or as `answer_document`."""
         if not as_json:
             return self.stream_answer(stream)
         told = stream.answer.document()
@@ -161,7 +152,10 @@ class Terminal:
             self.end_of_answer(answer.document(), answer.question.zone, pictures)
             if answer.knows is not None and not self._has_named:
                 self._has_named = True
-                self._name_real_model()
+                from app.real_model import real_model  # imports torch, to look at the GPU
+
+                if (found := real_model()) is not None:
+                    self.say(found)
         return answer
 
     def piece(self, text: str) -> None:
@@ -171,43 +165,37 @@ class Terminal:
     def end_of_answer(
         self, told: Mapping[str, Any], zone: str | None = None, pictures: Sequence[bytes] = ()
     ) -> None:
-        """What stands behind the text of an answer: of its document all that is told, and of its
-        best evidence the `pictures`.
+        """Print what belongs under an answer: notes from its document, its evidence, and the
+        `pictures` of the best evidence.
         """
         self.out.print(" ..." if told["truncated"] else "")
         if told["looked"] is not None:
             self.say(f"looked at {looked(told['looked'], zone)}")
         if told["plan"] is not None:
             looked_for = " and ".join(repr(one["statement"]) for one in told["plan"]["found"])
-            self.say(f"from where it was found: {looked_for}; --no-plan asks the model itself")
+            self.say(f"answered from a search for {looked_for}; --no-plan lets the model answer")
         if told["unsure"]:
             self.say(f"unsure: {told['unsure_because']}")
         if told["knows"] is not None and told["strange"] is None:
-            only = f"the model knows {told['knows']}"
-            self.say(f"{only}: what it says of anything else means nothing")
+            only = f"this model knows {told['knows']}"
+            self.say(f"{only}; its answers about anything else mean nothing")
         self._evidence(told, pictures)
 
-    def _name_real_model(self) -> None:
-        from app.real_model import real_model  # looks at the card
-
-        if (found := real_model()) is not None:
-            self.say(found)
-
     def firing(self, firing: Firing) -> None:
-        """One line for a standing question that has come true, never in the midst of an answer."""
+        """Print a firing on its own line, never in the middle of an answer."""
         self.line(f"{clock(firing.at_s)}  {firing.condition}  ({firing.probability:.2f})")
 
     def line(self, text: str) -> None:
-        """A line of its own, as `firing`."""
+        """Print a line, never in the middle of an answer."""
         with self._speaking:
             if self.out.is_terminal:
-                self.out.print()  # a prompt may stand there
+                self.out.print()  # move off a prompt
             self.out.print(text, markup=False)
             sys.stdout.flush()
 
     def _evidence(self, told: Mapping[str, Any], pictures: Sequence[bytes]) -> None:
         evidence = told["evidence"]
-        meant = "cosine to the question" if told["plan"] is None else "how probable it is"
+        meant = "similarity to the question" if told["plan"] is None else "probability"
         best = max((abs(one["score"]) for one in evidence), default=1.0) or 1.0
         columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
             "moment": span,
@@ -215,7 +203,7 @@ class Terminal:
             "layers": lambda one: str(one["num_layers"]),
             meant: lambda one: "█" * round(24 * one["score"] / best),
         }
-        if not all("num_layers" in one for one in evidence):  # a service does not tell
+        if not all("num_layers" in one for one in evidence):  # a service does not send it
             del columns["layers"]
         rows = [[cell(one) for cell in columns.values()] for one in evidence[:EVIDENCE_ROWS]]
         self.err.print(table_of(columns, rows))
@@ -230,10 +218,10 @@ class Terminal:
                 f"{clock(one['from_s'])}-{clock(one['to_s'])} ({one['share']:.0%})"
                 for one in told["spans"]
             )
-            self.say(f"its words looked at {', '.join(where)}")
+            self.say(f"its words attended to {', '.join(where)}")
         times, age_s = told["timings_ms"], _age_s(evidence)
         if age_s > _OLD_S:
-            self.say(f"the newest frame was taken {_ago(age_s)}")
+            self.say(f"the newest frame was captured {_ago(age_s)}")
         self.say(
             f"{len(evidence)} moments read, newest {clock(told['newest_frame_s'])}; "
             f"first token {times['ttft']:.0f} ms, whole answer {times['total']:.0f} ms"
@@ -250,7 +238,7 @@ class _Seconds(ProgressColumn):
 
 
 def _half_blocks(jpeg: bytes, columns: int) -> Text:
-    """The picture in so many columns; a character shows two pixels, one above the other."""
+    """Draw a picture `columns` wide; each character shows two pixels, one above the other."""
     import numpy as np
     from PIL import Image
 
@@ -267,7 +255,7 @@ def _half_blocks(jpeg: bytes, columns: int) -> Text:
 
 
 def table_of(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    """As every command shows one; what is in it is no markup."""
+    """Make a table as every command shows it; cells are plain text, not markup."""
     table = Table(*headings, box=None, pad_edge=False, header_style="dim")
     for row in rows:
         table.add_row(*map(Text, row))
@@ -276,19 +264,19 @@ def table_of(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
 
 def _status(done: IngestProgress, more: str) -> str:
     parts = [f"{clock(done.stream_s)}  {done.frames_encoded} frames encoded"]
-    parts += [f"{done.frames_duplicate} alike"] * bool(done.frames_duplicate)
+    parts += [f"{done.frames_duplicate} unchanged"] * bool(done.frames_duplicate)
     parts += [f"{done.frames_lost} lost"] * bool(done.frames_lost)
     return ", ".join([*parts, more] if more else parts)
 
 
 def span(evidence: Mapping[str, Any]) -> str:
-    """The moment of a block, as 1:23 or 1:23-1:25."""
+    """Format the moment of a block, e.g. 1:23 or 1:23-1:25."""
     start, end = clock(evidence["start_s"]), clock(evidence["end_s"])
     return start if start == end else f"{start}-{end}"
 
 
 def looked(where: Mapping[str, Any], zone: str | None) -> str:
-    """The stretch of a stream that an answer is about, with what a clock showed if it was asked."""
+    """Format the stretch that an answer is about, with clock times if the question has a zone."""
     stretch = f"{clock(where['from_s'])} to {clock(where['to_s'])}"
     if zone is None:
         return stretch
@@ -298,8 +286,8 @@ def looked(where: Mapping[str, Any], zone: str | None) -> str:
 def answer_document(
     told: Mapping[str, Any], model: str, stream: str, progress: IngestProgress | None = None
 ) -> str:
-    """The one-line JSON document of `vstream ask --json`, of that of an answer; `progress` of what
-    was ingested for it. Numbers are rounded to what is worth reading, and all times are in seconds.
+    """Make the one-line JSON of `vstream ask --json` from an answer's document; `progress` counts
+    the frames ingested for it. Numbers are rounded, and all times are in seconds.
     """
     rest = in_seconds(dict(told))
     times = rest.pop("timings_ms")
@@ -314,7 +302,7 @@ def answer_document(
 
 
 def firing_document(firing: Firing, said: Saying | None, called: str = "condition") -> str:
-    """The one-line JSON document of a firing, with what the model says of it, if that is known."""
+    """Make the one-line JSON of a firing, with what the model says of it, if known."""
     sentence = None if said is None else said.text
     document = {called: firing.condition, "sentence": sentence, **_rounded(firing.document())}
     return json.dumps(document, allow_nan=False)
@@ -327,11 +315,11 @@ _IN_SECONDS = {
     "seconds": ("took_s", 1),
     "milliseconds": ("limit_s", 1000),
 }
-"""Fields of documents that have another name or unit elsewhere: what they are called here."""
+"""Fields of documents -> (name in the output, units per second)."""
 
 
 def in_seconds(value: Any) -> Any:
-    """A document with all lengths of time in seconds, under names that say so."""
+    """Convert all durations of a document to seconds, and rename their fields to match."""
     if isinstance(value, list):
         return [in_seconds(one) for one in value]
     if not isinstance(value, dict):
@@ -352,7 +340,7 @@ def _rounded(value: Any, name: str = "") -> Any:
 
 
 def _age_s(evidence: Sequence[Mapping[str, Any]]) -> float:
-    """How long ago the newest frame was taken, as far as its clock can be believed; else -1."""
+    """How long ago the newest frame was captured, by the capture clock; -1 without evidence."""
     newest = max(evidence, key=lambda one: one["end_s"], default=None)
     return -1.0 if newest is None else time.time() - newest["captured_at"]
 

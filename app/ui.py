@@ -1,4 +1,4 @@
-"""`vstream ui`: the web page over a service that runs elsewhere; and where a service shows it."""
+"""`vstream ui`: serve the web page of a service that runs elsewhere; also mounts it on one here."""
 
 import logging
 import threading
@@ -25,8 +25,8 @@ _LARGEST_FRAME = "10mb"
 _THREADS = 100
 _LOOK_S = 0.5
 _LEFT_S = 2
-"""On SIGTERM, for pages that are open still."""
-_ENTER = "The password is the service's key; any name will do."
+"""Grace period on SIGTERM for open pages."""
+_ENTER = "The password is the service's key. Enter any name."
 
 
 def show_page(
@@ -38,10 +38,8 @@ def show_page(
     *,
     insecure: bool = False,
 ) -> None:
-    """Serve the page of the service at `service` until SIGTERM or SIGINT.
-
-    With a key the page asks for it as well. Raises SettingsError for an address that others could
-    reach without one, or that cannot be listened on.
+    """Serve the page of the service at `service` until SIGTERM or SIGINT; its password is `key`.
+    Raises SettingsError if it cannot listen, or if other machines could reach it without a key.
     """
     keys = ApiKeys(key)
     refuse_bind(host, keys, insecure)
@@ -49,13 +47,15 @@ def show_page(
         try:
             client.ready()
         except ServiceError as error:
-            terminal.say(f"{error} yet: the page says so until it can be")
+            terminal.say(f"{error} yet; the page will say so until it can")
         page = Page(client, reads_uploads=False)
         app = FastAPI(openapi_url=None)
         app.add_middleware(OriginGuard, hosts=own_hosts(host, keys, insecure))
         mounted = _mounted(app, page, keys, "/", _LARGEST_FRAME)
         served = bounded_config(mounted, ConnectionBounds(), timeout_graceful_shutdown=_LEFT_S)
-        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # of pages that are open at the end
+        logging.getLogger("uvicorn").setLevel(
+            logging.CRITICAL
+        )  # it complains of open pages at exit
         server = uvicorn.Server(served)
         thread = threading.Thread(target=server.run, args=([listening],), name="page", daemon=True)
         thread.start()
@@ -71,10 +71,8 @@ def show_page(
 
 
 def mount_page(app: FastAPI, client: ServiceClient, keys: ApiKeys) -> FastAPI:
-    """`app` with the page of its own service at `PATH`.
-
-    Where the service needs a key, so does the page: as the password, under any name, and one that
-    may do everything, as the page does.
+    """Mount the page of `app`'s own service at `PATH`. If the service needs a key, so does the
+    page, as its password under any name; the key must allow everything, since the page does.
     """
     to_page = Route("/", lambda request: RedirectResponse(PATH), methods=["GET"])
     app.router.routes.insert(0, to_page)
@@ -82,7 +80,7 @@ def mount_page(app: FastAPI, client: ServiceClient, keys: ApiKeys) -> FastAPI:
 
 
 def _mounted(app: FastAPI, page: Page, keys: ApiKeys, path: str, largest: str) -> FastAPI:
-    """With threads of its own: the service's must not all wait for the service."""
+    """Mount the page with its own threads, so that it cannot use up the service's."""
 
     def may_enter(name: str, password: str) -> bool:
         caller = keys.check(f"Bearer {password}")
@@ -91,7 +89,7 @@ def _mounted(app: FastAPI, page: Page, keys: ApiKeys, path: str, largest: str) -
     blocks = build_page(page)
     blocks.max_threads = _THREADS
     blocks.create_limiter()  # type: ignore[no-untyped-call]
-    # Gradio lets a page that is only mounted read any file it is told of.
+    # Without this, Gradio lets a mounted page read any file that a request names.
     blocks.has_launched = True
     mounted: FastAPI = gr.mount_gradio_app(
         app,

@@ -1,9 +1,9 @@
-"""uploads_folder: where the page keeps what its visitors upload, for as long as the service runs.
+"""uploads_folder: keep what visitors of the page upload, for as long as the service runs.
 
-All of them together take no more than the service allows: one upload too many is refused.
+All uploads together stay within a budget; we refuse an upload that exceeds it.
 
-A service that was killed leaves its folder behind; the next one that starts removes every folder
-that no living service holds locked.
+A killed service leaves its folder behind. The next service to start removes every folder that no
+running service has locked.
 """
 
 import fcntl
@@ -25,8 +25,8 @@ _LOCK = ".lock"
 
 @contextmanager
 def uploads_folder() -> Iterator[Path]:
-    """A folder of this process alone. To be entered before Gradio is imported, which is told of it
-    by its environment, and looks there at its import as well as later.
+    """Make a folder for this process. Enter before importing Gradio, which reads the path from the
+    environment, both at import and later.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         _remove_unless_held(left)
@@ -34,7 +34,7 @@ def uploads_folder() -> Iterator[Path]:
     try:
         with (folder / "new").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            (folder / "new").rename(folder / _LOCK)  # it is there once it is held
+            (folder / "new").rename(folder / _LOCK)  # appears only once it is locked
             os.environ["GRADIO_TEMP_DIR"] = str(folder)
             yield folder
     finally:
@@ -42,10 +42,9 @@ def uploads_folder() -> Iterator[Path]:
 
 
 class UploadBound:
-    """ASGI middleware in front of the page: what has no room in `folder` any more is refused.
-
-    So is what does not say how long it is, as every browser does: several of them at once could
-    all find the same room.
+    """ASGI middleware in front of the page: refuse uploads that do not fit in `folder` any more. It
+    also refuses uploads without a Content-Length, which every browser sends; several of those at
+    once could all claim the same free space.
     """
 
     def __init__(self, app: ASGIApp, folder: Path, most_bytes: int) -> None:
@@ -53,7 +52,7 @@ class UploadBound:
         self._folder = folder
         self._most = most_bytes
         self._coming = 0
-        """Bytes that running uploads have said they send; some lie in the folder already."""
+        """Bytes announced by running uploads; some are already in the folder."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != UPLOAD_PATH:
@@ -75,8 +74,8 @@ class UploadBound:
             return ApiError(411, "an upload needs a Content-Length", "length_required")
         if int(said) <= self._most - self._coming - _bytes_in(self._folder):
             return None
-        most = f"{self._most / 1e9:g} GB together (service.uploads_bytes)"
-        why = f"no room: uploads take {most}, and are kept until the service ends"
+        most = f"{self._most / 1e9:g} GB in all (service.uploads_bytes)"
+        why = f"no space left: uploads may take {most} and are kept until the service ends"
         return ApiError(413, why, "uploads_full")
 
 
@@ -85,7 +84,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _remove_unless_held(folder: Path) -> None:
-    with suppress(OSError):  # held, being made, or just removed by somebody else
+    with suppress(OSError):  # locked, being made, or just removed by another process
         if folder.lstat().st_uid != os.getuid():
             return
         with (folder / _LOCK).open("r+") as lock:

@@ -1,4 +1,4 @@
-"""Frames in, visual tokens out."""
+"""Encoders: turn frames into visual tokens."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""What config.json says of a family's blocks, without loading the model or torch.
+"""The shape of a family's blocks, from config.json alone, without loading the model or torch.
 
-`vstream policies` tells by it how many bytes a policy keeps. A family that is not listed here has
-no such numbers; a test compares those that are with what they make.
+`vstream policies` uses it to tell how many bytes a policy keeps. Families not listed here have no
+such numbers; a test compares those listed with the blocks they make.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,17 +11,17 @@ from typing import Any
 from encoders.recommended import EMBEDDED, Recommended
 
 _GRID_TOKENS, _GRID_FRAMES = 256, 2
-"""Of a temporal grid at most, see `encoders.temporal_grid`."""
+"""At most, for one temporal grid; see `encoders.temporal_grid`."""
 _HALF_BYTES = 2
 _OF_A_BYTE = {"int4_token": 2, "int2_token": 4}
-"""Numbers that share one."""
+"""Numbers per byte."""
 _VALUE_BYTES = 4
 """Of a scale and a zero in half precision, and of a number in the index."""
 
 
 @dataclass(frozen=True)
 class BlockShape:
-    """Sizes of one block: the tokens that pictures give, text between them left out."""
+    """Sizes of one block: the tokens of pictures, without the text between them."""
 
     layers: int
     heads: int
@@ -32,20 +32,17 @@ class BlockShape:
     frames: int
     recommended: Recommended
     axes: int = 1
-    """Of its rotary positions."""
+    """Rotary axes."""
     deepstack: int = 0
-    """Further vectors of each visual token that go into the decoder."""
+    """Further vectors of each visual token that enter the decoder."""
 
     @property
     def head_vector_bytes(self) -> int:
-        """Of a vector for each query head and layer, as an index keeps it."""
+        """The size of one vector per query head and layer, as an index keeps it."""
         return self.layers * self.heads * self.head_dim * _VALUE_BYTES
 
     def kept_bytes(self, codec: str | None) -> int:
-        """Keys and values with their scales, and the index; without picture and head.
-
-        In int8, the default of streams, or in a codec of blocks that were cut.
-        """
+        """Return bytes of keys, values, scales and index, not of picture and head; None is int8."""
         width = self.kv_heads * self.head_dim
         codes = 2 * width * self.tokens
         if codec in _OF_A_BYTE:
@@ -56,7 +53,7 @@ class BlockShape:
 
 
 def block_shape(config: Mapping[str, Any]) -> BlockShape | None:
-    """Of the checkpoint with that config.json; None for a family that is not listed here."""
+    """Return the shape for a checkpoint's config.json; None for a family not listed here."""
     name = config.get("vstream_family", config.get("model_type"))
     known = _FAMILIES.get(str(name))
     text = config.get("text_config", config)

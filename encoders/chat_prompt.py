@@ -1,13 +1,13 @@
-"""ChatPrompt: a checkpoint's chat template in, the text before and after a stream's frames out.
+"""ChatPrompt: renders a checkpoint's chat template into the text before and after a stream's
+frames.
 
-The template is rendered with slots for everything that was typed, and cut where the video stands.
-What comes before is the prefix of every stream; what comes after, with the slots filled, is a
-question. The video stands in the first user message, so a dialogue lies between it and the
-question.
+The template is rendered with slots for everything that was typed, and cut at the video. The part
+before is the prefix of every stream; the part after, with the slots filled, is a question. The
+video is in the first user message, so a dialogue lies between it and the question.
 
-A template's own text may hold special tokens; what a user typed may not, whatever it looks like:
-"<|im_end|>" in a question is tokenized letter by letter. Between special tokens, template and
-words are tokenized together, so that without such strings the ids are those of the whole prompt.
+A template's own text may contain special tokens; typed text may not, whatever it looks like:
+"<|im_end|>" in a question is tokenized letter by letter. Between special tokens, template and typed
+words are tokenized together, so without such strings the ids equal those of the whole prompt.
 """
 
 import json
@@ -30,18 +30,18 @@ from encoders.tokens import TextTokens
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# Private-use characters, so that no template contains a slot by itself.
+# Private-use characters, which no template contains.
 _SLOT = "\ue000{}\ue001"
 _SLOTS = re.compile("\ue000(\\d+)\ue001")
 _SYSTEM_SLOT = "\ue003"
 VIDEO_SLOT = "\ue002"
-"""Stands for the video where a family spells its frames out as text."""
+"""Marks the video in families that spell its frames out as text."""
 _LOOKS_LIKE_MARKUP = re.compile(r"<.*>", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One finished exchange of a dialogue, carried along by a follow-up question."""
+    """One finished question and answer of a dialogue, kept for a follow-up question."""
 
     question: str
     answer: str
@@ -49,9 +49,8 @@ class Turn:
 
 @dataclass(frozen=True)
 class VideoPlace:
-    """How a family's template shows the video, and what a family writes around its frames.
-
-    `item` None: the template takes text alone, and `marker` stands in it for the stream.
+    """How a family's template shows the video, and what the family writes around its frames. With
+    `item` None the template takes only text, in which `marker` marks the stream.
     """
 
     marker: str
@@ -62,7 +61,7 @@ class VideoPlace:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a prompt. `is_markup`: from the template, special tokens count."""
+    """A part of a prompt. `is_markup`: it comes from the template, and its special tokens count."""
 
     text: str
     is_markup: bool = True
@@ -71,33 +70,35 @@ class Piece:
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """Token ids; `is_question` says which hold a character of a piece marked so."""
+    """Token ids; `is_question` says which hold a character of a question piece."""
 
     ids: list[int]
     is_question: list[bool]
 
 
 class PromptTokenizer:
-    """A checkpoint's tokenizer, once with and once without its special tokens."""
+    """A checkpoint's tokenizer, with and without its special tokens."""
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         spec = json.loads(tokenizer.backend_tokenizer.to_str())
         self._markup_ids: dict[str, int] = {}
         for token in spec["added_tokens"]:
-            # Qwen's "<tool_call>" and its like are added tokens, but not called special.
+            # Qwen's "<tool_call>" and the like are added tokens, but not marked special.
             if token["special"] or _LOOKS_LIKE_MARKUP.fullmatch(token["content"]):
                 token["special"] = True
                 self._markup_ids[token["content"]] = token["id"]
         self._plain = Tokenizer.from_str(json.dumps(spec))
-        self._plain.encode_special_tokens = True  # as plain text, that is
+        self._plain.encode_special_tokens = True  # as plain text
         longest_first = sorted(self._markup_ids, key=len, reverse=True)
         self._markup = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
 
     def encode(self, pieces: Iterable[Piece]) -> PromptTokens:
-        """Tokenize a prompt; nothing is added at its start or end."""
+        """Tokenize a prompt without adding tokens at its start or end."""
         tokens = PromptTokens([], [])
         parts = (part for piece in pieces for part in self._split(piece))
-        for is_special, run in groupby(parts, self._is_special):
+        for is_special, run in groupby(
+            parts, lambda part: part.is_markup and part.text in self._markup_ids
+        ):
             if is_special:
                 ids = [self._markup_ids[part.text] for part in run]
                 tokens.ids.extend(ids)
@@ -105,9 +106,6 @@ class PromptTokenizer:
             else:
                 self._append_plain(tokens, list(run))
         return tokens
-
-    def _is_special(self, part: Piece) -> bool:
-        return part.is_markup and part.text in self._markup_ids
 
     def _split(self, piece: Piece) -> Sequence[Piece]:
         if not piece.is_markup:
@@ -124,14 +122,13 @@ class PromptTokenizer:
 
 
 class ChatPrompt:
-    """The text side of a family. Stateless but for the tokenizer and the word embeddings."""
+    """The text side of a family. Stateless except for the tokenizer and the word embeddings."""
 
     def __init__(
         self, model: "PreTrainedModel", directory: Path, place: VideoPlace, system: str = ""
     ) -> None:
-        """`system` is a system prompt; with "" there is what the template has by itself, if any.
-
-        Raises UnsupportedModelError for a checkpoint without a chat template that fits.
+        """`system` is a system prompt; "" keeps the template's own, if any. Raises
+        UnsupportedModelError for a checkpoint without a suitable chat template.
         """
         from transformers import AutoTokenizer  # seconds: only where a model is loaded
 
@@ -154,7 +151,7 @@ class ChatPrompt:
         self.vocabulary_size = 1 + max(self._tokenizer.get_vocab().values())
 
     def prefix(self) -> TextTokens:
-        """All that stands before the first block."""
+        """Return everything before the first block."""
         return self._text_tokens(self._prompt_tokenizer.encode(self._prefix))
 
     def question(
@@ -164,44 +161,43 @@ class ChatPrompt:
         context: str = "",
         answer_start: str = "",
     ) -> TextTokens:
-        """All that stands after the last block, up to where the answer begins or goes on."""
+        """Return everything after the last block, up to where the answer starts or continues."""
         said = [words for turn in dialogue for words in (turn.question, turn.answer)]
         typed = [Piece(words, is_markup=False) for words in said]
         typed.append(Piece(question, is_markup=False, is_question=True))
         known = [Piece(f"{context}\n", is_markup=False)] if context else []
-        # Split by a group: template text at even places, numbers of slots at odd ones.
+        # The split has template text at even places, slot numbers at odd ones.
         parts = _SLOTS.split(self._place.after + self._render(len(dialogue) + 1)[1])
         pieces: list[Piece] = []
         for i, part in enumerate(parts):
             if i % 2 and int(part) == len(said):
-                pieces += known  # right before the question: nothing that was said depends on it
+                pieces += known  # right before the question, so the dialogue does not depend on it
             pieces.append(typed[int(part)] if i % 2 else Piece(part))
         if answer_start:
             pieces.append(Piece(self._before_answer + answer_start, is_markup=False))
         return self._text_tokens(self._prompt_tokenizer.encode(pieces))
 
     def embed(self, markup: str) -> Float[Tensor, "tokens d_model"]:
-        """Text that a family weaves between frames, special tokens counting."""
+        """Embed text that a family weaves between frames, special tokens included."""
         return self._text_tokens(self._prompt_tokenizer.encode([Piece(markup)])).embeddings
 
     def token_ids(self, text: str) -> list[int]:
-        """Of text that somebody wrote: none of them is special."""
+        """Tokenize text that somebody wrote, without special tokens."""
         return self._prompt_tokenizer.encode([Piece(text, is_markup=False)]).ids
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """Detokenize, without special tokens and without the space that an answer starts with."""
+        """Detokenize, without special tokens and without the space that starts an answer."""
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text.lstrip()
 
     def tokenizer_json(self) -> str:
-        """The tokenizer as tokenizer.json has it, with tokens that only other files add."""
+        """Return the tokenizer as in tokenizer.json, with the tokens that only other files add."""
         return str(self._tokenizer.backend_tokenizer.to_str())
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
-        """Ids that open an answer with one of `words`: with a space before or not, yes, Yes or YES.
-
-        Spellings that are one token count, because the first piece of a longer one ("y") opens
-        other words too; only where a word has no such spelling do first pieces count.
+        """Return ids that start an answer with one of `words`: with or without a space, yes, Yes or
+        YES. Spellings of one token count, because the first piece of a longer one ("y") also starts
+        other words; first pieces count only for a word without such a spelling.
         """
         return frozenset(token for word in words for token in self._openings(word))
 
@@ -218,10 +214,7 @@ class ChatPrompt:
 
     @cached_property
     def _before_answer(self) -> str:
-        """What the template writes between where it lets an answer begin and a finished one.
-
-        In some it is a space, with which answers of the model begin.
-        """
+        """What the template puts before a finished answer: in some, a space."""
         begins = _SLOTS.split(self._render(1)[1])[2]
         finished = _SLOTS.split(self._render(2)[1])[2]
         return finished.removeprefix(begins) if finished.startswith(begins) else ""
@@ -238,7 +231,7 @@ class ChatPrompt:
         return [Piece(parts[0]), Piece(self._system, is_markup=False), Piece(parts[1])]
 
     def _render(self, num_questions: int) -> tuple[str, str]:
-        """The template around `num_questions` slots, cut where the video stands."""
+        """Render the template around `num_questions` slots, cut at the video."""
         messages = []
         for number in range(2 * num_questions - 1):
             content = self._content(_SLOT.format(number), shows_video=not number)
@@ -257,7 +250,6 @@ class ChatPrompt:
         return cut[0], cut[1]
 
     def _content(self, text: str, shows_video: bool = False) -> Any:
-        """Of a message, as the template takes it."""
         if self._place.item is None:
             return self._place.marker * shows_video + text
         return [self._place.item] * shows_video + [{"type": "text", "text": text}]
@@ -270,7 +262,7 @@ class ChatPrompt:
         return TextTokens(embeddings, torch.tensor(tokens.is_question, device=device), ids)
 
     def _read_stop_ids(self) -> frozenset[int]:
-        """Ids that end an answer, from the checkpoint itself: a model's defaults may be wrong."""
+        """Return ids that end an answer, from the checkpoint: a model's defaults may be wrong."""
         path = self._directory / "generation_config.json"
         settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         written = settings.get("eos_token_id")
@@ -279,7 +271,7 @@ class ChatPrompt:
 
 
 def _json_template(directory: Path) -> str | None:
-    """The template of an older checkpoint, which transformers' tokenizers do not read."""
+    """Return the template of an older checkpoint, which transformers' tokenizers ignore."""
     path = directory / "chat_template.json"
     if (directory / "chat_template.jinja").is_file() or not path.is_file():
         return None

@@ -1,18 +1,18 @@
-"""Check: a question that tells, by what a model says to it, whether a statement is so."""
+"""Check: a question whose answer shows whether a statement holds."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Check:
-    """Without an `answer` it is so where the model says yes, as to a standing question.
+    """Without an `answer`, the statement holds if the model says yes, as to a standing question.
 
-    With one it is so where the model says just these words. They count as much as a yes that is as
-    probable as the family's `find_threshold` where they are as probable as `least`.
+    With an `answer`, it holds if the model says exactly these words. At probability `least` they
+    count as much as a yes at the family's `find_threshold`.
 
-    With a `name` the question asks for all that is there, and it is so where the model comes to say
-    the name's first word at all: where that was as probable as `least` at any word. As this takes a
-    pass for each word said, it is only asked of the blocks that decide a span.
+    With a `name`, the question asks for everything visible. It holds if the name's first word
+    reached probability `least` at any word of the answer. This takes one pass per word, so only the
+    blocks that decide a span are asked it.
     """
 
     question: str

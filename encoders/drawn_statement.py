@@ -1,8 +1,8 @@
-"""drawn_statement: a statement about a drawing in, the questions that tell whether it is so out.
+"""drawn_statement: turns a statement about a drawing into questions that check it.
 
 The embedded model was trained to say whether a drawing is there, what color it has, where it is and
-what the scene is. Asked for a yes or no whether there is a red star, it says whether there is a
-star (docs/find.md): so the parts of a statement are asked about one by one, in words that it knows.
+what the scene is. Asked whether there is a red star, it only says whether there is a star
+(docs/find.md). So each part of a statement is checked by itself, in words that the model knows.
 """
 
 import re
@@ -22,14 +22,13 @@ _STATEMENT = re.compile(
 )
 _IN_VIEW = re.compile(r"\b(?:there|see)\b", re.IGNORECASE)
 _COLOR_LEAST, _WHERE_LEAST, _SCENE_LEAST, _NAME_LEAST = 0.7, 0.6, 0.9, 0.25
-"""Of a place near by, less is said. Where there is no scene, one is guessed. What is there is
-hardly ever named less surely, among four others too, and what only looks like it seldom is at all.
-Measured: docs/find.md.
+"""A nearby place gets less than that; without a scene the model guesses one; what is there hardly
+ever gets less, what only looks like it seldom gets as much. Measured: docs/find.md.
 """
 
 
 def drawn_checks(statement: str) -> list[Check]:
-    """None for a statement of another kind."""
+    """Return the checks of a statement; an empty list for statements of another kind."""
     said = _STATEMENT.fullmatch(" ".join(statement.split()))
     if said is None or not (said["place"] or said["scene"] or _IN_VIEW.search(statement)):
         return []

@@ -1,9 +1,9 @@
-"""What can go wrong between a frame and its visual tokens."""
+"""The errors of encoding frames."""
 
 
 class EncoderError(Exception):
-    """Base of the errors that the encoders raise for a caller to handle."""
+    """Base of the errors that the encoders raise for callers to handle."""
 
 
 class UnsupportedModelError(EncoderError):
-    """The checkpoint is not of a family that vstream knows, or lacks a part that it needs."""
+    """The checkpoint belongs to no family that vstream knows, or lacks a part it needs."""

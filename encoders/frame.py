@@ -1,6 +1,6 @@
-"""Frame: one RGB picture with the moment it shows, the unit that every source delivers."""
+"""Frame: one RGB picture and the moment it shows; every source delivers frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import UInt8
@@ -8,14 +8,12 @@ from jaxtyping import UInt8
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One decoded picture.
-
-    `pixels` are RGB. `stream_s` is the position in the stream in seconds (0 at its start, never
-    going back within a stream, continuing across reconnects). `captured_at` is the wall-clock
-    time of capture in seconds since the epoch, UTC.
+    """One decoded picture. `pixels` are RGB. `stream_s` is the position in the stream in seconds (0
+    at its start, never going back within a stream, continuing across reconnects). `captured_at` is
+    the wall-clock time of capture in seconds since the epoch, UTC.
     """
 
-    pixels: UInt8[np.ndarray, "height width 3"]
+    pixels: UInt8[np.ndarray, "height width 3"] = field(repr=False)
     stream_s: float
     captured_at: float
 
@@ -25,6 +23,6 @@ NO_PICTURE = np.empty((0, 0, 3), np.uint8)
 
 @dataclass(frozen=True, eq=False)
 class TextToken(Frame):
-    """What a frame is in a stream of text: one token, without a picture."""
+    """A frame of a text stream: one token, without a picture."""
 
     token_id: int

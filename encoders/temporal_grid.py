@@ -1,9 +1,9 @@
-"""GridTransform: the frames of temporal grids in, packed patches for Qwen-VL's tower out.
+"""GridTransform: packs the frames of temporal grids into patches for Qwen-VL's tower.
 
-Source of the size rule: Qwen2-VL (https://arxiv.org/abs/2409.12191) and its `smart_resize`.
-Differs from transformers' video processors, which spread one budget of pixels over a whole video:
-a stream has no length, so every grid is sized on its own, by its first frame, and what a grid
-looks like never depends on how long the stream is.
+Source of the size rule: Qwen2-VL (https://arxiv.org/abs/2409.12191) and its `smart_resize`. Differs
+from transformers' video processors, which spread one pixel budget over a whole video: a stream has
+no length, so every grid is sized by its own first frame, and a grid never depends on the length of
+the stream.
 """
 
 import math
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 MAX_GRID_TOKENS = 256
-"""Visual tokens of one grid at most (about 448 x 448 pixels for Qwen2.5-VL). The published limits
-allow thousands, meant for images and short clips: hours of a stream would not fit any memory, nor
-some dozens of retrieved grids the model's context."""
+"""Most visual tokens of one grid (about 448 x 448 pixels for Qwen2.5-VL). The published limits, for
+images and short clips, allow thousands: then hours of a stream would fit no memory, and dozens of
+retrieved grids would not fit the model's context."""
 
 _MAX_ASPECT = 200
 
@@ -40,9 +40,8 @@ class PixelLimits:
 
 @dataclass(frozen=True, eq=False)
 class PackedGrids:
-    """All patches of all grids, one after another, and each grid's (time, rows, columns).
-
-    `tokens` are the rows and columns of each grid's visual tokens, several patches each.
+    """The patches of all grids, concatenated, and each grid's (time, rows, columns). `tokens` are
+    the rows and columns of each grid's visual tokens, each made of several patches.
     """
 
     patches: Float[Tensor, "patches values"]
@@ -51,7 +50,7 @@ class PackedGrids:
 
 
 class GridTransform:
-    """Sizes, normalises and cuts up the frames of grids as the vision tower was trained to see."""
+    """Sizes, normalises and cuts up the frames of grids as the vision tower was trained."""
 
     def __init__(
         self, transform: ImageTransform, vision_config: "PreTrainedConfig", limits: PixelLimits
@@ -65,7 +64,7 @@ class GridTransform:
         self._limits = PixelLimits(min(limits.least, most), most)
 
     def __call__(self, groups: Sequence[Sequence[Frame]]) -> PackedGrids:
-        """A group that is short of frames is filled up with its last one."""
+        """Pack the grids; a group short of frames is filled up by repeating its last one."""
         patches, shapes, tokens = [], [], []
         for group in groups:
             size = smart_resize(
@@ -83,7 +82,7 @@ class GridTransform:
         return PackedGrids(packed, torch.tensor(shapes, device=packed.device), tokens)
 
     def _cut(self, pixels: Float[Tensor, "frames 3 height width"]) -> Tensor:
-        """Patches in the tower's order: the patches that merge into one token are neighbours."""
+        """Return patches in the tower's order: patches that merge into one token are adjacent."""
         frames, channels, height, width = pixels.shape
         patch, merge = self._patch, self._merge
         rows, columns = height // (patch * merge), width // (patch * merge)
@@ -93,9 +92,8 @@ class GridTransform:
 
 
 def smart_resize(size: Size, factor: int, limits: PixelLimits) -> Size:
-    """The size near `size` with sides divisible by `factor` and pixels within `limits`.
-
-    Raises EncoderError for frames more than 200 times as long as wide, as the original does.
+    """Return the size near `size` with sides divisible by `factor` and pixels within `limits`.
+    Raises EncoderError if one side is more than 200 times the other, as the original does.
     """
     height, width = size
     if max(size) / min(size) > _MAX_ASPECT:
@@ -112,14 +110,14 @@ def smart_resize(size: Size, factor: int, limits: PixelLimits) -> Size:
 
 
 def grid_positions(rows: int, columns: int) -> Int[Tensor, "3 tokens"]:
-    """Time, height and width of a grid's tokens, from 0, in reading order."""
+    """Return time, height and width of a grid's tokens, from 0, in reading order."""
     height = torch.arange(rows).repeat_interleave(columns)
     width = torch.arange(columns).repeat(rows)
     return torch.stack([torch.zeros_like(height), height, width])
 
 
 def woven_grid_positions(num_before: int, rows: int, columns: int) -> Int[Tensor, "3 tokens"]:
-    """Text before a grid, the grid, then one token of text, one past the grid's longer side."""
+    """Return positions of text, a grid, then one text token, one past the grid's longer side."""
     before = torch.arange(num_before).expand(3, -1)
     after = torch.full((3, 1), num_before + max(rows, columns))
     return torch.cat([before, num_before + grid_positions(rows, columns), after], dim=1)

@@ -1,4 +1,4 @@
-"""Tokens: what a KV block and a text are made of before they have passed through the decoder."""
+"""Tokens: the decoder's input for a block or a text."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from encoders.frame import Frame
 
 @dataclass(frozen=True, eq=False)
 class VisualTokens:
-    """The decoder input of one frame or one temporal grid, woven text (timestamps) included.
+    """The decoder input of one frame or temporal grid, woven text (timestamps) included.
 
-    `positions` are relative to the block's base position, one row for each rotary axis (1 for
-    plain RoPE; 3 for M-RoPE: time, height, width). `advance` is how far the next block's base lies
-    from this one's. `is_visual` is False for woven text. `deepstack` holds the features that
-    Qwen3-VL adds to the hidden states of its first layers, visual tokens only.
+    `positions` are relative to the block's base position, one row per rotary axis (1 for plain
+    RoPE; 3 for M-RoPE: time, height, width). `advance` is the distance to the next block's base.
+    `is_visual` is False for woven text. `deepstack` holds the features that Qwen3-VL adds to the
+    hidden states of its first layers, for visual tokens only.
     """
 
     embeddings: Float[Tensor, "tokens d_model"]
@@ -31,7 +31,7 @@ class VisualTokens:
 def one_frame_block(
     frame: Frame, embeddings: Float[Tensor, "tokens d_model"], is_visual: Bool[Tensor, " tokens"]
 ) -> VisualTokens:
-    """The block of one frame in a family with one rotary axis: its tokens follow one another."""
+    """Return the block of one frame in a family with one rotary axis: consecutive positions."""
     tokens = len(embeddings)
     return VisualTokens(
         embeddings=embeddings,
@@ -47,9 +47,9 @@ def one_frame_block(
 class TextTokens:
     """Text as decoder input: the prefix before the first block, or a question after the last.
 
-    `is_question` marks the tokens of the question's own words; template and dialogue are False.
-    `ids` are the tokens' numbers in the vocabulary, -1 for one that has none; None if not known.
-    Text advances every rotary axis by one a token.
+    `is_question` marks the tokens of the question's own words, not of template or dialogue. `ids`
+    are vocabulary ids, -1 for a token without one; None if unknown. Each token advances every
+    rotary axis by one.
     """
 
     embeddings: Float[Tensor, "tokens d_model"]
@@ -62,7 +62,7 @@ def weave(
     visual: Float[Tensor, "visual d_model"],
     after: Float[Tensor, "more_text d_model"] | None = None,
 ) -> tuple[Float[Tensor, "tokens d_model"], Bool[Tensor, " tokens"]]:
-    """The embeddings in reading order, and which of them are visual."""
+    """Return the embeddings in reading order, and which of them are visual."""
     parts = [before, visual] if after is None else [before, visual, after]
     is_visual = torch.zeros(sum(map(len, parts)), dtype=torch.bool, device=visual.device)
     is_visual[len(before) : len(before) + len(visual)] = True

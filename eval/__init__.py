@@ -1,1 +1,1 @@
-"""Benchmarks through the same engine as the product, the made-up world, and training."""
+"""Benchmarks that run through the product's engine, the made-up world, and training."""

@@ -4,7 +4,6 @@ import os
 
 
 def main() -> None:
-    """Run the command line."""
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # see app.cli
     from eval.commands import cli
 

@@ -1,17 +1,17 @@
-"""clustered_stderr: scores of questions about videos in, the standard error of their mean out.
+"""clustered_stderr: the standard error of the mean score of questions about videos.
 
 Questions about one video are not independent, so the error is clustered by video, or by stream.
-Source: Miller, Adding Error Bars to Evals (arXiv 2411.00640, section 2.2), with the factor for few
-clusters that is usual for cluster-robust errors (CR1; Cameron and Miller, A Practitioner's Guide to
+Source: Miller, Adding Error Bars to Evals (arXiv 2411.00640, section 2.2), with the usual factor
+for few clusters of cluster-robust errors (CR1; Cameron and Miller, A Practitioner's Guide to
 Cluster-Robust Inference, 2015). For an estimate T = sum over parts k of w[k] * mean of part k, with
 n[k] scores x[i] of mean m[k] in part k, and G clusters over all parts,
 
     stderr = sqrt( G / (G - 1) * sum over clusters g of
                    ( sum over scores i in g of w[k(i)] * (x[i] - m[k(i)]) / n[k(i)] )^2 )
 
-A plain mean is one part of weight 1. A mean of task means is a part for each task: a video that is
-asked about in several tasks then counts as one cluster, as it should. One cluster has no spread to
-go by: no standard error.
+A plain mean is one part of weight 1. A mean of task means has one part per task: a video asked
+about in several tasks then counts as one cluster, as it should. A single cluster shows no spread,
+so it has no standard error.
 """
 
 import math
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mark:
-    """The score of one question, and the video or stream that it is about."""
+    """The score of one question, and its video or stream."""
 
     cluster: str
     value: float
@@ -31,7 +31,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Part:
-    """Marks whose mean counts with a weight; at least one."""
+    """At least one mark; their mean counts with a weight."""
 
     weight: float
     marks: Sequence[Mark]
@@ -42,12 +42,11 @@ class Part:
 
 
 def weighted_mean(parts: Sequence[Part]) -> float:
-    """The estimate that `clustered_stderr` is the error of."""
     return sum(part.weight * part.mean for part in parts)
 
 
 def clustered_stderr(parts: Sequence[Part]) -> float | None:
-    """In the unit of the marks; None where it cannot be known."""
+    """Return the error in the marks' unit; None if it cannot be known."""
     residuals: defaultdict[str, float] = defaultdict(float)
     for part in parts:
         mean, share = part.mean, part.weight / len(part.marks)

@@ -1,4 +1,4 @@
-"""What the commands of `python -m eval` share: options, refusals, progress."""
+"""What the commands of `python -m eval` share: options, error handling and progress."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; else meas
 
 @contextmanager
 def refusals(hint: str = "choose another file") -> Iterator[None]:
-    """What the engine refuses, or the file system, becomes an error of the command line."""
+    """Turn errors of the engine or the file system into command-line errors."""
     try:
         yield
     except (VStreamError, KVMemoryError) as error:
@@ -39,7 +39,7 @@ def take_options(
     added: Mapping[str, tuple[Any, object]],
     without: Iterable[str] = (),
 ) -> None:
-    """Let `command` take what `like` does, but for `without`, and `added`: kinds and defaults."""
+    """Give `command` the options of `like`, except `without`, plus `added`: kinds and defaults."""
     own = signature(like)
     options = [one for name, one in own.parameters.items() if name not in without]
     options += [
@@ -51,7 +51,7 @@ def take_options(
 
 
 def progress_bar() -> Progress:
-    """For one task, on stderr if that is a terminal: done, left, and how long that may take."""
+    """Return a bar for one task, on stderr if that is a terminal: done, left and time remaining."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,10 +1,10 @@
-"""`python -m eval find` has made-up streams looked through for when things were in view.
+"""`python -m eval find` searches made-up streams for when things were in view.
 
-Asked are all objects that came into view at most `RARE` times, and as many that never did. A span
-is right if it and an unbroken stretch in view have at least half of their union in common (IoU
-0.5): recall counts stretches, precision spans. A row is an effort without a bound of time, or some
-judgements of a stream with the proposals of `default`: the curve. `every block` shows where the
-judgement itself is the limit. Times are by the wall: on a busy machine they say nothing.
+Asks for all objects that came into view at most `RARE` times, and as many that never did. A span is
+right if it and one unbroken stretch in view share at least half of their union (IoU 0.5): recall
+counts stretches, precision spans. A row is an effort without a time limit, or a number of
+judgements per stream with the proposals of `default`: the curve. `every block` shows where the
+judgement itself is the limit. Times are wall-clock: on a busy machine they mean nothing.
 """
 
 import time
@@ -14,18 +14,16 @@ from itertools import islice
 from statistics import median
 from typing import Annotated, Any
 
-import torch
 import typer
 
 from eval.command_line import AsJson
 from eval.result_table import ResultTable, show, show_document
-from eval.speed.past import show_script
-from eval.stream_world import write_script
+from eval.speed.past import show_script, world_model, world_scripts
 from eval.stream_world.history import History
 from eval.stream_world.seeds import FIND
 from eval.stream_world.vocabulary import with_article
-from memory.row_cache import BlockFacts
-from vstream import EFFORTS, Effort, Finding, Session, load_config, load_video_llm, open_session
+from memory.block_store import BlockFacts
+from vstream import EFFORTS, Effort, Finding, Session, load_config, open_session
 
 RARE = 10
 STATEMENT = "{a} is there now"
@@ -36,8 +34,6 @@ Span = tuple[float, float]
 
 @dataclass
 class Figures:
-    """What came of one effort, over all statements."""
-
     statements: int = 0
     stretches: int = 0
     found: int = 0
@@ -49,7 +45,7 @@ class Figures:
     cpu_s: float = 0.0
     took_s: list[float] = field(default_factory=list)
     first_s: list[float] = field(default_factory=list)
-    """Until the first span, of the statements that have one."""
+    """Until the first span, for statements that have one."""
     again_s: list[float] = field(default_factory=list)
 
     def add(self, truth: Sequence[Span], finding: Finding, cpu_s: float) -> None:
@@ -66,7 +62,6 @@ class Figures:
         self.cpu_s += cpu_s
 
     def document(self) -> dict[str, Any]:
-        """Of a span or stretch, or of a statement."""
         return {
             "statements": self.statements,
             "stretches": self.stretches,
@@ -91,31 +86,27 @@ def find(
     as_json: AsJson = False,
 ) -> None:
     """How well `find` tells when a thing was in view in a made-up stream."""
-    torch.set_num_threads(1)
     efforts = {name: replace(EFFORTS[name], milliseconds=None) for name in ("quick", "default")}
     for judgements in map(int, filter(None, curve.split(","))):
         efforts[f"{judgements} judgements"] = replace(efforts["default"], judgements=judgements)
     figures = {name: Figures() for name in (*efforts, *(("every block",) if every else ()))}
     config = load_config()
-    model = load_video_llm(config.model, config.device, config.dtype, 1.0)
-    for number in range(streams):
-        script = write_script(FIND.start + 1000 * seed + number, round(60 * minutes))
-        with open_session(config, model, f"find-{number}") as session:
+    model = world_model(config)
+    for script in world_scripts(FIND, seed, streams, minutes):
+        with open_session(config, model, f"find-{script.seed}") as session:
             show_script(session, script)
             asked = _asked(History.of(script), most)
             for name, effort in efforts.items():
                 _measure(session, asked, effort, figures[name])
             _measure(session, asked[:every], EVERY_BLOCK, figures.get("every block", Figures()))
     rows = {name: one.document() for name, one in figures.items()}
-    columns = ("", *next(iter(rows.values())))
-    told = tuple((name, *map(str, row.values())) for name, row in rows.items())
-    show([ResultTable("When things were in view", columns, told)])
+    show([ResultTable.of("When things were in view", rows)])
     if as_json:
         show_document(rows)
 
 
 def _asked(history: History, most: int) -> list[tuple[str, list[Span]]]:
-    """Objects that were seen rarely, each with when; then as many that never were."""
+    """Return rarely seen objects with their spans, then as many that were never seen."""
     seen = ((name, history.appearances(name)) for name in history.names)
     rare = [(name, stretches) for name, stretches in seen if len(stretches) <= RARE][:most]
     so = [(name, [(float(one.start), float(one.stop)) for one in of]) for name, of in rare]
@@ -124,13 +115,10 @@ def _asked(history: History, most: int) -> list[tuple[str, list[Span]]]:
 
 
 def _measure(
-    session: Session,
-    asked: Sequence[tuple[str, list[Span]]],
-    effort: Effort,
-    figures: Figures,
+    session: Session, asked: Sequence[tuple[str, list[Span]]], effort: Effort, figures: Figures
 ) -> None:
     for name, truth in asked:
-        session.memory.facts = BlockFacts()  # or it would know already
+        session.memory.facts = BlockFacts()  # so that it does not know already
         statement = STATEMENT.replace("{a}", with_article(name))
         finding = Finding({"stream": session}, statement, effort=effort)
         began_s, began_cpu_s = time.perf_counter(), time.process_time()

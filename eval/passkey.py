@@ -1,13 +1,13 @@
 """`python -m eval passkey` hides keys in a long text and asks for each of them.
 
 Source: passkey retrieval (Mohtashami and Jaggi 2023, https://arxiv.org/abs/2305.16300), with the
-filler that others took over. Differs: ten keys lie in one text, in its first four fifths, so that
-one pass tells of all of them. Each is another kind of fact: ten keys alike a small model cannot
-tell apart, even where it reads all of them. As there, the answer is begun for the model ("The pass
-key is"), so that it is asked for the key and not for a way to speak of it.
+usual filler. Differs: ten keys lie in one text, in its first four fifths, so that one pass tests
+all of them. Each is another kind of fact: a small model cannot tell ten similar keys apart, even if
+it reads all of them. As there, the answer is started for the model ("The pass key is"), so that it
+says the key rather than talking about it.
 
-Contenders that make the same blocks share the pass, whatever they keep of them: each has a memory
-of its own, into which the exact blocks are encoded as they come.
+Contenders that encode the same blocks share the pass, whatever they keep: each has its own memory,
+which encodes the exact blocks as they come.
 """
 
 import random
@@ -51,18 +51,14 @@ FACTS = (
     ("the king likes to eat", "What does the king like to eat?", "pancakes soup cheese apples"),
     ("the prize of the race is a", "What is the prize of the race?", "goat watch medal carpet"),
 )
-"""How each is told, how it is asked for, and words of which one is drawn; a number, if none."""
+"""How each is stated, how it is asked for, and words to draw from; a number, if none."""
 _HIDDEN_IN = 0.8
-"""Of the text: what comes after it holds no key."""
 _PART_FILLERS, _CHUNK_TOKENS, _ANSWER_TOKENS = 10, 256, 8
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is asked for, the word that tells it, and the blocks that hold its sentences.
-
-    `begun` is the answer up to that word.
-    """
+    """`begun` is the answer up to the `word`; `blocks` hold the key's sentences."""
 
     question: str
     begun: str
@@ -72,10 +68,8 @@ class Key:
 
 @dataclass(frozen=True)
 class Found:
-    """How one contender did.
-
-    `recall` is the mean share of a key's blocks that a question read, over all layers; `kept_bytes`
-    what the store held in the end.
+    """`recall` is the mean share of a key's blocks that a question read, over all layers;
+    `kept_bytes` is the size of the store at the end.
     """
 
     contender: str
@@ -120,7 +114,7 @@ def passkey(
 def measure_passkeys(
     model: VideoLLM, contenders: Sequence[str], tokens: int, seed: int = 0
 ) -> list[Found]:
-    """Of each contender, in the order given. Raises SettingsError, ModelError, PolicyError."""
+    """Measure each contender, in the order given. Raises SettingsError, ModelError, PolicyError."""
     config = roomy_config()
     engine = config.engine.model_copy(update={"chunk_frames": _CHUNK_TOKENS})
     settings = PlaySettings(config.model_copy(update={"engine": engine}), _ANSWER_TOKENS)
@@ -139,9 +133,7 @@ def measure_passkeys(
 
 
 class _Text:
-    """Filler with keys in it. A sentence begins with its space, so parts are tokenized alike alone
-    and together.
-    """
+    """Filler with keys in it. Sentences start with their space, so parts tokenize independently."""
 
     def __init__(self, model: VideoLLM, tokens: int, seed: int) -> None:
         self._family = model.family
@@ -159,10 +151,8 @@ class _Text:
             for digits in [str(drawn.randrange(10_000, 100_000))]
         }
         self.keys: list[Key] = []
-        """Those of the parts that have been read."""
 
     def parts(self) -> Iterator[str]:
-        """Of a few hundred tokens each."""
         self.keys, part, before = [], "", 0
         for number in range(self._fillers):
             if number in self._hidden:
@@ -188,7 +178,6 @@ class _Text:
 def _passed(
     model: VideoLLM, settings: PlaySettings, group: Sequence[Contender], text: _Text
 ) -> list[Found]:
-    """One pass over the text, for contenders that make the same blocks."""
     with ExitStack() as stack:
         exact = settings.configured(replace(group[0], codec="exact"))
         source = stack.enter_context(passing_session(exact, model))
@@ -208,7 +197,7 @@ def _passed(
 
 
 def exact_block(source: Session, block_id: int) -> KVBlock:
-    """As it was made, out of a memory whose codec is exact; without its picture."""
+    """Return a block as it was encoded, from a memory with an exact codec; without its picture."""
     record = source.memory._store.read_record(block_id)
     return replace(block_of(record), thumbnail=b"", index=None)
 

@@ -1,8 +1,8 @@
-"""`python -m eval recap` has several made-up streams told of together: what came and what left.
+"""`python -m eval recap` recaps several made-up streams together: what came and what left.
 
-What is told is right if the script has the same of the same thing in the same stream within
-`TOLERANCE_S`, each once. Recall counts what the script has, precision what is told. Colours and
-numbers do not count.
+A reported change is right if the script has the same change of the same thing in the same stream
+within `TOLERANCE_S`; each counts once. Recall counts the script's changes, precision the reported
+ones. Colours and numbers do not count.
 """
 
 import time
@@ -12,24 +12,21 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Annotated, NamedTuple
 
-import torch
 import typer
 
 from eval.command_line import AsJson
 from eval.result_table import ResultTable, show, show_document
-from eval.speed.past import show_script
-from eval.stream_world import Script, Statement, truth_spans, write_script
+from eval.speed.past import show_script, world_model, world_scripts
+from eval.stream_world import Script, Statement, truth_spans
 from eval.stream_world.seeds import FIND
 from eval.stream_world.vocabulary import with_article
-from vstream import Recap, load_config, load_video_llm, open_session
+from vstream import Recap, load_config, open_session
 from vstream.search.recap import EFFORTS
 
 TOLERANCE_S = 2.0
 
 
 class Change(NamedTuple):
-    """A thing came into view, or left it."""
-
     stream: str
     thing: str
     came: bool
@@ -44,13 +41,10 @@ def recap(
     as_json: AsJson = False,
 ) -> None:
     """How well `recap` tells what came and left in made-up streams."""
-    torch.set_num_threads(1)
     config = load_config()
-    model = load_video_llm(config.model, config.device, config.dtype, 1.0)
-    scripts = {
-        f"camera-{number}": write_script(FIND.start + 1000 * seed + number, round(60 * minutes))
-        for number in range(streams)
-    }
+    model = world_model(config)
+    drawn = world_scripts(FIND, seed, streams, minutes)
+    scripts = {f"camera-{number}": script for number, script in enumerate(drawn)}
     with ExitStack() as opened:
         sessions = {one: opened.enter_context(open_session(config, model, one)) for one in scripts}
         for name, session in sessions.items():
@@ -70,16 +64,14 @@ def recap(
         "dropped": told.dropped,
         "cpu seconds": round(cpu_s, 1),
     }
-    cells = tuple((name, *map(str, one.values())) for name, one in rows.items())
-    columns = ("", *rows["all"])
     costs = ResultTable("What it cost", tuple(cost), (tuple(map(str, cost.values())),))
-    show([ResultTable("What came and left", columns, cells), costs])
+    show([ResultTable.of("What came and left", rows), costs])
     if as_json:
         show_document({**rows, "cost": cost})
 
 
 def changes_of(scripts: Mapping[str, Script]) -> set[Change]:
-    """All of the scripts, but for what is there when a stream begins or ends."""
+    """Return all changes in the scripts, except what is there when a stream begins or ends."""
     return {
         Change(stream, with_article(name), came, float(span.start_s if came else span.end_s + 1))
         for stream, script in scripts.items()
@@ -95,7 +87,6 @@ def changes_of(scripts: Mapping[str, Script]) -> set[Change]:
 
 
 def told_by(recap: Recap) -> set[Change]:
-    """What a recap says."""
     return {
         Change(one.stream, one.sentence, is_arrival, one.from_s if is_arrival else one.to_s)
         for one in recap.entries
@@ -105,7 +96,6 @@ def told_by(recap: Recap) -> set[Change]:
 
 
 def figures(true: Collection[Change], told: Collection[Change]) -> dict[str, float]:
-    """How much of the one is in the other."""
     right = sum(1 for _ in pairs(true, told))
     return {
         "changes": len(true),
@@ -117,7 +107,7 @@ def figures(true: Collection[Change], told: Collection[Change]) -> dict[str, flo
 
 
 def pairs(true: Collection[Change], told: Collection[Change]) -> Iterator[tuple[Change, Change]]:
-    """Those that are the same within `TOLERANCE_S`, each in one pair at most, earliest first."""
+    """Pair changes that agree within `TOLERANCE_S`, each at most once, earliest first."""
     waiting = defaultdict[tuple[object, ...], list[Change]](list)
     for one in sorted(true):
         waiting[one[:3]].append(one)

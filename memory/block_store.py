@@ -1,10 +1,14 @@
-"""BlockStore: where encoded blocks are kept; records in by block id, one layer's rows out."""
+"""BlockStore: stores encoded blocks: takes records by block id, returns rows of one layer.
+
+Two caches in host RAM: RowCache holds copies of rows, BlockFacts what was found out about blocks.
+"""
 
 import threading
 from bisect import bisect_left, bisect_right
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from math import inf
 from typing import Protocol
 
@@ -14,9 +18,9 @@ from memory.policy_hooks import State, StateChange
 
 @dataclass(frozen=True)
 class Span:
-    """A run of the stream that a store rewrites in one piece: ids from `first` up to `end`.
+    """A run of the stream that a store rewrites as one: ids from `first` up to `end`.
 
-    `block_ids` are those that are still kept of it.
+    `block_ids` are those it still keeps.
     """
 
     first: int
@@ -25,7 +29,7 @@ class Span:
 
     @property
     def density(self) -> float:
-        """The share of its blocks that are still kept."""
+        """The share of its blocks that is still kept."""
         return len(self.block_ids) / (self.end - self.first)
 
 
@@ -38,43 +42,43 @@ class Changes:
 
 
 class BlockSource(Protocol):
-    """Blocks to be read. One caller at a time."""
+    """Blocks to read, for one caller at a time."""
 
     name: str
-    """As it appears in the statistics."""
+    """As it appears in statistics."""
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that the store takes up now."""
+        """The bytes that the store takes up now."""
 
     @property
     def picture_bytes(self) -> int:
-        """Those of the pictures among them."""
+        """The bytes of pictures among them."""
 
     next_id: int
-    """One more than the largest id that was ever put."""
+    """One more than the largest id ever put."""
 
     def recover(self) -> Iterator[BlockHead]:
-        """Verify and yield the heads of the blocks kept so far, in order of their ids.
+        """Verify and yield the heads of the kept blocks, in order of their ids.
 
-        To be run to its end before anything else is asked of the store. Raises StoreError,
-        BlockCorruptError where damaged blocks cannot be left out.
+        Must be exhausted before any other call. Raises StoreError, and BlockCorruptError if damaged
+        blocks cannot be left out.
         """
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
-        """The rows of one layer, in the order asked for.
+        """Return the rows of one layer, in the order requested.
 
         Raises BlockNotFoundError, BlockCorruptError, StoreError.
         """
 
     def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
-        """Their pictures, each a JPEG, in the order asked for. Raises what `read_rows` raises."""
+        """Return their JPEG pictures, in the order requested. Raises what `read_rows` raises."""
 
     def state(self) -> State:
-        """What the memory policy noted with the blocks put so far. Raises StoreError."""
+        """Return what the memory policy noted with the blocks put so far. Raises StoreError."""
 
     def leave_out(self, block_id: int) -> None:
-        """It was found damaged: from now on it is as if it were not there. Raises StoreError."""
+        """Treat a damaged block as missing from now on. Raises StoreError."""
 
     def close(self) -> None: ...
 
@@ -86,19 +90,19 @@ class FollowedSource(BlockSource, Protocol):
         return iter(self.changes().heads)
 
     def changes(self) -> Changes:
-        """What happened since the last call, or since `recover`. Raises what `recover` raises."""
+        """Return what changed since the last call or `recover`. Raises what `recover` raises."""
 
 
 class BlockStore(BlockSource, Protocol):
-    """Blocks of one writer; one changes by `replace` alone. Kinds of stores inherit from this.
+    """The blocks of one writer; only `replace` changes one. Kinds of stores inherit from this.
 
-    What has a body here is so for a store that is never away.
+    Methods with a body here suit a store that is never away.
     """
 
     cut_bytes: int = 0
-    """Bytes behind the last block that `recover` had to cut off, as of a half-written one."""
+    """Bytes that `recover` cut off after the last block, such as a half-written one."""
     damage: Sequence[str] = ()
-    """Where `recover` found blocks damaged or missing, in words."""
+    """Where `recover` found damaged or missing blocks, as text."""
     budget_bytes: int | None
 
     @property
@@ -112,47 +116,47 @@ class BlockStore(BlockSource, Protocol):
         return self.next_id
 
     def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
-        """Return once `put` can take so many blocks, `settle` has to be called, or `stop` is set.
+        """Return once `put` can take that many blocks, `settle` must be called, or `stop` is set.
 
-        Raises StoreError if it never will.
+        Raises StoreError if that will never be.
         """
         return
 
     def has_room(self, record: BlockRecord) -> bool:
-        """Whether it can be put, and any span be replaced afterwards, within the budget."""
+        """Return whether it can be put, and any span replaced afterwards, within the budget."""
 
     def put(self, record: BlockRecord) -> None:
-        """Keep a block and `record.noted`, both or neither, whenever the process dies.
+        """Store a block and `record.noted` atomically, even if the process dies.
 
         Raises StoreError if it cannot be written; then nothing has changed.
         """
 
     def note(self, noted: StateChange) -> None:
-        """Keep what is noted of the blocks that are there. Raises StoreAwayError, StoreError."""
+        """Store a policy's notes about the kept blocks. Raises StoreAwayError, StoreError."""
 
     def read_record(self, block_id: int) -> BlockRecord:
-        """All of a block. Raises what `read_rows` raises."""
+        """Return a whole block. Raises what `read_rows` raises."""
 
     def spans(self) -> list[Span]:
-        """The spans that are closed, oldest first."""
+        """Return the closed spans, oldest first."""
 
     def has_pictures(self, span: Span) -> bool:
-        """Whether any block of a closed span does."""
+        """Return whether any block of a closed span has one."""
 
     def close_span(self) -> None:
-        """Let the newest span end here."""
+        """End the newest span here."""
 
     def replace(self, block_ids: Sequence[int], records: Mapping[int, BlockRecord]) -> None:
-        """Keep `records` instead of the blocks of a whole closed span; those without one are gone.
+        """Replace the blocks of a whole closed span with `records`; blocks without one are deleted.
 
-        Wholly or not at all, whenever the process dies. Raises StoreError.
+        Atomic, even if the process dies. Raises StoreError.
         """
 
     def settle(self) -> Changes:
-        """What became of a `replace` that failed because the store went away: it may have happened.
+        """Return what became of a `replace` during which the store went away: it may have happened.
 
-        To be called before anything else is put or replaced. Raises StoreAwayError as long as that
-        cannot be found out.
+        Must be called before the next put or replace. Raises StoreAwayError until that can be found
+        out.
         """
         return Changes()
 
@@ -164,12 +168,12 @@ class BlockStore(BlockSource, Protocol):
 
 
 SPAN_BLOCKS = 64
-"""A span ends after so many blocks, or earlier where they are a large part of the budget."""
+"""A span ends after this many blocks, or earlier if they fill a large part of the budget."""
 SPANS_IN_BUDGET = 16
 
 
 class RunningSpans:
-    """Where the spans of a store begin that can rewrite any blocks together."""
+    """Tracks where spans begin, for a store that can rewrite any blocks together."""
 
     def __init__(self, budget_bytes: int | None) -> None:
         self._span_bytes = inf if budget_bytes is None else budget_bytes // SPANS_IN_BUDGET
@@ -178,7 +182,7 @@ class RunningSpans:
         self._end = 0
 
     def add(self, block_id: int, num_bytes: int) -> None:
-        """The next block."""
+        """Add the next block."""
         self._newest_bytes += num_bytes
         if not self._firsts or self._is_full():
             self._firsts.append(block_id)
@@ -186,17 +190,17 @@ class RunningSpans:
         self._end = block_id + 1
 
     def close(self) -> None:
-        """Let the newest span end here."""
+        """End the newest span here."""
         if self._firsts and self._firsts[-1] < self._end:
             self._firsts.append(self._end)
             self._newest_bytes = 0
 
     def drop(self, block_id: int) -> None:
-        """The closed span around that block is empty now."""
+        """Remove the closed span around that block, which is now empty."""
         del self._firsts[bisect_right(self._firsts, block_id) - 1]
 
     def closed(self, block_ids: Iterable[int]) -> list[Span]:
-        """The closed spans with those of the kept `block_ids`, in order, that lie in each."""
+        """Return the closed spans, each with those of the sorted `block_ids` that lie in it."""
         ids = list(block_ids)
         places = pairwise([bisect_left(ids, first) for first in self._firsts])
         bounds = zip(pairwise(self._firsts), places, strict=True)
@@ -204,3 +208,95 @@ class RunningSpans:
 
     def _is_full(self) -> bool:
         return self._end - self._firsts[-1] >= SPAN_BLOCKS or self._newest_bytes > self._span_bytes
+
+
+MOST_FACTS = 100_000
+"""How many facts are kept; those of the block first asked about are evicted first."""
+
+
+class RowCache:
+    """Copies of rows that a tier below also has; evicting one costs a read.
+
+    It caches rows, not whole blocks: every layer retrieves other blocks, so a cache of blocks would
+    read `layers` rows for each one requested.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.num_bytes = 0
+        self._rows: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._num_rows: Counter[int] = Counter()
+
+    def put(self, record: BlockRecord) -> None:
+        for layer, row in enumerate(record.rows):
+            self.put_row(layer, record.head.block_id, row)
+
+    def put_row(self, layer: int, block_id: int, row: bytes) -> None:
+        """Cache one row, evicting the least recently used to make room.
+
+        A row larger than the budget is not cached.
+        """
+        assert (block_id, layer) not in self._rows, "a row is put once"
+        if len(row) > self.budget_bytes:
+            return
+        while self.num_bytes + len(row) > self.budget_bytes:
+            (evicted_id, _), oldest = self._rows.popitem(last=False)
+            self.num_bytes -= len(oldest)
+            self._count(evicted_id, -1)
+        self._rows[block_id, layer] = row
+        self.num_bytes += len(row)
+        self._count(block_id, 1)
+
+    def rows(self, layer: int, block_ids: Sequence[int]) -> dict[int, bytes]:
+        """Return those of the rows that are cached."""
+        found = {}
+        for block_id in block_ids:
+            row = self._rows.get((block_id, layer))
+            if row is not None:
+                found[block_id] = row
+                self._rows.move_to_end((block_id, layer))
+        return found
+
+    def whole(self, layers: int) -> list[int]:
+        """Return blocks with a cached row for all `layers` layers. Safe in any thread."""
+        return [i for i, num_rows in list(self._num_rows.items()) if num_rows == layers]
+
+    def forget(self, block_ids: Collection[int], layers: int) -> None:
+        """Drop rows that have changed or are gone below."""
+        for place in product(block_ids, range(layers)):
+            row = self._rows.pop(place, None)
+            if row is not None:
+                self.num_bytes -= len(row)
+                self._count(place[0], -1)
+
+    def _count(self, block_id: int, more: int) -> None:
+        self._num_rows[block_id] += more
+        if not self._num_rows[block_id]:
+            del self._num_rows[block_id]
+
+
+class BlockFacts:
+    """Numbers by block and by what was asked, in host RAM only."""
+
+    def __init__(self) -> None:
+        self._facts: dict[int, dict[str, float]] = {}
+        self._count = 0
+
+    def get(self, block_id: int, asked: str) -> float | None:
+        return self._facts.get(block_id, {}).get(asked)
+
+    def put(self, block_id: int, asked: str, value: float) -> None:
+        """Store a fact; the caller holds the device's turn, so the block is known to exist."""
+        known = self._facts.setdefault(block_id, {})
+        self._count += asked not in known
+        known[asked] = value
+        while self._count > MOST_FACTS:
+            self.drop([next(iter(self._facts))])
+
+    def drop(self, block_ids: Iterable[int]) -> None:
+        """Forget these blocks, which are gone or have changed."""
+        for block_id in block_ids:
+            self._count -= len(self._facts.pop(block_id, ()))
+
+    def __len__(self) -> int:
+        return self._count

@@ -1,10 +1,10 @@
-"""Closing: what is closed at the end of a `with` block."""
+"""Closing: closes something at the end of a `with` block."""
 
 from typing import Self
 
 
 class Closing:
-    """Base of what holds something open: it has a `close`, which may be called repeatedly."""
+    """Base of classes that hold something open; `close` may be called repeatedly."""
 
     def close(self) -> None:
         raise NotImplementedError

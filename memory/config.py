@@ -1,4 +1,4 @@
-"""MemoryConfig: how blocks are kept."""
+"""MemoryConfig: how blocks are stored."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -9,7 +9,7 @@ _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def _seconds(value: Any) -> Any:
-    """`24h` as seconds; whatever is no such text stays as it is."""
+    """Parse `24h` into seconds; pass other values through."""
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)):
         return float(match[1]) * _UNIT_S[match[2]]
     if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?", value):
@@ -18,7 +18,7 @@ def _seconds(value: Any) -> Any:
 
 
 class MemoryConfig(BaseModel):
-    """What the memory keeps of each block and where."""
+    """What the memory keeps of each block, and where."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

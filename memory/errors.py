@@ -1,24 +1,24 @@
-"""What can go wrong in the memory (the builtin MemoryError is something else)."""
+"""The errors of the memory (the builtin MemoryError is something else)."""
 
 
 class KVMemoryError(Exception):
-    """Base of the errors that the memory raises for a caller to handle."""
+    """Base of the errors that the memory raises for callers to handle."""
 
 
 class StoreError(KVMemoryError):
-    """The store cannot be opened, read or written; the message says which and why."""
+    """The store cannot be opened, read or written; the message says which store and why."""
 
 
 class StoreAwayError(StoreError):
-    """The store cannot be reached, or is full, for now: it may come back by itself."""
+    """The store is unreachable or full for now; it may recover by itself."""
 
 
 class StreamReplacedError(StoreError):
-    """A stream that is being read has a new writer or a new beginning: it must be opened again."""
+    """The stream being read has a new writer or was started again; it must be reopened."""
 
 
 class FencedError(StoreError):
-    """Another process writes the stream now; this one must not any more."""
+    """Another process now writes the stream; this one must stop."""
 
 
 class FingerprintMismatchError(KVMemoryError):
@@ -26,15 +26,15 @@ class FingerprintMismatchError(KVMemoryError):
 
 
 class BlockRejectedError(KVMemoryError):
-    """A block that was to be appended does not fit the stream or cannot be encoded."""
+    """A block to append does not fit the stream or cannot be encoded."""
 
 
 class BlockNotFoundError(KVMemoryError):
-    """A block that was asked for is in no tier (any more)."""
+    """The requested block is in no tier, or not any more."""
 
 
 class BlockLostError(BlockNotFoundError):
-    """A block was found damaged as it was read; from now on it is as if it were not there."""
+    """A block was found damaged when it was read; from now on it counts as missing."""
 
 
 class BlockCorruptError(KVMemoryError):
@@ -42,8 +42,8 @@ class BlockCorruptError(KVMemoryError):
 
 
 class PolicyError(KVMemoryError):
-    """A memory policy cannot be followed so: a setting, the model or the store stand against it."""
+    """A memory policy cannot run with these settings, this model or this store."""
 
 
 class UnknownNameError(KVMemoryError):
-    """No class has that name, or more than one, or it cannot be loaded; the message lists them."""
+    """No class has that name, several do, or it cannot be loaded; the message lists them."""

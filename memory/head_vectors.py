@@ -1,10 +1,10 @@
-"""HeadVectors: what blocks are found by once they have left the local window, query head by head.
+"""HeadVectors: one index vector per query head, for blocks that have left the local window.
 
-What stands for a block may be known long after it was kept, as in InfLLM (Xiao et al., NeurIPS
-2024, https://arxiv.org/abs/2402.04617), section 3.2: there it takes the attention that the block
-got until it left. So its vector rides in the head of the block that came as it left: both are kept
-together, whenever the process dies, and nothing is written twice. Where that block goes and this
-one stays, it is found by its mean key.
+A block's vector may only be known long after the block was kept. In InfLLM (Xiao et al., NeurIPS
+2024, https://arxiv.org/abs/2402.04617), section 3.2, it depends on the attention the block got
+until it left the window. So the vector is stored in the head of the block that arrived as it left:
+both are kept or lost together, and nothing is written twice. If the later block is evicted and the
+earlier one stays, that one is found by its mean key.
 """
 
 from bisect import bisect_right
@@ -18,11 +18,11 @@ from memory.block_index import BlockIndex
 from memory.block_record import BlockHead
 
 _FEW_BLOCKS = 1024
-"""Of so many all are compared with several queries at once."""
+"""Up to this many blocks, all are compared with several queries at once."""
 
 
 class HeadVectors:
-    """Of the blocks of one stream up to `newest`, which have left the window."""
+    """Index of one stream's blocks up to `newest`, those that have left the window."""
 
     def __init__(
         self,
@@ -31,16 +31,16 @@ class HeadVectors:
         device: torch.device,
         device_bytes: int | None = None,
     ) -> None:
-        """`means` has the mean keys of all blocks; `device_bytes` as in BlockIndex."""
+        """`means` holds the mean keys of all blocks; `device_bytes` as in BlockIndex."""
         self._means, self._kv_heads = means, kv_heads
         self._device, self._device_bytes = device, device_bytes
         self._index: BlockIndex | None = None
         self._carrier: dict[int, int] = {}
-        """By block, gone or not, the one in whose head its vector lies."""
+        """For each block, evicted or not, the block whose head holds its vector."""
         self.newest = -1
 
     def take(self, head: BlockHead, known: Sequence[int]) -> None:
-        """Learn what a new block's head tells of some before it; `known` are there, in order."""
+        """Take earlier blocks' vectors from a new block's head; `known`: the kept ids, sorted."""
         vectors = head.left
         if self._index is None:
             layers, features = next(iter(vectors.values())).shape
@@ -54,8 +54,8 @@ class HeadVectors:
         self.newest = newest
 
     def drop(self, gone: Collection[int], known: Collection[int]) -> None:
-        """Blocks are gone, and `known` are there. Where the newest go, others come back into the
-        window.
+        """Remove blocks that are gone; `known` are still kept. If the newest blocks go, earlier
+        ones are back in the window.
         """
         if self._index is None:
             return
@@ -76,8 +76,8 @@ class HeadVectors:
         below: int,
         count: int,
     ) -> list[int]:
-        """Of the blocks from `first` to `below` the `count` best, in stream order: those of the
-        largest inner product with `query`, summed over the heads.
+        """Return the `count` blocks in [first, below) with the largest inner product with `query`,
+        summed over the heads, in stream order.
         """
         if self._index is None:
             return []
@@ -90,7 +90,7 @@ class HeadVectors:
         below: int,
         count: int,
     ) -> tuple[list[int], Float32[Tensor, "queries blocks"]]:
-        """Ids of blocks below `below`, the `count` best for each query among them, and the inner
+        """Return ids below `below` that include the `count` best for each query, and the inner
         products of all of them with all queries.
         """
         if self._index is None:
@@ -102,12 +102,12 @@ class HeadVectors:
         return ids, queries.float().cpu() @ self._index.keys(ids, [layer])[0].T
 
     def vectors(self, block_ids: Sequence[int]) -> Float32[Tensor, "layers blocks heads*head_dim"]:
-        """In the order given; blocks that have left the window and are there."""
+        """Return vectors in the order given, of kept blocks that have left the window."""
         assert self._index is not None
         return self._index.keys(block_ids)
 
     def _mean(self, block_id: int) -> Float32[Tensor, "layers heads*head_dim"]:
-        """A block's mean key, for each of the heads that share it."""
+        """Return a block's mean key, repeated for the heads that share it."""
         assert self._index is not None
         mean = self._means.keys([block_id])[:, 0].unflatten(1, (self._kv_heads, -1))
         group = self._index.features // mean[0].numel()

@@ -1,4 +1,4 @@
-"""KVMemory: an AgingMemory that is written: blocks in, kept within budgets, or forgotten."""
+"""KVMemory: an AgingMemory that can be written: appends blocks, keeps to budgets, forgets."""
 
 import json
 import threading
@@ -21,10 +21,10 @@ from memory.policy_hooks import State, StateChange, changed
 
 
 class KVMemory(AgingMemory):
-    """What one stream remembers, with its one writer. Made by `open_memory`.
+    """The memory of one stream, held by its only writer. Made by `open_memory`.
 
-    Stored blocks change by ageing alone, which `append` and `age` do where a budget asks for it,
-    and by `forget`.
+    Stored blocks change only by ageing, which `append` and `age` do when over budget, and by
+    `forget`.
     """
 
     @property
@@ -34,7 +34,7 @@ class KVMemory(AgingMemory):
 
     @property
     def num_acknowledged(self) -> int:
-        """So many blocks, the first ones, survive the death of this process; see `flush`."""
+        """The number of leading blocks that survive the death of this process; see `flush`."""
         return self._store.num_acknowledged
 
     @property
@@ -43,28 +43,28 @@ class KVMemory(AgingMemory):
         return self._store.away
 
     def require_there(self) -> None:
-        """Raises StoreAwayError at once while the store is away: what flushes would wait for it.
+        """Raise StoreAwayError at once if the store is away; a flush would wait for it.
 
-        For callers that must not wait, as with the device's turn in hand.
+        For callers that must not wait, such as those who hold the device's turn.
         """
         if self.away is not None:
             raise StoreAwayError(self.away)
 
     @property
     def failure(self) -> StoreError | None:
-        """Why nothing can be written any more: another process has taken the stream over."""
+        """Why nothing can be written any more: another process has taken over the stream."""
         return self._entry.failure
 
     @property
     def note(self) -> dict[str, Any]:
-        """What the caller last gave to `set_note`; a copy."""
+        """A copy of what the caller last passed to `set_note`."""
         return deepcopy(self._entry.note)
 
     def set_note(self, note: dict[str, Any]) -> None:
-        """Keep JSON-able facts about the stream beside its blocks, replacing the last ones.
+        """Store JSON-able facts about the stream beside its blocks, replacing the previous note.
 
-        Blocks are flushed first, so that after a power cut the note never speaks of blocks that are
-        gone. That waits for the disk twice: call it now and then, not for every block.
+        Flushes the blocks first, so that after a power cut the note never mentions lost blocks.
+        That waits for the disk twice: call it now and then, not for every block.
 
         Raises StoreAwayError while the store is away, StoreError.
         """
@@ -81,7 +81,7 @@ class KVMemory(AgingMemory):
         return self._state
 
     def note_state(self, noted: StateChange) -> None:
-        """Keep what a memory policy notes of the blocks that are there. Raises StoreError."""
+        """Store what a memory policy notes about the kept blocks. Raises StoreError."""
         self._require_open()
         unnoted = {**self._unnoted, **noted}
         self._state = changed(self._state, noted)
@@ -92,10 +92,10 @@ class KVMemory(AgingMemory):
             self._unnoted = unnoted
 
     def age(self) -> None:
-        """Let what is kept over the budget age until there is room for a block.
+        """Age whatever exceeds the budget until there is room for a block.
 
-        For a memory that was just opened within a smaller budget: it would hold up its first
-        `append`. One that is within its budget stays as it is. What fails is told by the `append`.
+        For a memory just opened with a smaller budget, whose first `append` would otherwise be
+        slow. Does nothing within the budget. Failures surface in the next `append`.
         """
         with suppress(KVMemoryError):
             self._let_go_of_pictures()
@@ -108,17 +108,17 @@ class KVMemory(AgingMemory):
             self._make_room(self._store.read_record(self._ids[-1]))
 
     def append(self, block: KVBlock) -> int:
-        """Encode and keep a block; its id.
+        """Encode and keep a block; return its id.
 
         Raises BlockRejectedError if it does not fit the stream or cannot be encoded, and StoreError
-        if it cannot be written or the budget cannot hold it beside the blocks that must stay. Then
-        no block has been added.
+        if it cannot be written or does not fit the budget beside the blocks that must stay. Then no
+        block has been added.
         """
         self._require_open()
         return self.take(self.encoded(block))
 
     def encoded(self, block: KVBlock) -> BlockRecord:
-        """The block as `take` keeps it. Changes nothing, and may be called from any thread.
+        """Encode a block for `take`, changing nothing; may be called from any thread.
 
         Raises BlockRejectedError if it does not fit the stream or cannot be encoded.
         """
@@ -130,11 +130,11 @@ class KVMemory(AgingMemory):
         return record_of(block, self.num_blocks, self.provenance, self._policy.codec)
 
     def take(self, record: BlockRecord) -> int:
-        """Keep a block that this or another memory has encoded, as the next of this stream; its id.
+        """Keep a block encoded by this or another memory as this stream's next; return its id.
 
-        It is encoded again where that was done in another codec than this memory's; an `exact` one
-        is then kept as `append` would have kept the block. Raises what `append` raises, and
-        FingerprintMismatchError for a block of another provenance.
+        A block in another codec than this memory's is encoded again; an `exact` one ends up as
+        `append` would have kept it. Raises what `append` raises, and FingerprintMismatchError for a
+        block of another provenance.
         """
         self._require_open()
         self.provenance.require_same(
@@ -147,11 +147,11 @@ class KVMemory(AgingMemory):
         return self._keep(BlockRecord(head, record.thumbnail, record.rows, noted))
 
     def forget(self, from_s: float, to_s: float) -> int:
-        """Delete the blocks that show any moment of [from_s, to_s]; how many there were.
+        """Delete the blocks that show any moment of [from_s, to_s]; return how many.
 
-        They are gone from every tier, from the index and from the pictures. Blocks that were
-        encoded after them, and saw them in their local window, stay. Of what was noted the
-        memory policy says what goes; where none is known, all goes. So do all dialogues.
+        They are deleted from every tier, with their index entries and pictures. Later blocks stay,
+        even if they saw them in their local window. The memory policy decides which notes go;
+        without a policy all do. All dialogues go too.
         """
         self._entry.forget_dialogues()
         if self._state:
@@ -182,10 +182,10 @@ class KVMemory(AgingMemory):
         )
 
     def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
-        """Return once the store can take so many blocks, `settle` is due, or `stop` is set.
+        """Return once the store can take that many blocks, `settle` is due, or `stop` is set.
 
-        A store that is away lets new blocks wait within a bound. Not to be called by a thread that
-        others wait for. Raises StoreError for a store that will not come back.
+        A store that is away buffers new blocks up to a bound. Do not call it from a thread that
+        others wait for. Raises StoreError for a store that will not recover.
         """
         self._require_open()
         self._store.wait_for_room(num_blocks, stop)
@@ -199,9 +199,9 @@ class KVMemory(AgingMemory):
         self._store.flush()
 
     def settle(self) -> None:
-        """Learn what became of ageing or forgetting while the store went away.
+        """Find out whether ageing or forgetting took effect when the store went away.
 
-        Raises StoreAwayError as long as that cannot be found out.
+        Raises StoreAwayError until that can be found out.
         """
         self._require_open()
         self._apply(self._store.settle())
@@ -209,21 +209,21 @@ class KVMemory(AgingMemory):
     def erase(self) -> None:
         """Delete the stream: its blocks in every tier, its note and its place in the store.
 
-        The memory is closed then. Raises StoreAwayError if the store is away, StoreError.
+        Closes the memory. Raises StoreAwayError if the store is away, StoreError.
         """
         self.forget(-inf, inf)
         self._entry.erase()
         self.close()
 
     def close(self) -> None:
-        """Flush and let go of the store; a second time does nothing."""
+        """Flush and release the store; closing twice is harmless."""
         try:
             super().close()
         finally:
             self._entry.close()
 
     def _change_old(self, new: BlockRecord) -> None:
-        """What becomes of old blocks before a new one is put."""
+        """Expire, evict, rewrite and age old blocks before a new one is put."""
         policy = self._policy
         if policy.retain_s is not None:
             self._expire(new.head.info.end_s - policy.retain_s)
@@ -236,7 +236,7 @@ class KVMemory(AgingMemory):
             self._make_room(new)
 
     def _keep(self, record: BlockRecord) -> int:
-        with suppress(StoreAwayError):  # what is away ages when it is back
+        with suppress(StoreAwayError):  # a store that is away ages later
             self.settle()
             self._change_old(record)
         self._store.put(record)

@@ -10,6 +10,9 @@ class LineLog(Closing):
     StoreError, StoreAwayError where the store may come back.
     """
 
+    is_shared = False
+    """Whether others may append to them meanwhile."""
+
     def read(self) -> list[str]:
         """All that there are, oldest first."""
         raise NotImplementedError

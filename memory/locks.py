@@ -1,9 +1,9 @@
-"""Locks: which of them a thread may hold together, in one table, which tests check.
+"""Locks: one table of the order in which a thread may take them, checked in tests.
 
-Every lock has a rank. A thread that holds one takes only locks whose rank comes later, so no two
-threads can wait for each other. In production a ranked lock is threading's own. Once `check_order`
-has been called, as tests do, a thread that takes one too early is told which it holds, and since
-where.
+Every lock has a rank. A thread that holds one takes only locks of later rank, so no two threads can
+wait for each other. In production a ranked lock is a plain threading lock. After `check_order`,
+which tests call, a thread that takes a lock too early gets an error saying which lock it holds and
+where it took that.
 """
 
 import sys
@@ -13,19 +13,19 @@ from enum import IntEnum, auto
 from types import CodeType
 
 _MOST_CALLS = 12
-"""Of a stack that is told."""
+"""Stack frames shown in an error."""
 _Calls = list[tuple[CodeType, int]]
 
 
 class Rank(IntEnum):
-    """All locks, outermost first: beside one, a thread may take those below it."""
+    """All locks, outermost first: a thread that holds one may take those below it."""
 
-    # Whole commands and visits: held while others are asked
+    # Whole commands and visits: held while other parts are called
     TERMINAL = auto()
     PAGE_CAMERA = auto()
     PAGE_TIMELINE = auto()
     SEARCH = auto()
-    # What a service has
+    # A service's
     STREAMS = auto()
     READERS = auto()
     KEEPER = auto()
@@ -53,10 +53,10 @@ class Rank(IntEnum):
     MANIFEST = auto()
     ROW_STAGE = auto()
     REDIS_WORKERS = auto()
-    # What a source has
+    # A source's
     FILE = auto()
     PUSHED_FRAMES = auto()
-    # Held for a few lines, in which no other is taken
+    # Held for a few lines that take no other
     FRAMES = auto()
     FFMPEG_CLOCK = auto()
     ANSWERING = auto()
@@ -70,17 +70,17 @@ class Rank(IntEnum):
 
 
 class LockOrderError(RuntimeError):
-    """A thread took a lock that it may not take beside one that it holds."""
+    """A thread took a lock that must be taken before one it already holds."""
 
 
 violations: list[str] = []
-"""What was found since `check_order`: the error itself may be caught by somebody."""
+"""What was found since `check_order`, in case someone catches the error itself."""
 _is_checked = False
 _mine = threading.local()
 
 
 def check_order() -> None:
-    """Check all locks that are made from now on. Call it before anything else is imported."""
+    """Check all locks made from now on. Call it before importing anything else."""
     global _is_checked
     _is_checked = True
 
@@ -96,14 +96,14 @@ def ranked_condition(rank: Rank) -> threading.Condition:
 
 
 class _RankedLock:
-    """threading.Lock, checked."""
+    """A threading.Lock whose order is checked."""
 
     def __init__(self, rank: Rank) -> None:
         self.rank = rank
         self._lock = threading.Lock()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if blocking:  # who does not wait keeps nobody waiting
+        if blocking:  # a thread that does not wait cannot deadlock
             _require_order(self.rank)
         is_taken = self._lock.acquire(blocking, timeout)
         if is_taken:
@@ -115,7 +115,7 @@ class _RankedLock:
         self._lock.release()
 
     def _is_owned(self) -> bool:
-        """Asked by threading.Condition, which would try to take it otherwise."""
+        """Return whether this thread holds it; else threading.Condition would try to take it."""
         return any(lock is self for lock, _ in _held())
 
     def __enter__(self) -> bool:
@@ -126,7 +126,7 @@ class _RankedLock:
 
 
 def _held() -> list[tuple[_RankedLock, _Calls]]:
-    """The calling thread's, in the order in which it took them, and where."""
+    """Return the calling thread's locks in the order taken, and where it took them."""
     if not hasattr(_mine, "held"):
         _mine.held = []
     return _mine.held  # type: ignore[no-any-return]
@@ -145,7 +145,7 @@ def _require_order(rank: Rank) -> None:
 
 
 def _calls() -> _Calls:
-    """Where the thread is now, innermost first; cheap, as every taking of a lock asks for it."""
+    """Return where the thread is now, innermost first; cheap, because every acquire calls it."""
     calls: _Calls = []
     frame = sys._getframe(1)
     while frame is not None and len(calls) < _MOST_CALLS:

@@ -19,18 +19,16 @@ from torch import Tensor
 
 from memory.ageing import COARSEST
 from memory.block_index import BlockIndex
-from memory.block_info import BlockInfo, RowForm
+from memory.block_info import BlockInfo, Provenance, RowForm
 from memory.block_record import BlockHead
-from memory.block_store import BlockSource, Changes
+from memory.block_store import BlockFacts, BlockSource, Changes, RowCache
 from memory.closing import Closing
 from memory.codecs.codec import codec_named
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.head_vectors import HeadVectors
-from memory.kv_block import KeysAndValues
+from memory.kv_block import KeysAndValues, KVBlock
 from memory.memory_stats import MemoryStats
 from memory.policy_hooks import State
-from memory.provenance import Provenance
-from memory.row_cache import BlockFacts, RowCache
 from memory.rows.row_stage import decoded
 
 REACH_S = 60.0
@@ -88,6 +86,10 @@ class MemoryReader(Closing):
         finally:
             if collects:
                 gc.enable()
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"{name}({self.num_readable} blocks, the newest at {self.newest_s:g} s)"
 
     @property
     def num_blocks(self) -> int:
@@ -191,6 +193,16 @@ class MemoryReader(Closing):
             centres[some] = vectors[0].view(len(some), *centres.shape[1:])
             keys += centres.repeat_interleave(sizes, dim=0).transpose(0, 1).to(keys)
         return keys, values
+
+    def block(self, block_id: int) -> KVBlock:
+        """Keys (before RoPE) and values of a block in all layers, decoded on the CPU to the dtype
+        that they came in, its times and its picture. Raises as `read` and `thumbnails`.
+        """
+        info, cpu = self.info(block_id), torch.device("cpu")
+        dtype = self._forms[block_id].layout.dtype
+        layers = [self.read(n, (block_id,), dtype, cpu) for n in range(self.provenance.layers)]
+        keys, values = map(torch.stack, zip(*layers, strict=True))
+        return KVBlock(info, keys, values, self.thumbnail(block_id))
 
     @property
     def state(self) -> State:

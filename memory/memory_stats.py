@@ -1,4 +1,4 @@
-"""MemoryStats: how much of a stream is kept, where, and what became of the rest."""
+"""MemoryStats: how much of a stream is kept, where, and what happened to the rest."""
 
 from dataclasses import dataclass, field
 
@@ -7,13 +7,13 @@ from memory.ageing import AgeingCounts
 
 @dataclass(frozen=True)
 class MemoryStats:
-    """`from_s` to `to_s` is the span of the blocks that can be read; both are 0 without blocks.
-    `seconds_by_tier` is the stream time that they stand for: see MemoryReader.
+    """`from_s` to `to_s` spans the readable blocks; both are 0 without blocks. `seconds_by_tier` is
+    the stream time those blocks represent: see MemoryReader.
 
-    `dropped` are all blocks that can no longer be read; `ageing` says what became of blocks since
-    the memory was opened. `cut_bytes` is what a writer that died had left behind the last block,
-    and `waiting` counts the newest blocks, which the store has not acknowledged yet. `damaged`
-    counts places where blocks were found damaged or missing, when the memory was opened and since.
+    `dropped` counts all blocks that can no longer be read; `ageing` says what happened to blocks
+    since the memory was opened. `cut_bytes` is what a crashed writer had left after the last block;
+    `waiting` counts the newest blocks, not yet acknowledged by the store. `damaged` counts places
+    with damaged or missing blocks, found when the memory was opened or since.
     """
 
     blocks: int

@@ -1,18 +1,18 @@
-"""choose_moments: the blocks most like a question in, those of them that it should read out.
+"""choose_moments: picks which of the blocks most like a question it should read.
 
-Of the blocks most like a question many show the same visit of the same thing. So neighbours that
-are alike make a moment, and of each moment, the most like the question first, its best, its first
-and its last block are read: a question is about what a moment shows, or about when it began and
-ended. Before all others come the first and the last moment that are nearly as like as the best:
-what was first or last, no likeness can rank.
+Many of the blocks most like a question show the same visit of the same thing. So neighbours that
+look similar form a moment. The question reads each moment's best, first and last block, best moment
+first: it asks what a moment shows, or when it began or ended. Before all others come the first and
+the last of the moments that score nearly as high as the best: similarity cannot rank what was first
+or last.
 """
 
 from collections.abc import Sequence
 
 NEARLY = 0.6
-"""Of the best score, a moment that may be the first or the last."""
+"""Share of the best score at which a moment may count as the first or the last."""
 _GAP_BLOCKS = 2
-"""Blocks of one moment are no farther apart."""
+"""The largest distance between consecutive blocks of one moment."""
 
 
 def choose_moments(
@@ -22,9 +22,9 @@ def choose_moments(
     alike: float,
     num_blocks: int,
 ) -> list[int]:
-    """At most `num_blocks` of `ids`, places among the blocks that are kept, all in stream order.
+    """Return at most `num_blocks` of `ids`, the blocks' places in the memory, in stream order.
 
-    `scores` say how like the question each is, `like_next` how like the next of them.
+    `scores` say how similar each is to the question, `like_next` to the next of them.
     """
     moments = [[0]] if ids else []
     for at, likeness in enumerate(like_next, start=1):

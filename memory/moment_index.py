@@ -1,12 +1,12 @@
-"""MomentIndex: representative keys of a whole memory in; for a query, the blocks most like it out.
+"""MomentIndex: searches all of a memory's representative keys for the blocks most like a query.
 
-Where BlockIndex serves one layer at a time for an answer, this one serves a search over all of the
-past: one vector a block, so that one product ranks it. The vector is the block's representative
-keys of some layers, each of length 1, one after the other, divided by the root of their number. A
-query is made likewise, so the inner product is the cosine averaged over those layers.
+BlockIndex serves one layer at a time for an answer; this index serves a search over the whole past.
+It has one vector per block, so one product ranks it: the block's representative keys of some
+layers, each normalised to length 1, concatenated, divided by the root of their number. A query is
+built the same way, so the inner product is the cosine averaged over those layers.
 
-The search is exact: a FAISS IndexFlatIP under an IndexIDMap2, the ids being block ids.
-docs/search.md has why no coarse stage (IVF, HNSW) stands before it.
+The search is exact: a FAISS IndexFlatIP in an IndexIDMap2 whose ids are block ids. docs/search.md
+says why it has no coarse stage (IVF, HNSW).
 """
 
 from bisect import bisect_right
@@ -21,23 +21,23 @@ from torch import Tensor
 from memory.memory_reader import MemoryReader
 
 _BATCH_BLOCKS = 4096
-"""So many are copied at a time when an index is filled."""
+"""How many are copied at a time to fill an index."""
 _MIN_NORM = 1e-12
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A block that was found; `score` is its mean cosine with the query, in [-1, 1]."""
+    """A found block; `score` is its mean cosine with the query, in [-1, 1]."""
 
     block_id: int
     score: float
 
 
 class MomentIndex:
-    """An index over one memory in host RAM. Calls are serialised by the caller, as a memory's."""
+    """An index over one memory, in host RAM. Callers serialise calls, as for a memory."""
 
     def __init__(self, layers: Sequence[int], features: int) -> None:
-        """`layers` are the layers that count; `features` is kv_heads * head_dim of one of them.
+        """`layers` are the layers to compare; `features` is kv_heads * head_dim of one of them.
 
         Raises ValueError without a layer.
         """
@@ -58,7 +58,7 @@ class MomentIndex:
         return 4 * len(self._ids) * len(self._layers) * self._features
 
     def update(self, reader: MemoryReader) -> None:
-        """Hold just the blocks that can be read of `reader`, which is always the same one.
+        """Index exactly the readable blocks of `reader`, which must always be the same one.
 
         Costs the new blocks, and one pass over the vectors if any block has gone.
         """
@@ -81,17 +81,17 @@ class MomentIndex:
         first: int = 0,
         below: int | None = None,
     ) -> list[Hit]:
-        """The `top` blocks most like `query`, best first; fewer if there are not so many.
+        """Return the `top` blocks most like `query`, best first, or all if there are fewer.
 
-        `query` has a row for each of the index's layers. Only blocks with `first` <= id < `below`
-        count.
+        `query` has one row per layer of the index. Considers only blocks with `first` <= id <
+        `below`.
         """
         end = self._ids[-1] + 1 if self._ids else 0
         below = end if below is None else min(below, end)
         count = min(top, len(self._ids))
         if count <= 0 or first >= below:
             return []
-        # FAISS keeps no reference to the selector, so it must have a name here.
+        # FAISS keeps no reference to the selector, so a variable must.
         selector = faiss.IDSelectorRange(first, below)
         everything = first <= self._ids[0] and below == end
         parameters = None if everything else faiss.SearchParameters(sel=selector)
@@ -116,9 +116,9 @@ def _int64(ids: Sequence[int]) -> Int64[np.ndarray, " blocks"]:
 
 
 def _use_one_thread() -> None:
-    """FAISS brings an OpenMP of its own beside torch's: two sets of threads on the same cores.
+    """Make FAISS use one thread: its own OpenMP would compete with torch's for the cores.
 
-    The number is one of the calling thread, so it is set before each call. docs/search.md has what
-    a second thread costs where the cores are busy.
+    The setting belongs to the calling thread, so it is made before each call. docs/search.md has
+    what a second thread costs on busy cores.
     """
     faiss.omp_set_num_threads(1)

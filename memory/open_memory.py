@@ -1,4 +1,4 @@
-"""A configuration and a stream's id in, the memory of that stream out, to write or to follow it."""
+"""Open the memory of a stream, given a configuration and an id, to write or to follow it."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 
 from memory.aging_memory import KeepPolicy
-from memory.block_store import FollowedSource
+from memory.block_info import Provenance
+from memory.block_store import FollowedSource, RowCache
 from memory.codecs.codec import codec_named
 from memory.config import MemoryConfig
 from memory.errors import BlockLostError, BlockNotFoundError
@@ -15,8 +16,6 @@ from memory.kv_block import KeysAndValues
 from memory.kv_memory import KVMemory
 from memory.memory_reader import MemoryReader
 from memory.policies.policy import MemoryPolicy
-from memory.provenance import Provenance
-from memory.row_cache import RowCache
 from memory.tiers.tier import require_stream_id, tier_of
 
 
@@ -30,14 +29,14 @@ def open_memory(
     device: torch.device,
     policy: MemoryPolicy | None = None,
 ) -> KVMemory:
-    """Open what the store holds of this stream, or begin it. The index lives on `device`.
+    """Open a stream's memory in the store, or create it. The index lives on `device`.
 
-    Blocks that are damaged in files are left out, and said to be. The newest blocks, which `policy`
-    needs, never age; others do as it says, at once if they are over the budget.
+    Leaves out damaged blocks of files and reports them. The newest blocks, which `policy` needs,
+    never age; others age as it decides, at once if they exceed the budget.
 
     Raises StoreError if the store cannot be used, or another writer has the stream open;
-    FingerprintMismatchError if its blocks were made by another model or settings;
-    BlockCorruptError if a block in Redis is damaged.
+    FingerprintMismatchError if its blocks were made by another model or settings; BlockCorruptError
+    if a block in Redis is damaged.
     """
     provenance = Provenance(fingerprint, layers, kv_heads, head_dim)
     keep = KeepPolicy(
@@ -64,9 +63,9 @@ def open_memory(
 def open_stored(
     config: MemoryConfig, stream_id: str, policy: MemoryPolicy | None = None
 ) -> KVMemory:
-    """Open a stream that the store holds already, whatever made it; nothing in it ages.
+    """Open a stream that the store already holds, whatever made it; nothing in it ages.
 
-    `policy`, that of the stream, says which notes go with what is forgotten; without it all go.
+    `policy`, the stream's own, decides which notes go when a range is forgotten; without it all go.
 
     Raises what `open_memory` raises, and StoreError if there is no such stream.
     """
@@ -85,7 +84,7 @@ def _opened(
     policy: KeepPolicy,
 ) -> KVMemory:
     for codec in filter(None, (config.codec, policy.rewritten_codec)):
-        codec_named(codec)  # told before anything is begun
+        codec_named(codec)  # fail before anything is created
     tier = tier_of(config.store)
     entry = tier.enter(require_stream_id(stream_id), provenance)
     with ExitStack() as opened:
@@ -100,17 +99,17 @@ def _opened(
 
 
 class FollowedMemory(MemoryReader):
-    """What one stream remembers, seen from outside its writer."""
+    """The memory of one stream, seen from outside its writer."""
 
     _source: FollowedSource
 
     def refresh(self) -> None:
-        """Learn what the writer has appended, encoded again or let go since the last time.
+        """Learn what the writer has appended, encoded again or evicted since the last call.
 
-        Between two calls nothing changes unless a block is read that is no longer where it was.
+        Between calls nothing changes, unless a block that has moved is read.
 
         Raises StreamReplacedError if the stream has a new writer, FingerprintMismatchError,
-        StoreError, BlockCorruptError if a block in Redis is damaged.
+        StoreError, and BlockCorruptError if a block in Redis is damaged.
         """
         self._require_open()
         self._apply(self._source.changes())
@@ -118,7 +117,7 @@ class FollowedMemory(MemoryReader):
     def read(
         self, layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device
     ) -> KeysAndValues:
-        """See MemoryReader. What has been encoded again since the last refresh is read as it is."""
+        """See MemoryReader. Refreshes first if a block was encoded again since the last refresh."""
         try:
             return super().read(layer, block_ids, dtype, device)
         except BlockLostError:
@@ -128,7 +127,7 @@ class FollowedMemory(MemoryReader):
             return super().read(layer, block_ids, dtype, device)
 
     def thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
-        """See MemoryReader; and as `read`."""
+        """See MemoryReader; refreshes as `read` does."""
         try:
             return super().thumbnails(block_ids)
         except BlockNotFoundError:
@@ -137,7 +136,7 @@ class FollowedMemory(MemoryReader):
 
 
 def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) -> FollowedMemory:
-    """Open a stream to read it while another process may write it, whatever made it.
+    """Open a stream for reading, whatever made it, while another process may write it.
 
     Raises StoreError if there is no such stream or it cannot be read from here; BlockCorruptError.
     """

@@ -1,9 +1,9 @@
-"""picture_notes: the vector of each block's picture, as a policy notes and compares it.
+"""picture_notes: each block's picture vector, as a policy notes and compares it.
 
-A note holds those of up to RUN_BLOCKS neighbours and is rewritten for each of them, so that a
+One note holds the vectors of up to RUN_BLOCKS neighbours and is rewritten for each new one, so a
 long stream has few notes.
 
-    note     length of a vector, then for each block: id, stream time from and to, vector in float16
+    note     length of a vector, then for each block: id, stream time from and to, float16 vector
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _LENGTH = np.dtype("<u4")
 
 
 def note_picture(block: NewBlock, state: State) -> StateChange:
-    """The note of a new block's run with its vector; runs of which no block is kept go."""
+    """Add a new block's vector to its run's note; delete the notes of runs without kept blocks."""
     if block.picture is None:
         return UNCHANGED
     vector = block.picture.float().cpu().numpy()
@@ -36,7 +36,7 @@ def note_picture(block: NewBlock, state: State) -> StateChange:
 def picture_scores(
     block_ids: Sequence[int], text: "Float32[np.ndarray, ' dim']", state: State
 ) -> "Float32[np.ndarray, ' blocks'] | None":
-    """The product of `text` and the vector of each block; ids rise. None if a block has none."""
+    """Return the product of `text` and each block's vector; ids ascend. None if one has none."""
     ids = np.asarray(block_ids)
     scores = np.empty(len(ids), np.float32)
     for run in np.unique(ids // RUN_BLOCKS).tolist():
@@ -52,7 +52,7 @@ def picture_scores(
 
 
 def without_pictures(state: State, from_s: float, to_s: float) -> StateChange:
-    """The notes that change if what shows any moment of [from_s, to_s] goes."""
+    """Return the notes that change when everything that shows any of [from_s, to_s] is deleted."""
     changes: dict[str, bytes | None] = {}
     for name, value in state.items():
         entries = _read(value)

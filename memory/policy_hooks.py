@@ -1,7 +1,7 @@
-"""What a memory policy is told and notes of a stream, and what it may want of the model.
+"""What a memory policy is given and notes of a stream, and what it may ask of the model.
 
-Its notes are bytes by name, kept beside the blocks in every tier. A note rides on a block: it is
-there once that block is, and not before, whenever the process dies. It outlives the block.
+Notes are bytes by name, kept beside the blocks in every tier. A note is stored together with a
+block: never without it, even if the process dies. It outlives the block.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 State = Mapping[str, bytes]
 """Everything noted so far."""
 StateChange = Mapping[str, bytes | None]
-"""What is noted in addition or in place of what has that name; None: it goes."""
+"""Notes to add, or to replace those of the same name; None deletes one."""
 UNCHANGED: StateChange = {}
 
 
 def changed(state: State, change: StateChange) -> dict[str, bytes]:
-    """The state after a change."""
+    """Return the state after a change."""
     merged = {**state, **change}
     return {name: value for name, value in merged.items() if value is not None}
 
@@ -33,7 +33,7 @@ def state_bytes(state: State) -> int:
 
 
 class Tokens(Protocol):
-    """The decoder's input for one block: what `encoders.VisualTokens` says of it."""
+    """The decoder's input for one block; the fields are those of `encoders.VisualTokens`."""
 
     @property
     def embeddings(self) -> "Float[Tensor, 'tokens d_model']": ...
@@ -52,50 +52,50 @@ class Tokens(Protocol):
 
 
 class Reducer(Protocol):
-    """Leaves visual tokens of one stream out, or merges them, before the decoder."""
+    """Drops or merges visual tokens of one stream before the decoder."""
 
     def drop(self, chunk: Sequence[Tokens]) -> list[Tokens]:
-        """The next blocks of the stream, at least one token each, however they come in chunks."""
+        """Return the stream's next blocks, at least one token each, whatever the chunk size."""
 
     def forget(self) -> None:
-        """What came last is not among the stream's blocks: compare the next with nothing."""
+        """Compare the next block with nothing: the last one did not join the stream."""
 
 
 @dataclass(frozen=True, eq=False)
 class NewBlock:
-    """A block that is about to be kept."""
+    """A block that is about to be stored."""
 
     block_id: int
     tokens: Tokens
     """As they went into the decoder."""
     mass: "Mapping[int, Float[Tensor, 'layers kv_heads tokens']]"
-    """For the blocks of the window by id, this one among them: the attention that each token got
-    from the queries of this one, summed over them and the heads of a group. Empty unless wanted.
+    """By block id, for the window's blocks including this one: the attention each token got from
+    this block's queries, summed over queries and over a group's heads. Empty unless wanted.
     """
     picture: "Float[Tensor, ' dim'] | None" = None
-    """The unit vector that the family makes of its picture. None unless wanted."""
+    """The family's unit vector of its picture. None unless wanted."""
     oldest_id: int = 0
-    """The oldest block that is kept."""
+    """The id of the oldest kept block."""
 
 
 class KeptBlocks(Protocol):
-    """What is known of the blocks that are there."""
+    """What is known of the kept blocks."""
 
     @property
     def newest_s(self) -> float:
-        """Stream time of the end of the newest block; 0 without blocks."""
+        """Stream time of the newest block's end; 0 without blocks."""
 
     def visible(self, at_s: float | None, from_s: float | None = None) -> list[int]:
-        """Ids of those that ended at `at_s` or before; with `from_s`, that show something since."""
+        """Return the ids of blocks that ended by `at_s`, and with `from_s` not before that."""
 
     def info(self, block_id: int) -> "BlockInfo": ...
 
 
 @dataclass(frozen=True)
 class Wish:
-    """A question of the policy's own, about what was to be seen at `at_s`.
+    """A question that the policy itself asks, about what was visible at `at_s`.
 
-    With `from_s` it reads all blocks from then on, and else the recent window.
+    With `from_s` it reads all blocks from then on, otherwise the recent window.
     """
 
     text: str
@@ -105,18 +105,18 @@ class Wish:
 
 @dataclass(frozen=True)
 class Query:
-    """A question as a policy is asked for its context."""
+    """A question for which a policy must return the context."""
 
     text: str
     at_s: float
-    """Stream time: it sees what ended by then."""
+    """Stream time: the question sees what ended by then,"""
     from_s: float | None = None
-    """And nothing from before that."""
+    """and nothing from before this."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A text that a question reads: a turn of the dialogue, or a sentence where none is read."""
+    """A text that a question reads: as a dialogue turn, or as a sentence without a dialogue."""
 
     question: str
     answer: str
@@ -125,10 +125,10 @@ class Passage:
 
 @dataclass(frozen=True, eq=False)
 class Dialogue:
-    """The tokens of a question's dialogue, and what the model made of them."""
+    """The tokens of a question's dialogue, and the model's losses on them."""
 
     turns: "Int[Tensor, ' tokens']"
-    """Which turn each belongs to, in order."""
+    """The number of each token's turn, ascending."""
     surprise: "Float[Tensor, ' tokens']"
     """-log p(token | text before it)."""
     repeat: "Float[Tensor, ' tokens']"
@@ -139,17 +139,17 @@ class Dialogue:
 class Context:
     """What a question reads besides blocks.
 
-    It stands as [prefix | visual tokens | blocks | passages | dialogue | question].
+    Laid out as [prefix | visual tokens | blocks | passages | dialogue | question].
     """
 
     tokens: Sequence[Tokens] = ()
-    """Visual tokens, which the decoder reads again, block by block."""
+    """Visual tokens, block by block, which the decoder reads again."""
     block_ids: Sequence[int] = ()
-    """The blocks that they show, for the answer's evidence."""
+    """The blocks they show, for the answer's evidence."""
     passages: Sequence[Passage] = ()
     text_from: int | None = None
-    """Where no blocks are read: so many positions behind the prefix text goes on, wherever the
-    visual tokens stand; None: behind the last position.
+    """If no blocks are read: how many positions after the prefix the text starts, wherever the
+    visual tokens stand; None: after the last position.
     """
 
 
@@ -158,10 +158,10 @@ NOTHING = Context()
 
 @dataclass(frozen=True)
 class FoundText:
-    """A text that a search found among the notes, about `from_s` to `to_s`, in stream time.
+    """A text that a search found in the notes, about `from_s` to `to_s` in stream time.
 
-    `captured_at` is the wall-clock time of its newest frame, in seconds since 1970; `score` is the
-    cosine with the words.
+    `captured_at` is the wall-clock time of its newest frame, in seconds since 1970; `score` is its
+    cosine with the search words.
     """
 
     from_s: float

@@ -1,7 +1,7 @@
-"""Registry: finds a class by name, in a folder of ours or in an installed package.
+"""Registry: finds a class by name, in one of our folders or in an installed package.
 
-All plug-in points have this shape: a base class, a folder with one file a name, and a group of
-entry points under which other packages register theirs.
+All plug-in points look like this: a base class, a folder with one file per name, and a group of
+entry points under which other packages register their own.
 """
 
 import sys
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Subclasses of `base`: those in the modules beside it, and those of `group`."""
+    """Subclasses of `base`: those in the modules beside it, and those registered in `group`."""
 
     def __init__(self, base: type[T], group: str, noun: str) -> None:
-        """`base` has a `name`, and a module of its own in the folder; `noun` is for messages.
+        """`base` has a `name` and its own module in the folder; `noun` is for messages.
 
-        A subclass of ours stands in a module that is called as it is.
+        Each of our subclasses is in a module of the same name.
         """
         self._base = base
         self._folder = base.__module__.rpartition(".")[0]
@@ -32,7 +32,7 @@ class Registry(Generic[T]):
         self._noun = noun
 
     def names(self) -> list[str]:
-        """All that can be found, ours and others', in alphabetical order. Loads none."""
+        """Return all names, ours and others', sorted, without loading any class."""
         return sorted({*self._ours(), *(point.name for point in self._points())})
 
     def find(self, name: str) -> type[T]:
@@ -82,7 +82,7 @@ class Registry(Generic[T]):
 
 @lru_cache(maxsize=16)
 def _installed(group: str, path: tuple[str, ...]) -> EntryPoints:
-    """Of all packages on the path. It reads a file of each of them, and every stream asks."""
+    """Return all packages' entry points. Cached: it reads a file of each, for every stream."""
     return entry_points(group=group)
 
 

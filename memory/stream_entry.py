@@ -1,31 +1,31 @@
-"""StreamEntry: a stream's place in a store: its Provenance, its note, and the right to write."""
+"""StreamEntry: a stream's place in a store: its Provenance, its note, and the right to write it."""
 
 from typing import Any
 
+from memory.block_info import Provenance
 from memory.errors import StoreError
-from memory.provenance import Provenance
 
 
 class StreamEntry:
-    """Held by the one writer from its construction until `close`. This one keeps nothing."""
+    """Held by the only writer from construction until `close`. This base class stores nothing."""
 
     failure: StoreError | None = None
-    """Why the writer must stop, once it must."""
+    """Why the writer must stop; None while it may go on."""
 
     def __init__(self, provenance: Provenance) -> None:
         self.provenance = provenance
         self.note: dict[str, Any] = {}
-        """The caller's own, JSON."""
+        """The caller's own JSON."""
 
     def set_note(self, note: dict[str, Any]) -> None:
-        """Replace the note, whole or not at all. Raises StoreAwayError, StoreError."""
+        """Replace the note atomically. Raises StoreAwayError, StoreError."""
         self.note = note
 
     def forget_dialogues(self) -> None:
-        """Delete all that was said about the stream. Raises StoreError."""
+        """Delete all dialogues about the stream. Raises StoreError."""
 
     def erase(self) -> None:
-        """Leave nothing of the stream, whose blocks are gone already. Raises StoreError."""
+        """Delete what is left of the stream after its blocks. Raises StoreError."""
 
     def close(self) -> None:
-        """Let another writer have it."""
+        """Release the stream for another writer."""

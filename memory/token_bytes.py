@@ -1,4 +1,4 @@
-"""The visual tokens of a block to bytes and back, for policies that read them again."""
+"""Convert the visual tokens of a block to bytes and back, for policies that read them again."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _TENSORS = ("embeddings", "positions", "advance", "is_visual")
 
 @dataclass(frozen=True, eq=False)
 class KeptTokens:
-    """Tokens of a block on the host."""
+    """The tokens of a block, on the host."""
 
     embeddings: Float[Tensor, "tokens d_model"]
     positions: Int[Tensor, "axes tokens"]
@@ -26,7 +26,7 @@ class KeptTokens:
 
 
 def tokens_to_bytes(tokens: Tokens) -> bytes:
-    """Exactly, in the dtype that they have."""
+    """Serialize exactly, in the tokens' own dtype."""
     tensors = {name: getattr(tokens, name) for name in _TENSORS}
     if tokens.deepstack is not None:
         tensors["deepstack"] = tokens.deepstack
@@ -35,7 +35,7 @@ def tokens_to_bytes(tokens: Tokens) -> bytes:
 
 
 def tokens_of(data: bytes) -> KeptTokens:
-    """What `tokens_to_bytes` was given."""
+    """Return what was passed to `tokens_to_bytes`."""
     tensors = load(data)
     start_s, end_s = tensors.pop("times").tolist()
     return KeptTokens(**tensors, start_s=start_s, end_s=end_s)

@@ -1,25 +1,24 @@
-"""TokenDropper: blocks of visual tokens in, the same blocks out without what stood still.
+"""TokenDropper: drops from blocks the visual tokens that did not change.
 
 Source: Differential Token Drop of TimeChat-Online (https://arxiv.org/abs/2504.17343, section 3), on
 features, before the decoder:
 
     drop v[t, i]  where  cos(v[t, i], r[i]) > tau
 
-Tokens that are kept stand where they stood in the whole block, and the next block stands as far
-away as ever. Woven text (times) is always kept.
+Kept tokens keep their positions, and the next block stays as far away as ever. Woven text (times)
+is always kept.
 
 Differs from the paper:
-- r[i] is the token last kept at place i, not v[t-1, i]: against the frame before, a change that is
-  slower than tau a frame would be dropped forever. So whatever is dropped looks like a token that
-  was kept, tau near;
-- a block is kept whole at the start and again at least every `whole_every` blocks. Any window of as
-  many blocks thus holds a token for every place: questions see a still scene in the newest blocks,
-  and it outlives the oldest ones;
-- a block without woven text keeps the token that changed most: no block is empty;
-- text that follows stands past the last token kept, the paper's past the last that there was.
+- r[i] is the last kept token at place i, not v[t-1, i]: compared with the previous frame, a change
+  slower than tau per frame would never be seen. So every dropped token is within tau of a kept one;
+- a block is kept whole at the start and then at least every `whole_every` blocks. So any window of
+  that many blocks has a token for every place: questions see a still scene in the newest blocks,
+  and it survives the oldest ones;
+- a block without woven text keeps the token that changed most, so no block is empty;
+- the text that follows starts after the last kept token; in the paper, after the last token.
 
-What is compared with lives in this process alone. The first block after a restart is whole, and a
-stream that goes on after one is not bit by bit the stream that was never stopped.
+The reference tokens exist only in this process. The first block after a restart is whole, so a
+restarted stream does not match an uninterrupted one bit by bit.
 """
 
 from collections.abc import Sequence
@@ -36,7 +35,7 @@ from memory.policy_hooks import Tokens
 
 @dataclass(frozen=True, eq=False)
 class _LastKept:
-    """The token last kept at each place, and how many blocks ago a block was kept whole."""
+    """The last kept token at each place, and how many blocks ago a block was kept whole."""
 
     features: Float[Tensor, "visual d_model"]
     places: Int[Tensor, "axes visual"]
@@ -44,15 +43,15 @@ class _LastKept:
 
 
 class TokenDropper:
-    """Drops from the blocks of one stream. However it is cut into chunks, the result is the same.
+    """Drops tokens from the blocks of one stream, with the same result for any chunk size.
 
     `num_dropped` of the `num_visual` visual tokens given so far were dropped.
     """
 
     def __init__(self, similarity: float, whole_every: int = 0) -> None:
-        """A token more like the last kept than `similarity`, a cosine, is dropped; at 1 none is.
+        """Drop tokens whose cosine with the last kept one exceeds `similarity`; 1 drops none.
 
-        `whole_every` 0: only the first block, and those laid out unlike the one before, are whole.
+        With `whole_every` 0, only the first block and blocks of a new layout are kept whole.
         """
         self._similarity = similarity
         self._whole_every = whole_every
@@ -61,11 +60,11 @@ class TokenDropper:
         self.num_dropped = 0
 
     def drop(self, chunk: Sequence[Tokens]) -> list[Tokens]:
-        """The next blocks of the stream, at least one token each; whole ones as they came."""
+        """Return the stream's next blocks, at least one token each; whole blocks are unchanged."""
         return [self._drop_from(block) for block in chunk]
 
     def forget(self) -> None:
-        """Keep the next block whole: what was kept last is not among the stream's blocks."""
+        """Keep the next block whole: the last kept tokens did not join the stream."""
         self._last = None
 
     def _drop_from(self, block: Tokens) -> Tokens:
@@ -86,7 +85,7 @@ class TokenDropper:
 
     def _changed(self, features: Tensor, last: Tensor, has_text: bool) -> Bool[Tensor, " visual"]:
         cosines = F.cosine_similarity(features.float(), last.float(), dim=1)
-        # Rounding takes cosines past 1. What is not a number is not dropped: the codec refuses it.
+        # Rounding can push a cosine past 1. A nan is not dropped, so that the codec rejects it.
         changed = ~(cosines.clamp(max=1) > self._similarity)
         if not has_text and not changed.any():
             changed[cosines.argmin()] = True
@@ -94,13 +93,13 @@ class TokenDropper:
 
 
 def _places(block: Tokens) -> Int[Tensor, "axes visual"]:
-    """Where visual tokens stand from the first of them on, however long the text before it is."""
+    """Return the visual tokens' positions relative to the first, whatever text precedes it."""
     visual = block.positions[:, block.is_visual.to(block.positions.device)]
     return visual - visual[:, :1]
 
 
 def _only(block: Any, kept: Bool[Tensor, " visual"]) -> Tokens:
-    """`block` with all its text and the visual tokens that are `kept`."""
+    """Return `block` with all of its text and the visual tokens that are `kept`."""
     tokens = ~block.is_visual
     tokens[block.is_visual] = kept
     return replace(  # type: ignore[no-any-return]

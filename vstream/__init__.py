@@ -1,4 +1,4 @@
-"""The streaming engine: sessions over streams, one model for all of them."""
+"""The streaming engine: sessions over streams, with one model for all of them."""
 
 import warnings
 from typing import Any

@@ -13,6 +13,7 @@ from .search.moment_search import MomentSearch
 from .search.recap import Recap, RecapEntry
 from .session import Session
 from .sources.address import stream_id_of
+from .sources.sampled_frames import frames
 from .speaking.k_of_n import KOfN
 from .speaking.policy import SpeakingPolicy
 from .speaking.silence import Silence
@@ -47,6 +48,7 @@ __all__ = [
     "VStreamConfig",
     "VStreamError",
     "VideoLLM",
+    "frames",
     "load_config",
     "load_video_llm",
     "open_session",

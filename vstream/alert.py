@@ -1,4 +1,4 @@
-"""Alert: puts one standing question to a stream again and again, and says when it is so."""
+"""Alert: judges one condition on a stream over and over and says when it is met."""
 
 from dataclasses import dataclass, field
 from math import inf
@@ -15,17 +15,16 @@ _ROUNDING_S = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Firing(Judgement):
-    """What a standing question waited for is the case. Evidence as in Answer."""
+    """An alert's condition was met. The evidence is as in `Answer`."""
 
     condition: str = field(metadata=UNTOLD)
-    """As the alert has it."""
 
 
 class Alert:
-    """One standing question on one session, to be looked at as the stream goes on.
+    """Judges one condition on one session as the stream goes on.
 
-    Belongs to one thread, which may be the one that pushes frames. A moment is judged by what had
-    been seen by then, so it makes no difference how long after it one looks.
+    Belongs to one thread, which may be the one that pushes frames. A judgement uses only what had
+    been seen by its moment, so it does not matter how much later it is made.
     """
 
     def __init__(
@@ -35,28 +34,26 @@ class Alert:
         rule: SpeakingPolicy | None = None,
         every_s: float = 1.0,
     ) -> None:
-        """`rule` is this alert's own; unless given it is as the family recommends. Raises
-        SettingsError.
-        """
+        """`rule` defaults to what the family recommends. Raises SettingsError."""
         if not 0 < every_s < inf:
             raise SettingsError(f"every_s = {every_s}: wanted more than 0 seconds of stream time")
         self.condition = condition
         self.session = session
-        """Of the stream; another one if the stream's memory had to be opened again."""
+        """Replaced when the stream's memory has to be opened again."""
         self._rule = rule or speaking_policy(None, session.model.family.recommended)
         self._every_s = every_s
         self._judged_s: float | None = None
         self.strange: str | None = None
-        """Why the last moment was not told of, whatever the model said; see `Basis.strange`."""
+        """Why the last judgement was ignored, whatever the model said; see `Basis.strange`."""
         self.num_judged = 0
         self.num_skipped = 0
-        """Ticks that went by unjudged."""
+        """Ticks that passed without a judgement."""
 
     def look(self, at_s: float) -> Firing | None:
-        """Judge the moment `at_s`; what it says if it is time to speak.
+        """Judge the moment `at_s`; return a Firing if it is time to speak.
 
-        Stream time is cut into ticks of `every_s`: only the first look in each tick is judged. Any
-        other does nothing, nor does one that goes back or comes before the first block has ended.
+        Stream time is cut into ticks of `every_s` seconds, and only the first look in each tick is
+        judged. Looks that go back in time or come before the first block has ended do nothing.
         Raises what `Session.judge` raises.
         """
         if not self.is_due(at_s) or not self.session.memory.visible(at_s):
@@ -64,36 +61,35 @@ class Alert:
         return self.feed(self.session.judge(self.condition, at_s))
 
     def is_due(self, at_s: float) -> bool:
-        """Whether `at_s` is in another tick than the last one judged."""
+        """Whether `at_s` is in a later tick than the last one judged."""
         return self._judged_s is None or self._tick(at_s) > self._tick(self._judged_s)
 
     def has_passed(self, at_s: float) -> bool:
-        """Whether a later moment has been judged: then the stream has begun again."""
+        """Whether a later moment has been judged, which means that the stream has started over."""
         return self._judged_s is not None and self._tick(at_s) < self._tick(self._judged_s)
 
     def begin_anew(self, rule: SpeakingPolicy) -> None:
-        """Of the moments so far only how many they were is known, and `rule` has heard of none."""
+        """Start over with `rule`, which has seen no judgement yet. The counters stay."""
         self._rule = rule
         self._judged_s = None
 
     def change(self, every_s: float, rule: SpeakingPolicy | None = None) -> None:
-        """Go on so, with another rule if one is given: it takes over what the last one has told."""
+        """Set the interval and, if given, a new rule, which goes on where the old one was."""
         self._every_s = every_s
         if rule is not None:
             rule.go_on_from(self._rule)
             self._rule = rule
 
     def begin(self, at_s: float) -> Job[Judgement] | None:
-        """Have the moment `at_s` judged, without waiting; None before the first block has ended.
-
-        With `feed` it is `look` in two parts, for many alerts at once.
+        """Start judging the moment `at_s` without waiting; None before the first block has ended.
+        With `feed` this splits `look` in two, so that many alerts are judged together.
         """
         if not self.session.memory.visible(at_s):
             return None
         return self.session.begin_judging(self.condition, at_s)
 
     def feed(self, judgement: Judgement) -> Firing | None:
-        """What it says to a moment that has been judged."""
+        """Take the judgement of a moment; return a Firing if it is time to speak."""
         if self._judged_s is not None:
             passed = self._tick(judgement.at_s) - self._tick(self._judged_s)
             self.num_skipped += max(0, passed - 1)

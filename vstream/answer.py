@@ -1,4 +1,4 @@
-"""The query handler: a question in, an answer out token by token, ending with its evidence."""
+"""QueryHandler: answers a question token by token and ends with the evidence."""
 
 import time
 from collections import Counter
@@ -41,12 +41,12 @@ from vstream.times.named_view import NamedView, named_view
 from vstream.yes_no import speaking_probability
 
 SAID_S = 6.0
-"""A sentence about a moment is about so many seconds up to it."""
+"""A sentence about a moment describes this many seconds up to it."""
 _SAID_TOKENS = 48
 
 
 class QueryHandler:
-    """Answers questions about one stream while it is being ingested. Reads, never writes."""
+    """Answers questions about one stream during ingestion. Reads the memory, never writes it."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class QueryHandler:
         policy: MemoryPolicy,
         config: EngineConfig,
     ) -> None:
-        """`prefix` is what stands before the first block, see `vstream.engine.prefill`."""
+        """`prefix` is what precedes the first block; see `vstream.engine.prefill`."""
         self.model = model
         self.memory = memory
         self._decoder = model.decoder
@@ -70,30 +70,29 @@ class QueryHandler:
         self._cited_layers = layers_at(depths, model.decoder.num_layers)
         self.questions = self._prefill_under(policy)
         self._known = {policy.name: (policy, self.questions)}
-        """The stream's own policy and those that questions named."""
         policy.prepare("")
 
     def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
-        """Prefill `question`; the answer is decoded from then on, and read by iterating the result.
+        """Prefill `question` and start decoding; iterate the result to read the answer.
 
-        `retrieved` fixes the retrieved block ids of every layer. Raises QuestionError for an empty
-        question, one that the context cannot hold, or one about a moment before the first frame;
-        BusyError where too many questions or schemas wait, CancelledError if the asker leaves. A
-        question that names a time sees that alone, unless it has `retrieved` of its own; see
-        `vstream.times.named_view`, also for what is refused. One about time is answered from spans
-        that are found first, see `vstream.planning.planner`: then all of it is there.
+        `retrieved` fixes the retrieved block ids of every layer. Unless it is given, a question
+        that names a time sees only that time; see `vstream.times.named_view`, also for what it
+        refuses. A question about time is answered from spans that are found first, and then all of
+        the answer is there at once; see `vstream.planning.planner`. Raises QuestionError for an
+        empty question, one that the context cannot hold, or one about a moment before the first
+        frame; BusyError if too many questions or schemas wait; CancelledError if the asker leaves.
         """
         question = Question(question) if isinstance(question, str) else question
         _refuse_empty(question.text)
         asked = time.perf_counter()
-        policy, _ = self._chosen(question.policy)  # here: looking for one takes too long there
+        policy, _ = self._chosen(question.policy)  # not in the device's thread: loading is slow
         if retrieved is None and (answer := self._planned(question, policy, asked)) is not None:
             return answer
         policy.prepare(question.text)
         choice = TokenChoice(question.decoding, self._family, question.asker)
 
         def begin() -> AnswerStream:
-            """May be tried again with the same `choice`: what fails here has not chosen a token."""
+            """May run again with the same `choice`: if it fails, no token has been chosen yet."""
             events: TokenEvents = SimpleQueue()
             work = self._answering(question, retrieved, choice, events)
             job = self._scheduler.submit(work, WorkKind.ASK, asker=question.asker)
@@ -107,43 +106,40 @@ class QueryHandler:
         return read_while_written(begin)
 
     def judge(self, condition: str, at_s: float | None = None) -> Judgement:
-        """How probable it is that the `condition` of an alert is met now.
+        """Return how probable it is that an alert's `condition` is met now.
 
-        It is read as any question is, in the family's `judge_prompt`, and not answered:
+        The condition is read like a question, in the family's `judge_prompt`, but not answered:
 
             p = P(first token is yes) / (P(first token is yes) + P(first token is no))
 
-        summed over all spellings of the family's yes-words and no-words. Of a model that was
-        trained to be silent it is P(first token is not silence), see `vstream.speaking.silence`.
-        `at_s` as in Question; raises what `ask` raises, and ModelError where the tokenizer cannot
+        summed over all spellings of the family's yes-words and no-words. For a model that was
+        trained to be silent, p = P(first token is not silence); see `vstream.speaking.silence`.
+        `at_s` is as in Question. Raises what `ask` raises, and ModelError if the tokenizer cannot
         tell yes from no.
         """
         _refuse_empty(condition)
         return read_while_written(lambda: self.begin_judging(condition, at_s).result())
 
     def begin_judging(self, condition: str, at_s: float | None = None) -> Job[Judgement]:
-        """As `judge`, without waiting, so that many can be judged in one pass."""
+        """Like `judge`, but without waiting, so that many conditions are judged in one pass."""
         prompt = self._family.recommended.judge_prompt.replace("{condition}", condition)
         self._policy.prepare(prompt)
         return self._scheduler.submit(self._judging(prompt, at_s), WorkKind.JUDGE)
 
     def begin_describing(self, wish: Wish, asker: Asker | None = None) -> Job[str]:
-        """Have the model asked what is wished to be known, when nobody else wants anything. It ends
-        if the `asker` leaves.
-        """
+        """Answer `wish` when nobody else needs the device. Ends if the `asker` leaves."""
         return self._scheduler.submit(self._describing(wish), WorkKind.DESCRIBE, asker=asker)
 
     def begin_saying(self, at_s: float) -> Job[Saying]:
-        """Have the model say in a sentence what happens at `at_s`, when nobody else wants anything.
-
-        It sees the blocks of the last `SAID_S` seconds, or the newest one.
+        """Have the model say in a sentence what happens at `at_s`, when nobody else needs the
+        device. It sees the blocks of the last `SAID_S` seconds, or the newest one.
         """
         return self._scheduler.submit(self._saying(at_s), WorkKind.DESCRIBE)
 
     def _planned(
         self, question: Question, policy: MemoryPolicy, asked: float
     ) -> AnswerStream | None:
-        """The answer from spans; None where that is not wanted, not understood or not possible."""
+        """Return an answer made from spans; None if not wanted, not understood or not possible."""
         is_wanted = question.plan and self._config.plan_times and self._policy.follows_times
         if not is_wanted or self._policy.has("context") or isinstance(self._family, Text):
             return None
@@ -165,7 +161,7 @@ class QueryHandler:
         choice: TokenChoice,
         events: TokenEvents,
     ) -> Work[Afterwards]:
-        """Tells `events` what is read, then token by token what is answered."""
+        """Put the Reading into `events`, then each token as it is decoded."""
         follows_times = self._config.follow_times and retrieved is None
         reading = yield from self._reading(question, retrieved, follows_times)
         events.put(reading)
@@ -196,7 +192,7 @@ class QueryHandler:
         return Saying(" ".join(said.split()), first.start_s)
 
     def _describing(self, wish: Wish, max_tokens: int | None = None) -> Work[str]:
-        """What it says of the recent window, or of all blocks of a stretch."""
+        """Describe the recent window, or all blocks of a stretch."""
         recent, older = self._policy.recent_blocks(), []
         if wish.from_s is not None and recent is not None:
             seen = self.memory.visible(wish.at_s, wish.from_s)
@@ -206,9 +202,9 @@ class QueryHandler:
         choice, events = TokenChoice(question.decoding, self._family), TokenEvents()
         retrieved = [older] * self._decoder.num_layers
         yield from self._answering(question, retrieved, choice, events)
-        told = [events.get() for _ in range(events.qsize())]
-        tokens = [one.token for one in told if isinstance(one, TokenEvent)]
-        return choice.text([one for one in tokens if not choice.is_stop(one)])
+        received = [events.get() for _ in range(events.qsize())]
+        tokens = [event.token for event in received if isinstance(event, TokenEvent)]
+        return choice.text([token for token in tokens if not choice.is_stop(token)])
 
     def _judging(self, prompt: str, at_s: float | None) -> Work[Judgement]:
         reading = yield from self._reading(Question(prompt, at_s))
@@ -221,7 +217,7 @@ class QueryHandler:
         )
 
     def _read(self, policy: MemoryPolicy, question: Question) -> Work[TextTokens]:
-        """The question's text, with what of its dialogue the policy keeps."""
+        """Return the question's tokens, with as much of its dialogue as the policy keeps."""
         read = partial(
             self._family.question,
             question.text,
@@ -234,10 +230,10 @@ class QueryHandler:
         return (yield from kept_dialogue(self._decoder, self._prefix, policy, read, dialogue))
 
     def _coarser_since(self, policy: MemoryPolicy) -> float | None:
-        told = [self.memory.coarser_since]
+        times = [self.memory.coarser_since]
         if policy.has("coarser_since"):
-            told.append(policy.coarser_since(self.memory.state))
-        return max((since for since in told if since is not None), default=None)
+            times.append(policy.coarser_since(self.memory.state))
+        return max((since for since in times if since is not None), default=None)
 
     def _prefill_under(self, policy: MemoryPolicy) -> QuestionPrefill:
         limit = self._config.max_answer_tokens
@@ -245,7 +241,7 @@ class QueryHandler:
         return QuestionPrefill(self._decoder, self.memory, opens, policy, limit, cited)
 
     def _chosen(self, name: str | None) -> tuple[MemoryPolicy, QuestionPrefill]:
-        """The policy that a question names, else the stream's own. Raises QuestionError."""
+        """Return the policy that a question names, else the stream's own. Raises QuestionError."""
         name = name or self._policy.name
         if name not in self._known:
             try:
@@ -256,7 +252,7 @@ class QueryHandler:
         return self._known[name]
 
     def _view(self, question: Question, policy: MemoryPolicy) -> MemoryView:
-        """What it may see, whatever times its words name."""
+        """Return what the question may see, whatever times its words name."""
         rule = policy.encoding().infllm
         return view_at(
             self.memory,
@@ -269,7 +265,7 @@ class QueryHandler:
     def _named(
         self, question: Question, policy: MemoryPolicy, view: MemoryView, beside: bool = True
     ) -> NamedView:
-        """What it sees of that for the time that its words name, if the policy follows them."""
+        """Narrow `view` to the time that the question names, if the policy follows times."""
         if not (view.ids and policy.follows_times):
             return NamedView(view, question, question.text)
         in_stream_time = self._family.recommended.reads_stream_time
@@ -277,7 +273,7 @@ class QueryHandler:
         return named_view(question, self.memory, view, recent, in_stream_time, beside)
 
     def _basis(self, policy: MemoryPolicy, view: MemoryView, newest_s: float = 0.0) -> Basis:
-        """`newest_s` is that of a view without blocks."""
+        """`newest_s` is used if the view has no blocks."""
         return Basis(
             newest_frame_s=self.memory.info(view.ids[-1]).end_s if view.ids else newest_s,
             coarser_since=self._coarser_since(policy),
@@ -325,7 +321,6 @@ class QueryHandler:
 def _contexts(
     encoding: Encoding, decoder: Decoder, prefix: LayerKV, memory: MemoryReader
 ) -> Callable[[int], AnswerContext]:
-    """What opens a context with room for so many tokens of text."""
     if encoding.rekv_window_tokens is not None:
         return partial(RekvContext, decoder, prefix, memory, n_local=encoding.rekv_window_tokens)
     if (rule := encoding.infllm) is not None:
@@ -337,7 +332,7 @@ def _contexts(
 def _evidence(
     memory: MemoryReader, view: MemoryView, prefilled: PrefilledQuestion, read_again: Sequence[int]
 ) -> tuple[Evidence, ...]:
-    """Every visual block of the context, best score first."""
+    """Return every visual block of the context, best score first."""
     used = Counter(block for ids in prefilled.retrieved for block in ids)
     whole = {*view.recent_ids, *(block for block in read_again if block in view.ids)}
     used.update(dict.fromkeys(whole, len(prefilled.retrieved)))
@@ -364,13 +359,13 @@ def _evidence(
 def _with_passages(
     question: Question, passages: Sequence[Passage], reads_dialogue: bool
 ) -> Question:
-    """Before its dialogue, or as sentences before its words for a model that reads none."""
+    """Put passages before the dialogue, or into the text if the model reads no dialogue."""
     if not passages:
         return question
     if reads_dialogue:
-        turns = tuple(Turn(one.question, one.answer) for one in passages)
+        turns = tuple(Turn(passage.question, passage.answer) for passage in passages)
         return replace(question, dialogue=turns + question.dialogue)
-    sentences = " ".join(one.sentence for one in passages)
+    sentences = " ".join(passage.sentence for passage in passages)
     return replace(question, text=f"{sentences} {question.text}".strip())
 
 

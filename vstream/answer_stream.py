@@ -1,4 +1,4 @@
-"""AnswerStream: an answer's tokens in as they are decoded, pieces of text and an Answer out."""
+"""AnswerStream: turns tokens into text as they are decoded, and ends with an Answer."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from vstream.strange_pictures import with_warning
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A question that has been prefilled over what it may see."""
+    """A prefilled question and what it may see."""
 
     prefilled: PrefilledQuestion
     basis: Basis
@@ -26,9 +26,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Afterwards:
-    """What is known of an answer once its last word is said, so that the first need not wait:
-    where it looked, and why it means nothing, if it does; see `Basis.strange`.
-    """
+    """Known after the last token: the spans looked at, and any warning about strange pictures."""
 
     spans: tuple[CitedSpan, ...]
     strange: str | None
@@ -36,9 +34,7 @@ class Afterwards:
 
 @dataclass(frozen=True)
 class TokenEvent:
-    """One token of an answer, how probable it was, whether the answer ends with it, and when:
-    `time.perf_counter` seconds.
-    """
+    """A token, its probability, whether it ends the answer, and when (`time.perf_counter`)."""
 
     token: int
     probability: float
@@ -47,7 +43,7 @@ class TokenEvent:
 
 
 TokenEvents = SimpleQueue[Reading | TokenEvent | None]
-"""What the device's thread tells of one answer; None is its end."""
+"""What the device's thread reports of one answer; None ends it."""
 
 
 class AnswerStream:
@@ -72,23 +68,20 @@ class AnswerStream:
         self._pieces = self._decode_text()
         self._answer: Answer | None = None
         self.evidence = reading.evidence
-        """Known before the first word: what the answer is computed from, best score first."""
+        """The blocks that the answer is computed from, best first; known before its first token."""
         self.looked = reading.looked
-        """Known as early: where the words of the question made it look."""
+        """The stretch that the question's words name; known as early."""
         self.retrieved = reading.prefilled.retrieved
-        """The retrieved block ids of every layer, the recent window left out."""
+        """Retrieved block ids of every layer, without the recent window."""
         self._retrieve_ms = 1000 * reading.prefilled.retrieve_s
         self.recent_ids = reading.recent_ids
-        """Those of the recent window, the same in all layers."""
+        """Block ids of the recent window, the same in all layers."""
 
     def __iter__(self) -> Iterator[str]:
         return self._pieces
 
     def cancel(self) -> bool:
-        """Decode no more of it: nobody listens. May be called from any thread, repeatedly.
-
-        Whether there was anything left to decode.
-        """
+        """Stop decoding; return whether anything was left. From any thread, any number of times."""
         return self._job.cancel()
 
     def _tokens(self) -> Iterator[TokenEvent]:
@@ -110,7 +103,7 @@ class AnswerStream:
             if len(text) > len(shown):
                 yield text[len(shown) :]
                 shown = text
-        known = self._job.result()  # raises what ended the answer, if it did not end by itself
+        known = self._job.result()  # raises the error that ended the answer, if one did
         whole = self._choice.text(ids)
         if len(whole) > len(shown):
             yield whole[len(shown) :]
@@ -138,7 +131,7 @@ class AnswerStream:
 
     @property
     def answer(self) -> Answer:
-        """The whole answer; waits for what is left of it if the stream was not read to its end."""
+        """The whole answer; waits for the rest if the stream was not read to its end."""
         for _ in self._pieces:
             pass
         assert self._answer is not None, "the stream of the answer was closed before its end"

@@ -1,8 +1,8 @@
-"""cited_spans: what the words of an answer gave each block in, the spans they looked at out.
+"""cited_spans: turns the attention that an answer paid to each block into the spans it looked at.
 
-A block counts that got at least `NOTICED` of what the best one got. Those that are neighbours in
-the stream are one span: no block lies between them, and no time that nothing is known about, as in
-`vstream.search.stretch_blocks`.
+A block counts if it got at least `NOTICED` of what the best one got. Blocks that are neighbours in
+the stream form one span: no block lies between them, and no time about which nothing is known, as
+in `vstream.search.stretch_blocks`.
 """
 
 from bisect import bisect_left
@@ -15,20 +15,17 @@ from vstream.question import CitedSpan
 
 NOTICED = 0.3
 LEAST = 0.05
-"""Spans of a smaller share are not told."""
+"""Spans with a smaller share are dropped."""
 
 
 def cited_spans(
     memory: MemoryReader, shares: Mapping[int, float], until_s: float
 ) -> tuple[CitedSpan, ...]:
-    """In stream order, of an answer that could see up to `until_s`.
-
-    `shares` are by block. What was forgotten meanwhile is not among them.
-    """
+    """Return the spans of an answer that saw up to `until_s`; skips blocks that are forgotten."""
     ids, least = memory.seen(until_s), NOTICED * max(shares.values(), default=0.0)
     found: list[CitedSpan] = []
     last = -1
-    for block_id in sorted(one for one, share in shares.items() if share >= least > 0):
+    for block_id in sorted(i for i, share in shares.items() if share >= least > 0):
         place = bisect_left(ids, block_id)
         if place == len(ids) or ids[place] != block_id:
             continue

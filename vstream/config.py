@@ -1,4 +1,4 @@
-"""VStreamConfig: every setting of vstream in one frozen tree; environment VSTREAM_*, `__` nests."""
+"""VStreamConfig: every setting of vstream in one frozen tree, also set by VSTREAM_* variables."""
 
 import difflib
 import os
@@ -24,8 +24,8 @@ from vstream.sources.config import SourceConfig
 
 _PREFIX = "VSTREAM_"
 _OTHERS = {"rekv_fixture", "fixtures", "api_key", "api_key_file", "service"}
-"""Variables with the prefix that are not settings here: where tests find their data, what only a
-service reads (`app/server/settings.py`), and its secret, which is no part of a tree that is shown
+"""Variables with the prefix that are no settings here: test data, what only a service reads
+(`app/server/settings.py`) and its secret, which must not be shown with the settings
 (`app/server/keys.py`).
 """
 _WERE_ENGINE_S = {
@@ -37,7 +37,7 @@ Settings = TypeVar("Settings", bound="VStreamConfig")
 
 
 class VStreamConfig(BaseSettings):
-    """Command-line values win over the environment, the environment over the defaults here.
+    """The command line overrides the environment, and the environment these defaults.
 
     `VSTREAM_MEMORY__STORE=file:///data` sets `memory.store`.
     """
@@ -51,20 +51,20 @@ class VStreamConfig(BaseSettings):
     )
 
     model: str | None = Field(
-        None, description="Hub id or directory of a Video-LLM; unset is the embedded model."
+        None, description="Hub id or directory of a Video-LLM; unset: the embedded model."
     )
-    device: str = Field("auto", description="torch device; auto is CUDA where there is a card.")
+    device: str = Field("auto", description="torch device; auto: CUDA if there is a GPU.")
     dtype: str = Field("auto", description="auto, float32, bfloat16 or float16.")
     threads: int | None = Field(
-        None, ge=1, le=256, description="CPU threads of torch; unset measures at start."
+        None, ge=1, le=256, description="CPU threads for torch; unset: measured at start."
     )
     policy: str | None = Field(
         None,
-        description="Memory policy, as `vstream policies` lists them; unset: that of the stream, "
-        "or default.",
+        description="Memory policy (see `vstream policies`); unset: the one the stream was written "
+        "under, else default.",
     )
     policy_set: dict[str, Any] = Field(
-        {}, description="Settings of the policy, or else of default, as {retrieve_blocks: 16}."
+        {}, description="Settings of the policy, or of default, e.g. {retrieve_blocks: 16}."
     )
     source: SourceConfig = SourceConfig()
     memory: MemoryConfig = MemoryConfig()
@@ -72,26 +72,26 @@ class VStreamConfig(BaseSettings):
 
     @property
     def named_policy(self) -> str | None:
-        """The policy that is meant, whatever a stream was written under; None: that of a stream."""
+        """The policy to use for every stream; None: each stream's own."""
         return self.policy or (DEFAULT if self.policy_set else None)
 
     @model_validator(mode="before")
     @classmethod
     def _old_names(cls, values: Any) -> Any:
-        """Until 0.3 settings of a policy may be called as they were when they were the engine's."""
+        """Accept, until 0.3, policy settings under their old names in `engine`."""
         engine = values.get("engine") if isinstance(values, dict) else None
         old = [name for name in engine or () if name in _WERE_ENGINE_S]
         if not isinstance(engine, dict) or not old:
             return values
         values = {**values, "engine": {k: v for k, v in engine.items() if k not in old}}
         told = {_WERE_ENGINE_S[name]: engine[name] for name in old}
-        if "rekv_window_tokens" in old:  # beside it, others never had an effect
+        if "rekv_window_tokens" in old:  # with it set, most others never had an effect
             values.setdefault("policy", "rekv")
             told = {name: value for name, value in told.items() if name in _REKV_S}
         for name in old:
             new = _WERE_ENGINE_S[name]
             sys.stderr.write(
-                f"vstream: engine.{name} is policy_set.{new} now (VSTREAM_POLICY_SET__"
+                f"vstream: engine.{name} is now policy_set.{new} (VSTREAM_POLICY_SET__"
                 f"{new.upper()}); the old name works until 0.3\n"
             )
         return {**values, "policy_set": {**told, **values.get("policy_set", {})}}
@@ -111,7 +111,7 @@ class VStreamConfig(BaseSettings):
 
 
 def load_config(**values: Any) -> VStreamConfig:
-    """Read the environment and put `values` (nested dicts, as the fields) over it.
+    """Read the environment; `values` (nested dicts of fields) override it.
 
     Raises SettingsError naming each bad setting, what was given and what is allowed.
     """
@@ -119,7 +119,7 @@ def load_config(**values: Any) -> VStreamConfig:
 
 
 def read_settings(kind: type[Settings], values: dict[str, Any]) -> Settings:
-    """As `load_config`, for a tree of settings that has more."""
+    """Like `load_config`, for a subclass with more settings."""
     _refuse_unknown_variables()
     try:
         return kind(**values)
@@ -133,7 +133,7 @@ def read_settings(kind: type[Settings], values: dict[str, Any]) -> Settings:
 
 
 def _refuse_unknown_variables() -> None:
-    """A misspelt variable would otherwise be ignored: the user would lose what it was to set."""
+    """Refuse misspelt variables, which pydantic would silently ignore."""
     known = set(VStreamConfig.model_fields)
     for variable in os.environ:
         name = variable.removeprefix(_PREFIX).split("__")[0].lower()
@@ -142,7 +142,7 @@ def _refuse_unknown_variables() -> None:
             near = [full for full in names if full.endswith(f"__{name.upper()}")]
             near += difflib.get_close_matches(variable, names, n=1, cutoff=0.3)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{variable} is no setting of vstream{hint}")
+            raise SettingsError(f"{variable} is not a vstream setting{hint}")
 
 
 def _all_variables() -> list[str]:

@@ -1,7 +1,7 @@
-"""What a user of vstream may have to handle.
+"""Errors that a user of vstream may have to handle.
 
-The errors of the lower packages (encoders.EncoderError, memory.KVMemoryError) pass unchanged.
-Every message names the thing, the stage and the fix.
+The errors of the lower packages (encoders.EncoderError, memory.KVMemoryError) pass unchanged. Every
+message names the thing, the stage and the fix.
 """
 
 
@@ -10,7 +10,7 @@ class VStreamError(Exception):
 
 
 class SourceError(VStreamError):
-    """A source cannot be opened or read. `code` is stable, as `STREAM_AUTH_FAILED`."""
+    """A source cannot be opened or read. `code` is stable, for example `STREAM_AUTH_FAILED`."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class QuestionError(VStreamError):
 
 
 class BusyError(VStreamError):
-    """Too much is asked at once; it may be asked again."""
+    """Too much is asked at once; try again later."""
 
 
 class SettingsError(VStreamError):
@@ -34,7 +34,7 @@ class SettingsError(VStreamError):
 
 
 class UnknownStreamError(VStreamError):
-    """This service has no stream of that id."""
+    """This service has no stream with that id."""
 
 
 class StreamExistsError(VStreamError):
@@ -43,3 +43,7 @@ class StreamExistsError(VStreamError):
 
 class UnknownAlertError(VStreamError):
     """There is no alert of that id."""
+
+
+class ConfiguredError(VStreamError):
+    """It stands in a configuration that several services follow: one of them cannot change it."""

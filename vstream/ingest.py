@@ -1,15 +1,16 @@
-"""The ingestion worker: frames from a source, thinned by a sampler, pushed into a session."""
+"""IngestWorker: reads frames from a source, samples them and pushes them into a session."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from encoders import Frame, FrameSampler
 from memory import KVMemory, StoreAwayError
 from vstream.errors import SourceError
-from vstream.session import Session
+from vstream.models.video_llm import VideoLLM
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig, Speed
 from vstream.sources.frame_source import FrameSource, open_source
@@ -25,7 +26,7 @@ _RETRY_S = 0.5
 
 @dataclass(frozen=True)
 class SeenFrame:
-    """When a sampled frame was taken; it is seen once the blocks up to it are in the memory."""
+    """The times of a sampled frame, which is seen once the blocks up to it are in the memory."""
 
     stream_s: float
     captured_at: float
@@ -36,28 +37,44 @@ class IngestProgress:
     """What the worker has done so far."""
 
     frames_seen: int
-    """Frames decoded from the source; of a file a few more than were looked at."""
+    """Frames decoded from the source; for a file, a few more than were looked at."""
     frames_encoded: int
     """Frames in KV blocks of this run."""
     frames_duplicate: int
-    """Sampled, but so like the last one that they were skipped."""
+    """Sampled frames that were skipped because they look like the last one."""
     frames_lost: int
-    """Dropped or damaged: what a slower or broken pipeline cost."""
+    """Frames dropped or damaged: what a slow or broken pipeline cost."""
     stream_s: float
-    """Stream time of the newest frame that was looked at."""
+    """Stream time of the newest frame looked at."""
+
+
+class Watcher(Protocol):
+    """What a worker needs of a Session."""
+
+    model: VideoLLM
+    memory: KVMemory
+    chunk_blocks: int
+
+    def push_ahead(self, frames: Sequence[Frame], stop: threading.Event | None = None) -> bool: ...
+
+    def catch_up(self) -> None: ...
+
+    def fulfil(self, stop: threading.Event | None = None) -> None: ...
+
+    def discard_pending(self) -> None: ...
 
 
 class IngestWorker:
     """Reads one source into one session, in the calling thread or in one of its own.
 
-    A file is read without loss, in whole chunks; of a live source the newest frames are taken, as
-    many together as wait. The worker resumes after what the session's memory holds already: an
-    ended file is not read again, and the stream time of a live source has gone on by the wall clock
-    while nobody watched.
+    A file is read without loss, in whole chunks; of a live source the newest frames are taken, all
+    that are waiting at once. The worker resumes after what the session's memory already holds: a
+    file that has ended is not read again, and the stream time of a live source has followed the
+    wall clock while nobody watched.
     """
 
     waited_s = 0.0
-    """Seconds that it waited for the source, which had no frame ready."""
+    """Seconds spent waiting for the source, when it had no frame ready."""
     _num_pushed = 0
     _first_frame_at: float | None = None
     _thread: threading.Thread | None = None
@@ -65,7 +82,7 @@ class IngestWorker:
 
     def __init__(
         self,
-        session: Session,
+        session: Watcher,
         source: str | OpenSource,
         config: SourceConfig,
         *,
@@ -79,17 +96,16 @@ class IngestWorker:
         on_frame: Callable[[SeenFrame], None] = lambda frame: None,
         on_seen: Callable[[Frame], None] = lambda frame: None,
     ) -> None:
-        """`source` is an address, or a function that opens a live source when given the stream time
-        to go on from and what is to be asked whether a frame is wanted; `mask` and `permit` are
-        then its own.
+        """`source` is an address, or a function that opens a live source, given the stream time to
+        continue from and a function that says whether a frame is wanted; `mask` and `permit` are
+        then its own business.
 
-        `from_s` leaves out what a file shows before; `until_s` ends at that stream time; the other
-        options are those of `open_source`.
-        `on_frame` is called in the ingesting thread for each sampled frame, in order, once the
-        session has seen it; also for frames like the last, which are not encoded.
-        `on_seen` is called there with each frame before the session sees it, and may `flush`. What
-        they raise ends the ingestion.
-        Opens the source: raises SourceError for a file or address that cannot be read.
+        `from_s` skips what a file shows before; `until_s` ends at that stream time; the other
+        options are those of `open_source`. `on_frame` is called in the ingesting thread for each
+        sampled frame, in order, once the session has seen it, also for frames like the last, which
+        are not encoded. `on_seen` is called there with each frame before the session sees it, and
+        may `flush`. What they raise ends the ingestion. Opens the source: raises SourceError for a
+        file or address that cannot be read.
         """
         self._session, self._until_s, self._loop = session, until_s, loop
         self._on_frame, self._on_seen = on_frame, on_seen
@@ -98,10 +114,10 @@ class IngestWorker:
         self._batch_frames = session.chunk_blocks * session.model.family.frames_per_block
         session.discard_pending()
         with session.model.turn:
-            self._newest_s, is_begun = session.memory.newest_s, bool(session.memory.num_readable)
-        self._encoded_to_s = self._newest_s if is_begun else None
+            self._newest_s, has_blocks = session.memory.newest_s, bool(session.memory.num_readable)
+        self._encoded_to_s = self._newest_s if has_blocks else None
         is_file = isinstance(source, str) and parse_address(source).kind is SourceKind.FILE
-        # A file is read again from the last encoded frame, which the next is compared with.
+        # A file is read again from the last encoded frame, to compare the next one with it.
         after_s = None if is_file and speed == "max" else self._encoded_to_s
         self._sampler = _sampler(session.model.sample_fps, config, after_s, is_file)
         self._first_block = session.memory.num_blocks
@@ -120,9 +136,18 @@ class IngestWorker:
                 mask=mask,
                 permit=permit,
             )
+        elif mask is not None or permit is not None:
+            raise ValueError("ingest: mask and permit go to what opens the source, not here")
         else:
-            _refuse(mask, permit)
             self.source = source(start_s, self._sampler.wants)
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_running else "not running"
+        if self._failure is not None:
+            state = f"failed: {self._failure}"
+        done = self.progress
+        encoded = f"{done.frames_encoded} frames encoded, up to {done.stream_s:g} s"
+        return f"IngestWorker({self.source_name}, {state}, {encoded})"
 
     @property
     def source_name(self) -> str:
@@ -150,10 +175,9 @@ class IngestWorker:
         )
 
     def run(self) -> None:
-        """Ingest until the source ends, `until_s` is reached or `stop` is called.
-
-        While a store is away and what may wait for it is full, ingestion waits; a live source drops
-        frames then. Raises SourceError when the source fails for good, StoreError.
+        """Ingest until the source ends, `until_s` is reached or `stop` is called. While a store is
+        away and the blocks waiting for it reach their bound, ingestion waits, and a live source
+        drops frames. Raises SourceError when the source fails for good, and StoreError.
         """
         memory = self._session.memory
         if memory.note.get("ended_at_block") == memory.num_blocks and not self._loop:
@@ -161,10 +185,10 @@ class IngestWorker:
         try:
             self._watch()
         except SourceError:
-            self.flush()  # what came before is seen
+            self.flush()  # the session sees what came before
             raise
         except BaseException:
-            with suppress(Exception):  # another one is on its way
+            with suppress(Exception):  # the first error matters
                 self._session.catch_up()
             raise
         if not self.source.is_live:
@@ -190,7 +214,7 @@ class IngestWorker:
             self.flush()
 
     def _frames(self) -> Iterator[Frame]:
-        """Of the source; the time until the next one is there is counted."""
+        """Yield the source's frames and add up the time spent waiting for them."""
         frames = iter(self.source)
         while True:
             began = time.perf_counter()
@@ -201,38 +225,35 @@ class IngestWorker:
             yield frame
 
     def flush(self) -> None:
-        """Have the session see all frames that were read so far. From the ingesting thread."""
+        """Make the session see all frames read so far. Call it from the ingesting thread."""
         self._session.push_ahead(self._batch, self._stop)
         self._session.catch_up()
         self._fulfil()
         self._batch.clear()
-        self._tell(len(self._sampled))
+        self._report(len(self._sampled))
 
     def _go_on(self) -> None:
-        """As `flush`, but only the chunk before is waited for: more frames may wait by now."""
+        """Like `flush`, but wait only for the chunk before: more frames may be waiting by now."""
         has_begun = self._session.push_ahead(self._batch, self._stop)
         self._batch.clear()
         self._fulfil()
         if has_begun:
             num_before, self._num_pushed = self._num_pushed, len(self._sampled)
-            self._tell(num_before)
+            self._report(num_before)
 
     def _fulfil(self) -> None:
-        """What is read without loss is described without loss; of a live source, what there is time
-        for.
-        """
+        """Wait for what the policy wishes of a file; a live source has no time for that."""
         if not self.source.is_live:
             self._session.fulfil(self._stop)
 
-    def _tell(self, num_frames: int) -> None:
-        """The session has seen so many of the sampled frames."""
-        told, self._sampled = self._sampled[:num_frames], self._sampled[num_frames:]
+    def _report(self, num_frames: int) -> None:
+        seen, self._sampled = self._sampled[:num_frames], self._sampled[num_frames:]
         self._num_pushed = max(0, self._num_pushed - num_frames)
-        for frame in told:
+        for frame in seen:
             self._on_frame(frame)
 
     def start(self) -> None:
-        """Run in a thread of its own; `join` ends it."""
+        """Run in a new thread; `join` waits for its end."""
         self._thread = threading.Thread(target=self._run_caught, name="ingest", daemon=True)
         self._thread.start()
 
@@ -247,11 +268,11 @@ class IngestWorker:
 
     @property
     def has_failed(self) -> bool:
-        """`join` will raise what it was."""
+        """Whether `join` will raise an error."""
         return self._failure is not None
 
     def join(self) -> None:
-        """Wait for the thread; raises what made it fail."""
+        """Wait for the thread. Raises what made it fail."""
         assert self._thread is not None, "join before start"
         self._thread.join()
         if self._failure is not None:
@@ -269,13 +290,11 @@ class IngestWorker:
         self.source.close()
 
     def keep_next(self) -> None:
-        """Encode the next frame also if it is like the last one, which was forgotten; safe from any
-        thread.
-        """
+        """Encode the next frame even if like the last, which was forgotten. From any thread."""
         self._sampler.keep_next()
 
     def _note_the_end(self) -> None:
-        """Once the store, if it is away, is back."""
+        """Note that the source has ended, once the store is reachable."""
         memory = self._session.memory
         while not self._stop.is_set():
             with suppress(StoreAwayError):
@@ -284,11 +303,6 @@ class IngestWorker:
                     memory.set_note({**memory.note, "ended_at_block": memory.num_blocks})
                 return
             self._stop.wait(_RETRY_S)
-
-
-def _refuse(mask: PrivacyMask | None, permit: Callable[[str], None] | None) -> None:
-    if mask is not None or permit is not None:
-        raise ValueError("ingest: mask and permit go to what opens the source, not here")
 
 
 def _sampler(
@@ -301,7 +315,7 @@ def _sampler(
 
 
 def _now_s(memory: KVMemory) -> float:
-    """The stream time that it is now, if the stream went on by the wall since its last block."""
+    """Return the stream time now, if the stream followed the wall clock since its last block."""
     kept = memory.visible(None)
     if not kept:
         return 0.0

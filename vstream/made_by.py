@@ -1,11 +1,11 @@
-"""made_by: which model made the blocks of a stream, that no other can read."""
+"""made_by: refuses a stream whose blocks another model made, as no other can read them."""
 
 from memory import FingerprintMismatchError, Provenance
 from vstream.models.video_llm import VideoLLM
 
 
 def require_made_by(model: VideoLLM, provenance: Provenance) -> None:
-    """Raises FingerprintMismatchError if another model made the blocks of a stream."""
+    """Raise FingerprintMismatchError if another model made the blocks of a stream."""
     made_by, wanted = provenance.fingerprint.split()[0], model.fingerprint
     if made_by != wanted:
         raise FingerprintMismatchError(

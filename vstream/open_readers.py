@@ -5,7 +5,7 @@ from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from memory import StreamReplacedError
+from memory import StreamReplacedError, tier_of
 from memory.locks import Rank, ranked_lock
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
@@ -32,9 +32,7 @@ class OpenReaders:
     """For any number of threads. Those used last stay open."""
 
     def __init__(self, config: VStreamConfig, model: VideoLLM, max_users: int) -> None:
-        """About `max_users` read at a time. So many readers share the host RAM that is configured;
-        those beyond that keep next to nothing at hand.
-        """
+        """About `max_users` at a time share the host RAM; those beyond keep nearly nothing."""
         self._shares = max(MAX_OPEN, max_users)
         self._config = with_host_bytes(config, config.memory.host_bytes // self._shares)
         self._lean = with_host_bytes(config, _LEAN_BYTES)
@@ -44,10 +42,9 @@ class OpenReaders:
 
     @contextmanager
     def reader(self, stream_id: str) -> Iterator[StreamReader]:
-        """The stream as it is now, whatever wrote it. Raises what `open_reader` raises.
-
-        One that could not be read, for another reason than the question or how many are asked, is
-        opened again the next time.
+        """The stream as it is now, whatever wrote it. Raises what `open_reader` raises. One that
+        could not be read, for another reason than the question or how many are asked, is opened
+        again the next time.
         """
         with suppress(StreamReplacedError), self._known(stream_id) as reader, self._model.turn:
             reader.memory.refresh()
@@ -55,9 +52,7 @@ class OpenReaders:
             yield reader
 
     def ask(self, stream_id: str, ask: Callable[[StreamReader], AnswerStream]) -> AnswerStream:
-        """What `ask` gives; called again if the stream gets another writer before the question's
-        turn comes. Raises what `open_reader` and `ask` raise.
-        """
+        """What `ask` gives, once more if the stream gets another writer before."""
         with suppress(StreamReplacedError), self.reader(stream_id) as reader:
             return ask(reader)
         with self.reader(stream_id) as reader:
@@ -65,7 +60,6 @@ class OpenReaders:
 
     @contextmanager
     def _known(self, stream_id: str) -> Iterator[StreamReader]:
-        """The stream as it was when it was last looked at."""
         with self._lock:
             known = self._open.pop(stream_id, None)
             config = self._config if len(self._open) < self._shares else self._lean
@@ -118,6 +112,12 @@ def _close(opened: Future[StreamReader]) -> None:
 
 
 def with_host_bytes(config: VStreamConfig, host_bytes: int) -> VStreamConfig:
-    """`config` with another budget of host RAM."""
     memory = config.memory.model_copy(update={"host_bytes": host_bytes})
     return config.model_copy(update={"memory": memory})
+
+
+def host_shares(config: VStreamConfig, max_streams: int) -> tuple[int, int]:
+    """Bytes for each watched stream and for all stored ones: together those that are configured."""
+    whole = config.memory.host_bytes
+    for_stored = whole // 2 if tier_of(config.memory.store).lasts else 0
+    return (whole - for_stored) // max_streams, for_stored

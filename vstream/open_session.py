@@ -1,4 +1,4 @@
-"""open_session: a configuration, a model and a stream's name in, a Session over its memory out."""
+"""open_session: opens a Session over the memory of one stream."""
 
 from memory import MemoryPolicy, open_memory
 from vstream.config import VStreamConfig
@@ -12,8 +12,8 @@ def open_session(
 ) -> Session:
     """Open or reopen the memory of `stream_id` in the configured store.
 
-    `policy` is one of your own; None is what the configuration names. Stored blocks fit only the
-    weights, sampling rate, picture size, dtype and policy that made them; others are refused with
+    `policy` is one of your own; None is the configured one. Stored blocks fit only the weights,
+    sampling rate, picture size, dtype and policy that made them; others are refused with
     memory.FingerprintMismatchError or memory.PolicyError.
     """
     if policy is None:
@@ -28,11 +28,11 @@ def open_session(
         device=model.decoder.device,
         policy=policy,
     )
-    return Session(model, memory, policy, config.engine)
+    return Session(model, memory, policy, config.engine, config.source)
 
 
 def provenance_of(config: VStreamConfig, model: VideoLLM, policy: MemoryPolicy) -> str:
-    """What made the blocks of a stream, in words."""
+    """Describe what made the blocks of a stream."""
     window, *how = policy.provenance().split()
     dtype = str(model.decoder.dtype).removeprefix("torch.")
     made = f"{model.fingerprint} fps={model.sample_fps:g} {window}"

@@ -1,4 +1,4 @@
-"""The memory policy of a stream: which one is meant, made for a model."""
+"""The memory policy of a stream: finds out which one is meant and makes it for a model."""
 
 from contextlib import suppress
 from functools import lru_cache
@@ -23,23 +23,23 @@ from vstream.sentences import sentence_vectors
 
 
 def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
-    """What a policy may know of a model."""
+    """Return what a policy may know about a model."""
     family = model.family
-    told = family.recommended
+    recommended = family.recommended
     return ModelShape(
         frames_per_block=family.frames_per_block,
         block_tokens=lambda: _block_tokens(model),
         rotary_axes=model.decoder.num_axes,
         prefix_tokens=lambda: len(family.prefix().embeddings),
         max_answer_tokens=max_answer_tokens,
-        window_frames=told.window_frames,
-        window_stride=told.window_stride,
-        recent_frames=told.recent_frames,
-        retrieve_blocks=told.retrieve_blocks,
-        similarity=told.similarity,  # type: ignore[arg-type]
+        window_frames=recommended.window_frames,
+        window_stride=recommended.window_stride,
+        recent_frames=recommended.recent_frames,
+        retrieve_blocks=recommended.retrieve_blocks,
+        similarity=recommended.similarity,  # type: ignore[arg-type]
         rotate=model.decoder.rope.on_host().rotate,
         sample_fps=model.sample_fps,
-        describe_prompt=told.describe_prompt,
+        describe_prompt=recommended.describe_prompt,
         sentence_vectors=sentence_vectors if SentenceEncoder.is_installed() else None,
         text_vector=family.embed_text if isinstance(family, EmbedsPictures) else None,
     )
@@ -48,9 +48,8 @@ def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
 def policy_for(
     config: VStreamConfig, model: VideoLLM, provenance: str | None = None
 ) -> MemoryPolicy:
-    """The configured policy; if none is, that under which a stream was written, or default.
-
-    `provenance` is the fingerprint of the stream's blocks. Raises UnknownNameError, PolicyError.
+    """Return the configured policy; if none is, the one that a stream was written under, or
+    default. `provenance` is the stream's fingerprint. Raises UnknownNameError, PolicyError.
     """
     if config.named_policy is None:
         return policy_of_blocks(config, model, provenance or "")
@@ -59,15 +58,14 @@ def policy_for(
 
 
 def policy_of_blocks(config: VStreamConfig, model: VideoLLM, provenance: str) -> MemoryPolicy:
-    """The policy under which blocks of this fingerprint were written. Raises as `policy_for`."""
+    """Return the policy that wrote blocks of this fingerprint. Raises what `policy_for` raises."""
     name, settings = written_under(provenance)
     return policy_named(name, shape_of(model, config.engine.max_answer_tokens), settings)
 
 
 def policy_of_reader(config: VStreamConfig, model: VideoLLM, provenance: str) -> MemoryPolicy:
-    """The policy under which a stored stream is asked, unless a question names another.
-
-    Raises UnknownNameError, and PolicyError if it cannot read what the stream's own has kept.
+    """Return the policy for questions to a stored stream, unless a question names another. Raises
+    UnknownNameError, and PolicyError if it cannot read what the stream's own policy has kept.
     """
     policy = policy_for(config, model, provenance)
     policy.require_readable(policy_of_blocks(config, model, provenance))
@@ -75,10 +73,9 @@ def policy_of_reader(config: VStreamConfig, model: VideoLLM, provenance: str) ->
 
 
 def policy_of_stream(config: VStreamConfig, model: VideoLLM, stream_id: str) -> MemoryPolicy:
-    """The policy under which a stream is written, from now on or again.
-
-    Raises UnknownNameError, and PolicyError if the stream was written under another one, or if the
-    policy can do with no budget and one is given.
+    """Return the policy under which to write a stream, for the first time or again. Raises
+    UnknownNameError, and PolicyError if the stream was written under another one, or if a budget is
+    given and the policy takes none.
     """
     provenance = None
     with suppress(KVMemoryError):  # opening the stream says what is wrong
@@ -105,7 +102,6 @@ def policy_of_stream(config: VStreamConfig, model: VideoLLM, stream_id: str) -> 
 @lru_cache(maxsize=16)
 @torch.inference_mode()
 def _block_tokens(model: VideoLLM) -> int:
-    """Of a block of frames that show nothing."""
     family = model.family
     frames = [family.blank(float(i)) for i in range(family.frames_per_block)]
     with model.turn:

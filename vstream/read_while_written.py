@@ -1,4 +1,4 @@
-"""read_while_written: something that reads a memory in, what it gives out, though others write."""
+"""read_while_written: reads a memory while others write it, and tries again if a block vanishes."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,11 +10,11 @@ _ATTEMPTS = 3
 
 
 def read_while_written(read: Callable[[], Reply]) -> Reply:
-    """What `read` gives, tried again where a block that it had seen is gone.
+    """Return what `read` returns; try again if a block that it had seen is gone.
 
-    The writer may let a block go between the look at what there is and the reading of it. Raises
+    The writer may drop a block between the look at what there is and the read. Raises
     BlockNotFoundError if that happens every time. A block that turns out to be damaged is not seen
-    the next time; that comes to an end by itself.
+    the next time, so retrying for that ends by itself.
     """
     attempts_left = _ATTEMPTS
     while True:

@@ -1,4 +1,4 @@
-"""Sentences in, unit vectors out by which they are compared: one at a time, the last ones known."""
+"""Turns sentences into unit vectors to compare them by; remembers the vectors of recent ones."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,7 +14,7 @@ _lock = ranked_lock(Rank.SENTENCES)  # a tokenizer is for one thread at a time
 
 
 def sentence_vectors(sentences: Sequence[str]) -> Float[np.ndarray, "sentences features"]:
-    """May be called from any thread; of what was just encoded at no cost. Raises EncoderError."""
+    """Return a vector for each, from any thread; recent ones cost nothing. Raises EncoderError."""
     return np.stack([_vector(one) for one in sentences])
 
 

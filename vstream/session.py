@@ -1,25 +1,19 @@
-"""Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
+"""Session: one stream's state on one model: takes frames and answers questions."""
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
+from os import PathLike, fspath
 
 from torch import Tensor
 
 from encoders import NO_PICTURE, EmbedsPictures, Frame, TextToken, thumbnail
-from memory import (
-    BlockRecord,
-    KVMemory,
-    KVMemoryError,
-    MemoryPolicy,
-    PolicyError,
-    StoreAwayError,
-)
+from memory import BlockRecord, KVMemory, KVMemoryError, MemoryPolicy, StoreAwayError
 from memory.closing import Closing
 from memory.locks import Rank
 from memory.policy_hooks import UNCHANGED, NewBlock, StateChange, Tokens, changed
@@ -28,38 +22,49 @@ from vstream.answer_stream import AnswerStream
 from vstream.device.free_memory import return_free_memory
 from vstream.device.work import FairLock, Job, StageClock, WorkKind
 from vstream.engine.config import EngineConfig
-from vstream.engine.infllm import InfllmPrefill
 from vstream.engine.passes import Vision, Work
-from vstream.engine.prefill import Chunk, LayerKV, LocalWindow, Prefill, block_of
+from vstream.engine.prefill import Chunk, block_of
 from vstream.engine.question_prefill import BlocksByLayer
-from vstream.engine.rekv import RekvPrefill
+from vstream.engine.restored_prefill import restored_prefill
 from vstream.errors import BusyError
+from vstream.given_pictures import Picture, as_frames
+from vstream.ingest import IngestWorker
 from vstream.models.video_llm import VideoLLM
 from vstream.question import Judgement, Question
 from vstream.read_while_written import read_while_written
+from vstream.sources.config import SourceConfig
 from vstream.wishes import Wishes
 
 _TRIM_BLOCKS = 256
-"""Freed memory goes back to the system after so many blocks."""
+"""How many blocks to encode before freed memory is returned to the system."""
 _RETRY_S = 0.5
 
 
 class Session(Closing):
-    """Joins the write path (frames to KV blocks) and the read path (questions to answers).
-
-    `push` and `push_ahead` belong to one thread; `ask` may be called from any other while frames
-    are pushed. Asking never changes the memory.
+    """Joins the write path (frames to KV blocks) and the read path (questions to answers). `push`
+    and `push_ahead` belong to one thread; `ask` may be called from any other while frames are
+    pushed. Asking never changes the memory.
     """
 
+    _watching: IngestWorker | None = None
+
     def __init__(
-        self, model: VideoLLM, memory: KVMemory, policy: MemoryPolicy, config: EngineConfig
+        self,
+        model: VideoLLM,
+        memory: KVMemory,
+        policy: MemoryPolicy,
+        config: EngineConfig,
+        source_config: SourceConfig | None = None,
     ) -> None:
-        """`memory` may hold the stream's past already: the session goes on after it."""
+        """`memory` may hold the stream's past already: the session goes on after it.
+        `source_config` is for what it is told to `watch`.
+        """
         self.model = model
         self.memory = memory
         self.policy = policy
         self._hooks = [one for one in ("note", "wishes", "expired") if policy.has(one)]
         self.config = config
+        self._source_config = source_config or SourceConfig()
         self.encoding = policy.encoding()
         chunk_frames = -(-config.chunk_frames // model.family.frames_per_block)
         self.chunk_blocks = min(chunk_frames, self.encoding.chunk_blocks or chunk_frames)
@@ -85,53 +90,76 @@ class Session(Closing):
             with model.turn:
                 self._wishes.renew()
 
-    def push(self, frames: Sequence[Frame]) -> int:
+    def __repr__(self) -> str:
+        return f"Session({self.memory!r}, policy={self.policy.name!r})"
+
+    def watch(self, source: str | PathLike[str], until_s: float | None = None) -> IngestWorker:
+        """Encode a file, stream or webcam in the background, to its end or `until_s` (stream time).
+        The worker that is returned can `stop`; its `join` waits, and raises what made it fail.
+
+        Raises SourceError for what cannot be read, BusyError while the session watches a source.
+        """
+        self._require_unwatched()
+        worker = IngestWorker(self, fspath(source), self._source_config, until_s=until_s)
+        worker.start()
+        self._watching = worker
+        return worker
+
+    def push(self, frames: Picture | Iterable[Picture], at_s: float | None = None) -> int:
         """Encode `frames`, the next of the stream, into blocks; returns how many blocks were added.
+
+        Pictures of the kinds that `as_frames` takes stand one sampling interval apart, from `at_s`
+        on; None: after what was pushed before. Raises SourceError (FRAME_INVALID) for other kinds,
+        BusyError while the session watches a source.
 
         What the memory policy wishes to know of them is known then, too. Frames that do not fill a
         block wait for the next call and are not visible to questions. If it fails, the frames from
         the failing chunk on are lost and the session goes on after the blocks that its memory
         holds.
         """
+        self._require_unwatched()
         self.catch_up()
-        before = self.memory.num_blocks
-        together = max(1, len(frames))
+        step_s, before = 1 / self.model.sample_fps, self.memory.num_blocks
+        if at_s is None:
+            last_s = self._pending[-1].stream_s if self._pending else self.memory.newest_s
+            at_s = last_s + step_s if self._pending or before else 0.0
+        taken = as_frames(frames, at_s, step_s)
+        together = max(1, len(taken))
         if self._wishes is not None:  # so that every clip has time to be described
             together = self.chunk_blocks * self.model.family.frames_per_block
-        for first in range(0, len(frames), together):
-            self.push_ahead(frames[first : first + together])
+        for first in range(0, len(taken), together):
+            self.push_ahead(taken[first : first + together])
             self.catch_up()
             self.fulfil()
         return self.memory.num_blocks - before
 
     def push_text(self, text: str, at_s: float | None = None) -> int:
-        """As `push`, for a stream of text: its frames are the tokens of `text`.
-
-        They are all of the stream's second `at_s`; None: a block comes a second after the one
-        before it. Raises UnsupportedModelError for a model that watches pictures.
+        """Like `push`, for a stream of text: its frames are the tokens of `text`, all of the
+        stream's second `at_s`; None: each block comes a second after the one before it. Raises
+        UnsupportedModelError for a model that watches pictures.
         """
         ids = self.model.family.token_ids(text)
         self.catch_up()
-        size, begun = self.model.family.frames_per_block, len(self._pending)
+        size, waiting = self.model.family.frames_per_block, len(self._pending)
         first_s = self.memory.newest_s + 1 if self.memory.num_blocks else 0.0
-        times = (first_s + (begun + i) // size if at_s is None else at_s for i in range(len(ids)))
+        times = (first_s + (waiting + i) // size if at_s is None else at_s for i in range(len(ids)))
         now = time.time()
         return self.push([TextToken(NO_PICTURE, *one) for one in zip(times, repeat(now), ids)])
 
     def push_ahead(self, frames: Sequence[Frame], stop: threading.Event | None = None) -> bool:
-        """As `push`, but the last chunk may still be on its way into the memory on return, so that
-        the device goes on with the next one meanwhile; those before it are there. Returns whether
-        there was a chunk: frames that do not fill a block wait.
+        """Like `push`, but the last chunk may still be on its way into the memory on return, so
+        that the device goes on with the next one meanwhile; earlier chunks are there. Returns
+        whether there was a chunk: frames that do not fill a block wait.
 
-        With `stop`, a chunk waits until the memory has room for it or `stop` is set: a store may be
-        away. What fails on the way is raised here, by the next call or by `catch_up`. Raises
+        With `stop`, a chunk waits until the memory has room for it or `stop` is set, as a store may
+        be away. What fails on the way is raised here, by the next call or by `catch_up`. Raises
         StoreError also for a store that will not come back.
         """
         with self._pushing:
             self._pending.extend(frames)
         has_begun = False
         while True:
-            with self._writing():  # who forgets comes in between
+            with self._writing():  # `forget` may come in between
                 groups = self._next_groups()
                 if not groups:
                     break
@@ -143,13 +171,13 @@ class Session(Closing):
         return has_begun
 
     def catch_up(self) -> None:
-        """Return once all chunks that were pushed are in the memory. Raises as `push_ahead`."""
+        """Wait until all pushed chunks are in the memory. Raises what `push_ahead` raises."""
         with self._writing():
             self._await_stored()
 
     def fulfil(self, stop: threading.Event | None = None) -> None:
-        """Return once the model has told what the memory policy wishes to know of the blocks that
-        are there, or `stop` is set. Who does not wait goes on meanwhile, and some is given up.
+        """Wait until the model has answered what the memory policy wishes to know of the blocks
+        that are there, or `stop` is set. Without this, ingestion goes on and may give some up.
         """
         if self._wishes is not None:
             with self._wall.stage("push"):
@@ -157,21 +185,20 @@ class Session(Closing):
 
     @property
     def pushed_s(self) -> float:
-        """Seconds that pushing took so far, by the wall. Stages of `clock` may lie side by side."""
+        """Wall-clock seconds spent pushing so far. Stages of `clock` may overlap."""
         return self._wall.seconds.get("push", 0.0)
 
     def discard_pending(self) -> None:
-        """Forget frames that did not fill a block: who reads the stream will bring them."""
+        """Forget frames that did not fill a block: the stream's reader will bring them again."""
         self._pending = []
 
     def forget(self, from_s: float, to_s: float) -> int:
-        """Delete the blocks of [from_s, to_s] for good; how many. See `KVMemory.forget`.
-
-        Frames to come are encoded without them: the local window is laid out again.
+        """Delete the blocks of [from_s, to_s] for good; return how many. See `KVMemory.forget`.
+        Later frames are encoded without them: the local window is laid out again.
         """
-        self.memory.require_there()  # nobody waits for a store with the turn in hand
+        self.memory.require_there()  # never wait for a store with the turn in hand
         while not self._pushing.take(_RETRY_S):
-            self.memory.require_there()  # who pushes may be waiting for it
+            self.memory.require_there()  # the pushing thread may be waiting for it
         try:
             self._end_storing()
             self._pending = [one for one in self._pending if not from_s <= one.stream_s <= to_s]
@@ -182,7 +209,7 @@ class Session(Closing):
                     self._wishes.drop()
                 try:
                     return self.memory.forget(from_s, to_s)
-                finally:  # also if only a part is gone
+                finally:  # even if only a part is gone
                     self._open_prefill(noted)
                     self._note_window()
                     if self._wishes is not None:
@@ -195,38 +222,47 @@ class Session(Closing):
         return self._queries.ask(question, retrieved)
 
     def judge(self, condition: str, at_s: float | None = None) -> Judgement:
-        """How probable it is that the `condition` of an alert is met; see `QueryHandler.judge`."""
+        """Return how probable it is that `condition` is met; see `QueryHandler.judge`."""
         return self._queries.judge(condition, at_s)
 
     def begin_judging(self, condition: str, at_s: float | None = None) -> Job[Judgement]:
-        """As `judge`, without waiting; see `QueryHandler.begin_judging`."""
+        """Like `judge`, without waiting; see `QueryHandler.begin_judging`."""
         return self._queries.begin_judging(condition, at_s)
 
     def close(self) -> None:
-        """Close the memory; what it acknowledged is kept."""
+        """Stop watching and close the memory; what it acknowledged is kept."""
+        if self._watching is not None:
+            self._watching.stop()
+            with suppress(Exception):  # `join` raises it for whoever has the worker, too
+                self._watching.join()
         self._end_storing()
         if self._wishes is not None:
             with self.model.turn:
                 self._wishes.drop()
         if self.prefill.reads_memory:
-            with suppress(KVMemoryError), self.model.turn:  # closed, away or another's: then not
+            with suppress(KVMemoryError), self.model.turn:  # unless it is closed, away or another's
                 self._note_window()
         self.memory.close()
 
+    def _require_unwatched(self) -> None:
+        if self._watching is not None and self._watching.is_running:
+            name = self._watching.source_name
+            raise BusyError(f"session: it is watching {name}; stop that and join it first")
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One thread at a time, by the wall clock; after a failure the session starts over."""
+        """Let one thread write at a time, and time it; start over after a failure."""
         with self._pushing, self._wall.stage("push"):
             try:
                 yield
             except BusyError:
-                raise  # the process is ending, and nobody may begin anything
+                raise  # the process is ending, and nothing may start any more
             except BaseException:
                 self._start_over()
                 raise
 
     def _next_groups(self) -> list[list[Frame]]:
-        """The frames of the next chunk, block by block; they no longer wait."""
+        """Take the frames of the next chunk, block by block; they no longer wait."""
         size = self.model.family.frames_per_block
         whole = len(self._pending) // size
         blocks = min(whole, self.chunk_blocks, self.prefill.longest_chunk())
@@ -241,7 +277,7 @@ class Session(Closing):
             try:
                 chunk = scheduler.run(self._encode(groups), WorkKind.INGEST, len(groups))
                 break
-            except StoreAwayError:  # of which it wanted to read blocks
+            except StoreAwayError:  # it wanted to read blocks from the store
                 if stop is None or stop.wait(_RETRY_S):
                     raise
         self._await_stored()
@@ -251,7 +287,7 @@ class Session(Closing):
 
     def _store(self, chunk: Chunk) -> Job[None]:
         """Encode the blocks, on the device and then for the host, let the policy note what it
-        wants, and hand them on to `_keep`; all blocks before are in the memory. Raises
+        wants, and hand them to `_keep`; all earlier blocks are in the memory. Raises
         BlockRejectedError.
         """
         memory, records = self.memory, []
@@ -311,20 +347,19 @@ class Session(Closing):
         prefill, made = self.prefill, self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
         noted = prefill.note() if prefill.is_note_due else UNCHANGED
-        told = prefill.mass, prefill.left, noted
-        return Chunk(newest, tokens, layers, *told, pictures, made)
+        return Chunk(newest, tokens, layers, prefill.mass, prefill.left, noted, pictures, made)
 
     def _await_stored(self) -> None:
-        """Raises what became of the chunk on its way."""
+        """Wait for the chunk on its way, and raise what went wrong with it."""
         self._end_storing()
         storing, self._storing = self._storing, None
         if storing is not None:
             storing.result().result()
             if "expired" in self._hooks:
-                self._let_notes_go()
+                self._drop_old_notes()
 
-    def _let_notes_go(self) -> None:
-        """Notes do not outlive `retain_s`, as blocks do not."""
+    def _drop_old_notes(self) -> None:
+        """Drop notes after `retain_s`, like blocks."""
         retain_s = self.memory.retain_s
         if retain_s is None:
             return
@@ -334,14 +369,14 @@ class Session(Closing):
                 self.memory.note_state(gone)
 
     def _end_storing(self) -> None:
-        """Wait for the chunk on its way, whatever becomes of it; who asks next is told."""
+        """Wait for the chunk on its way. If it fails, `_await_stored` raises that."""
         if self._storing is not None:
             wait([self._storing])
             if self._storing.exception() is None:
                 wait([self._storing.result()])
 
     def _start_over(self) -> None:
-        """After a failure: the write path goes on from what the memory holds."""
+        """After a failure, continue the write path from what the memory holds."""
         self._end_storing()
         self._storing = None
         self.discard_pending()
@@ -349,52 +384,16 @@ class Session(Closing):
             self._open_prefill()
 
     def _open_prefill(self, noted: StateChange = UNCHANGED) -> None:
-        """Go on after what the memory holds, and what was noted; damaged blocks are left out of the
-        window.
-        """
-        self.prefill = read_while_written(partial(self._restored_prefill, noted))
+        """Go on after what the memory holds; the window leaves damaged blocks out."""
+        decoder, prefix = self.model.decoder, self.model.family.prefix()
+        self.prefill = read_while_written(
+            partial(restored_prefill, decoder, prefix, self.memory, self.policy, noted)
+        )
         if self.token_dropper is not None:
             self.token_dropper.forget()
 
     def _note_window(self) -> None:
-        """Note what the write path needs to go on, unless it is ahead of the memory."""
+        """Note what the write path needs to continue, unless it is ahead of the memory."""
         prefill, memory = self.prefill, self.memory
         if prefill.reads_memory and prefill.num_blocks == memory.num_blocks:
             memory.note_state(prefill.note())
-
-    def _restored_prefill(self, noted: StateChange) -> Prefill | RekvPrefill | InfllmPrefill:
-        decoder, memory, encoding = self.model.decoder, self.memory, self.encoding
-        prefix, kept = self.model.family.prefix(), self.memory.visible(None)
-        wants_mass, rekv_tokens = self.policy.wants_mass, encoding.rekv_window_tokens
-        if wants_mass and (rekv_tokens is not None or encoding.infllm is not None):
-            raise PolicyError(f"policy {self.policy.name}: no attention mass by rules of its own")
-        if encoding.infllm is not None:
-            infllm = InfllmPrefill(decoder, prefix, memory, encoding.infllm)
-            near = [one for one in kept if one > memory.head_vectors.newest]
-            state = changed(memory.state, noted)
-            infllm.restore(near, self._read(near) if near else [], state)
-            return infllm
-        if rekv_tokens is not None:
-            rekv = RekvPrefill(decoder, prefix, rekv_tokens)
-            if kept:
-                counts = [memory.info(block_id).num_tokens for block_id in kept]
-                needed = -(-rekv_tokens // min(counts))
-                last = kept[-needed:]
-                infos = [memory.info(block_id) for block_id in last]
-                rekv.restore(sum(counts), infos, self._read(last))
-            return rekv
-        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks, encoding.sinks)
-        prefill = Prefill(decoder, prefix, window, wants_mass=wants_mass)
-        if memory.num_blocks:
-            seen = [one for one in kept if one >= prefill.first_needed(memory.num_blocks)]
-            infos = [memory.info(block_id) for block_id in seen]
-            prefill.restore(memory.num_blocks, seen, infos, self._read(seen))
-        return prefill
-
-    def _read(self, ids: Sequence[int]) -> LayerKV:
-        """Keys and values of these blocks in all layers, as the codec keeps them."""
-        decoder = self.model.decoder
-        return [
-            self.memory.read(layer, ids, decoder.dtype, decoder.device)
-            for layer in range(decoder.num_layers)
-        ]

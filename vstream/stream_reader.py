@@ -1,4 +1,4 @@
-"""StreamReader: questions about a stream that another process ingests, or has ingested."""
+"""StreamReader: answers questions about a stream that another process ingests or has ingested."""
 
 import torch
 
@@ -15,12 +15,10 @@ from vstream.question import Judgement, Question
 
 
 class StreamReader(Closing):
-    """Answers as a Session over the same blocks does. May be called from any thread."""
+    """Answers like a Session over the same blocks. Safe from any thread."""
 
     def __init__(self, model: VideoLLM, memory: FollowedMemory, config: VStreamConfig) -> None:
-        """Raises FingerprintMismatchError if another model made the blocks, PolicyError if no
-        question can be asked under the configured policy.
-        """
+        """Raises FingerprintMismatchError for another model's blocks, PolicyError."""
         require_made_by(model, memory.provenance)
         policy = policy_of_reader(config, model, memory.provenance.fingerprint)
         self.model = model
@@ -36,7 +34,6 @@ class StreamReader(Closing):
         return self._queries.ask(question)
 
     def judge(self, condition: str, at_s: float | None = None) -> Judgement:
-        """See `QueryHandler.judge`."""
         return self._queries.judge(condition, at_s)
 
     def close(self) -> None:
@@ -44,10 +41,9 @@ class StreamReader(Closing):
 
 
 def open_reader(config: VStreamConfig, model: VideoLLM, stream_id: str) -> StreamReader:
-    """Read a stream of the configured store, which any process may write.
-
-    Raises StoreError if there is no such stream or it cannot be read from here,
-    FingerprintMismatchError if another model made its blocks.
+    """Read a stream of the configured store, which any process may write. Raises StoreError if
+    there is no such stream or it cannot be read from here, FingerprintMismatchError if another
+    model made its blocks.
     """
     memory = follow_memory(config.memory, stream_id, model.decoder.device)
     try:

@@ -1,8 +1,8 @@
-"""Wishes: what a memory policy wants to know of one stream in, the model's answers noted out.
+"""Wishes: has the model answer what a memory policy wants to know, and notes the answers.
 
-They are granted one after the other, oldest first, behind everybody's questions and chunks (see
-`vstream.device.scheduler`): who pushes goes on meanwhile, unless it waits for them. What the policy
-makes of an answer it makes in the side thread; all else happens between the passes of the device.
+Wishes are granted one after another, oldest first, behind everybody's questions and chunks (see
+`vstream.device.scheduler`): pushing goes on meanwhile, unless it waits for them. The policy works
+on an answer in the side thread; all else happens between the passes of the device.
 """
 
 import threading
@@ -24,7 +24,7 @@ _POLL_S = 0.5
 
 
 class Wishes:
-    """`renew` and `drop` are called in the device's thread, or with its turn in hand."""
+    """Call `renew` and `drop` in the device's thread, or with its turn."""
 
     def __init__(
         self,
@@ -33,22 +33,18 @@ class Wishes:
         scheduler: Scheduler,
         begin: Callable[[Wish], Job[str]],
     ) -> None:
-        """`begin` has the model asked."""
         self._policy = policy
         self._memory = memory
         self._scheduler = scheduler
         self._begin = begin
         self._waiting: list[Wish] = []
-        """The first of them is being granted by `_job`."""
+        """`_job` is granting the first of them."""
         self._job: Job[str] | None = None
         self._are_granted = threading.Event()
         self._are_granted.set()
 
     def renew(self) -> None:
-        """Ask the policy again, as blocks came or went; those that it gave up are noted as such.
-
-        Raises StoreError.
-        """
+        """Ask the policy again, as blocks came or went, and note the wishes it gave up."""
         wished = list(self._policy.wishes(self._memory, self._memory.state))
         given_up = [one for one in self._waiting if one not in wished]
         if given_up and given_up[0] == self._waiting[0]:
@@ -60,13 +56,13 @@ class Wishes:
         self._go_on()
 
     def drop(self) -> None:
-        """Grant none of them, and keep no answer that is on its way."""
+        """Grant no more of them, and keep no answer that is on its way."""
         self._let_go()
         self._waiting = []
         self._are_granted.set()
 
     def wait(self, stop: threading.Event | None) -> None:
-        """Return once all are granted, or `stop` is set."""
+        """Wait until all are granted, or `stop` is set."""
         while not self._are_granted.wait(_POLL_S):
             if stop is not None and stop.is_set():
                 return
@@ -77,7 +73,7 @@ class Wishes:
             self._job = None
 
     def _go_on(self) -> None:
-        """With the first that waits, if none is being granted."""
+        """Start granting the first that waits, if none is being granted."""
         if not self._waiting:
             self._are_granted.set()
             return
@@ -98,7 +94,7 @@ class Wishes:
             self.drop()
 
     def _answered(self, job: Future[str], wish: Wish) -> None:
-        """What the policy makes of it; what went wrong is given up, lest others wait forever."""
+        """Let the policy work on the answer; give up a failed wish, or others wait forever."""
         noted: StateChange | None = None
         try:
             noted = self._policy.answered(wish, job.result(), self._memory.state)
@@ -110,14 +106,14 @@ class Wishes:
             self.drop()
 
     def _note(self, job: Future[str], wish: Wish, noted: StateChange | None) -> Work[None]:
-        """Unless it was given up meanwhile, or what it tells of was forgotten."""
+        """Note it, unless it was given up or what it tells of was forgotten meanwhile."""
         if self._job is job:
             self._job, self._waiting = None, self._waiting[1:]
             try:
                 if noted is None:
                     noted = self._policy.answered(wish, None, self._memory.state)
                 self._memory.note_state(noted)
-            finally:  # who waits must not wait forever
+            finally:  # nobody may wait forever
                 self._go_on()
         return
         yield  # it wants nothing of the model

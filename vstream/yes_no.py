@@ -1,4 +1,4 @@
-"""yes_no: what a model says of the first token of an answer in, how probable a yes is, out."""
+"""yes_no: computes how probable a yes is, from the logits of an answer's first token."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -8,7 +8,7 @@ from vstream.errors import ModelError
 
 
 def speaking_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:
-    """How probable it is that there is something to tell."""
+    """Return how probable it is that there is something to report."""
     silence = family.first_tokens(family.recommended.silence_words)
     if not silence:
         return _yes_probability(logits, family)
@@ -16,7 +16,6 @@ def speaking_probability(logits: Float[Tensor, " vocabulary"], family: Family) -
 
 
 def _yes_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:
-    """The share of yes in what the first token says of yes and no."""
     yes = family.first_tokens(family.recommended.yes_words)
     no = family.first_tokens(family.recommended.no_words)
     if not (yes - no and no - yes):

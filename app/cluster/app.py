@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from app.cluster import membership
+from app.cluster.all_events import follow
 from app.cluster.ingress import Ingress
 from app.cluster.membership import To
 from app.cluster.relay import WorkerLostError
-from app.cluster.shared_events import SharedEvents, follow
+from app.cluster.scaling import DELAYS_S
 from app.server.connections import (
     ConnectionBounds,
     allow_descriptors,
@@ -23,7 +24,7 @@ from app.server.connections import (
 )
 from app.server.keys import ApiKeys, master_key, refuse_bind
 from app.server.service_log import log_to_stderr
-from app.server.settings import ServiceSettings
+from app.server.settings import ServiceSettings, load_settings
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
 from vstream.errors import SettingsError
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _ONGOING = 256
 """Calls of one worker at a time: each answer that is told is one."""
+_INGRESSES = 2
+"""At one port: one goes on where the other dies, or is replaced."""
 _END_S = 15.0
 """For what is left once running answers have had their time: streams are given away."""
 _OF_ITS_OWN: dict[str, Any] = {
@@ -98,6 +101,9 @@ class WorkerReplica:
     def record_routing_stats(self) -> dict[str, Any]:
         return self._worker.record_routing_stats()
 
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        return {"load": self._worker.load}
+
     def check_health(self) -> None:
         self._worker.check_health()
 
@@ -116,7 +122,8 @@ class IngressReplica:
         limits = settings.service
         ingress = Ingress(settings, keys, RayWorkers(handle), membership.MEMBERS)
         self._stop = threading.Event()
-        told = SharedEvents(settings.memory.store), ingress.events, self._stop
+        self._events = ingress.events
+        told = settings.memory.store, self._events, self._stop
         threading.Thread(target=follow, args=told, name="events", daemon=True).start()
         allow_descriptors(ConnectionBounds())
         config = bounded_config(
@@ -126,7 +133,7 @@ class IngressReplica:
             timeout_graceful_shutdown=round(limits.grace_s),
         )
         self._server = uvicorn.Server(config)
-        listening = listen_on(limits.host, limits.port)
+        listening = listen_on(limits.host, limits.port, shared=True)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
 
     def check_health(self) -> None:
@@ -136,19 +143,40 @@ class IngressReplica:
 
     async def __del__(self) -> None:
         self._stop.set()
+        self._events.close()
         self._server.should_exit = True
         await self._serving
 
 
-def build(settings: ServiceSettings, keys: ApiKeys, workers: int = 2) -> "Application":
-    """An ingress, which listens where `settings` say, in front of so many workers. Ray must have
-    been started. Raises SettingsError for what a cluster cannot do.
+def from_environment(_: dict[str, str]) -> "Application":
+    """What a configuration of Serve's own names, as KubeRay hands one over: the settings and the
+    key are those of the environment. Raises SettingsError.
+    """
+    settings = load_settings(None)
+    return build(settings, _keys(settings))
+
+
+def build(
+    settings: ServiceSettings, keys: ApiKeys, workers: int = 2, most_workers: int | None = None
+) -> "Application":
+    """Return ingresses on this machine, which listen where `settings` say, and workers behind them.
+
+    There are `workers` of them or, by their load, up to `most_workers`; each takes one of the CPUs
+    that Ray counts. Ray must have been started. Raises SettingsError for what a cluster cannot do.
     """
     import ray
     from ray import serve
     from ray.serve.config import RequestRouterConfig
 
     _refuse(settings)
+    if most_workers is None:
+        number: dict[str, Any] = {"num_replicas": workers}
+    elif most_workers < workers:
+        raise SettingsError(f"--max-workers must be {workers} at least, as many as --workers")
+    else:
+        policy = {"policy_function": "app.cluster.scaling:by_load"}
+        between = {"min_replicas": workers, "max_replicas": most_workers}
+        number = {"autoscaling_config": {**between, **DELAYS_S, "policy": policy}}
     given, device = settings.model_dump(), settings.device
     has_cards = ray.cluster_resources().get("GPU", 0) > 0
     is_on_card = device.startswith("cuda") or (device == "auto" and has_cards)
@@ -157,6 +185,7 @@ def build(settings: ServiceSettings, keys: ApiKeys, workers: int = 2) -> "Applic
         "health_check_period_s": 1,
         "health_check_timeout_s": 5,
         "graceful_shutdown_timeout_s": settings.service.grace_s + _END_S,
+        "graceful_shutdown_wait_loop_s": 0.2,
     }
     routing: dict[str, Any] = {
         "request_router_class": "app.cluster.stream_router:StreamRouter",
@@ -165,25 +194,30 @@ def build(settings: ServiceSettings, keys: ApiKeys, workers: int = 2) -> "Applic
     worker: Any = serve.deployment(
         WorkerReplica,
         name="StreamWorker",
-        num_replicas=workers,
-        ray_actor_options={"num_cpus": 0, "num_gpus": int(is_on_card)},
+        **number,
+        ray_actor_options={"num_cpus": 1, "num_gpus": int(is_on_card)},
         request_router_config=RequestRouterConfig(**routing),
         **lives,
     )
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     ingress: Any = serve.deployment(
-        IngressReplica, name="Ingress", ray_actor_options={"num_cpus": 0}, **lives
+        IngressReplica,
+        name="Ingress",
+        num_replicas=_INGRESSES,
+        ray_actor_options={"num_cpus": 0, "label_selector": here},
+        **lives,
     )
     whole: Application = ingress.bind(worker.bind(given, keys), given, keys)
     return whole
 
 
-def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -> None:
+def serve_cluster(
+    terminal: Terminal, settings: ServiceSettings, workers: int, most_workers: int | None = None
+) -> None:
     """Serve until a signal, on the Ray that RAY_ADDRESS names, or one of its own. Raises
     SettingsError.
     """
-    limits = settings.service
-    keys = ApiKeys(master_key(os.environ), limits.keys)
-    refuse_bind(limits.host, keys, limits.insecure)
+    limits, keys = settings.service, _keys(settings)
     _refuse(settings)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own would have them wait for others
@@ -192,14 +226,18 @@ def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -
         from ray import serve
     except ImportError:
         raise SettingsError("--cluster needs Ray: pip install 'vstream[cluster]'") from None
-    here = {} if "RAY_ADDRESS" in os.environ else _OF_ITS_OWN
+    is_own = "RAY_ADDRESS" not in os.environ
+    here = {**_OF_ITS_OWN, "num_cpus": most_workers or workers} if is_own else {}
+    if is_own:
+        listen_on(limits.host, limits.port).close()  # to say who is there already
     with terminal.loading("starting Ray"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **here)
         serve.start(proxy_location="Disabled")
     try:
         with stopped_by_signal() as stopped:
+            whole = build(settings, keys, workers, most_workers)
             with terminal.loading("loading the model of each worker"):
-                serve.run(build(settings, keys, workers), name="vstream", route_prefix=None)
+                serve.run(whole, name="vstream", route_prefix=None)
             terminal.say(f"listening on http://{in_url(limits.host)}:{limits.port}")
             stopped.wait()
     except KeyboardInterrupt:
@@ -212,17 +250,17 @@ def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -
     terminal.say("stopped")
 
 
+def _keys(settings: ServiceSettings) -> ApiKeys:
+    """Raises SettingsError where others could reach a service that needs none."""
+    limits = settings.service
+    keys = ApiKeys(master_key(os.environ), limits.keys)
+    refuse_bind(limits.host, keys, limits.insecure)
+    return keys
+
+
 def _refuse(settings: ServiceSettings) -> None:
     """Raises SettingsError for what a cluster cannot do."""
     if not settings.memory.store.startswith(("redis", "unix")):
         raise SettingsError("--cluster needs a store that all workers share: --store redis://HOST")
-    asked = {
-        "streams": settings.streams,
-        "alerts": settings.alerts,
-        "recaps": settings.recaps,
-        "service.answer_log": settings.service.answer_log,
-    }
-    if found := [name for name, value in asked.items() if value]:
-        raise SettingsError(f"{found[0]}: a cluster takes none from its configuration yet")
     if settings.service.port == 0:
         raise SettingsError("--cluster needs a port, as 8900: all of it is to listen there again")

@@ -5,31 +5,31 @@ It has no model, and imports none.
 
 import asyncio
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.requests import Request as ClientRequest
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.cluster.asked import is_sound, name
-from app.cluster.key_of import Key, Kind, key_of, parsed
+from app.cluster.found import Together
+from app.cluster.key_of import Kind, key_of, parsed
 from app.cluster.membership import Membership, To
 from app.cluster.merging import merged, merged_metrics
-from app.cluster.relay import Relay, Request, Workers, is_answer
-from app.server.api_errors import ApiError, api_error, no_key, no_stream
+from app.cluster.relay import Relay, Reply, Request, Workers
+from app.server.api_errors import ApiError, api_error, no_key
 from app.server.event_lines import AskedEvents
+from app.server.frame_date import dated
+from app.server.guards import guards
 from app.server.keys import Action, ApiKeys, Caller
-from app.server.origin_guard import Origin, OriginGuard, own_hosts
-from app.server.request_guard import RequestGuard
 from app.server.settings import ServiceSettings
 from app.server.sse import DONE, event_of
 from vstream.device.shares import RateLimit, Shares
@@ -37,26 +37,14 @@ from vstream.service.event_log import EventLog
 
 _DEADLINE_S = 20.0
 """For the answers of all workers to be merged; those who look through streams take their time."""
+_NO_PAGE = (
+    "The page of a cluster is shown by: vstream ui --service URL, with this address as URL.\n"
+)
+_UNHEARD_S = 2.0
+_LOOK_S = 0.05
 _LONG = ("/v1/moments", "/v1/recaps")
-_KEPT_BACK = (b"origin", b"cookie", b"content-length", b"transfer-encoding")
+_KEPT_BACK = (b"origin", b"cookie", b"transfer-encoding")
 """Headers that the ingress has answered for."""
-
-
-@dataclass
-class _Reply:
-    """What one worker has answered."""
-
-    status: int = 0
-    body: bytes = b""
-
-    async def take(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        self.body += message.get("body", b"")
-
-    @property
-    def response(self) -> Response:
-        return Response(self.body, self.status, media_type="application/json")
 
 
 class Ingress:
@@ -73,32 +61,16 @@ class Ingress:
         self._listeners = Shares(limits.max_listeners, "clients are listening to events")
         self._zone = ZoneInfo(limits.timezone)
         self._registry = CollectorRegistry()
-        routed = Counter(
-            "vstream_routed",
-            "Calls about a stream, by who took them.",
-            ["to"],
-            registry=self._registry,
-        )
         requests = Counter(
             "vstream_ingress_requests", "Requests answered.", ["status"], registry=self._registry
         )
-        self._relay = Relay(
-            workers, members, lambda is_owner: routed.labels("owner" if is_owner else "other").inc()
-        )
+        self._relay = Relay(workers, members)
         self._once = Relay(workers, members, patience_s=0)
-        app: ASGIApp = self._answer
-        app = CORSMiddleware(
-            app,
-            allow_origins=limits.allow_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Stream-Time", "X-Capture-Time"],
-        )
-        allowed = [origin for text in limits.allow_origins if (origin := Origin.parse(text))]
-        app = OriginGuard(app, own_hosts(limits.host, keys, limits.insecure), allowed)
-        self.application: ASGIApp = RequestGuard(
-            app, limits, lambda _, __, status: requests.labels(str(status)).inc()
-        )
+        self.application: ASGIApp = self._answer
+        for guard, told in guards(
+            limits, keys, lambda _, __, status: requests.labels(status).inc()
+        ):
+            self.application = guard(self.application, **told)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -107,7 +79,7 @@ class Ingress:
             return None
         try:
             caller = self._caller(scope)
-            body = await _body(receive)
+            body = await ClientRequest(scope, receive).body()
             answering = asyncio.ensure_future(self._routed(scope, body, caller, receive, send))
             leaving = asyncio.ensure_future(_left(receive))
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -140,19 +112,18 @@ class Ingress:
                 response = await here(request, caller)
                 await response(scope, receive, send)
             return
-        if is_answer(scope) and key == Key(Kind.FIRST) and is_sound(document):
-            if (only := self._only_stream(caller)) is not None:
-                name(document, only)
-                request.stream_id, request.body = only, json.dumps(document).encode()
-        elif key.kind is Kind.ALL:
+        if key.kind is Kind.ALL:
             request = self._parts(request).popitem()[1]
-        elif key.held is not None:
-            request.at = await self._holder_of(key.held, request)
+        elif key.alert is not None:
+            request.stream_id = key.stream_id or await self._stream_of(key.alert, request)
         await self._relay.answer(request, send)
 
     async def _here(self, request: Request, caller: Caller) -> Response:
-        if request.scope["path"] == "/health":
+        path = request.scope["path"]
+        if path == "/health":
             return JSONResponse({"status": "ok"})
+        if path != "/v1/events":
+            return PlainTextResponse(_NO_PAGE)
         asked = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
         last = dict(request.scope["headers"]).get(b"last-event-id")
         wanted = AskedEvents(
@@ -165,28 +136,52 @@ class Ingress:
 
     async def _merged(self, request: Request, caller: Caller) -> Response:
         """What all workers answer, of those that do in time."""
-        path, document = request.scope["path"], parsed(request.body)
-        query = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
-        is_stream = document.get("stream") is True
-        if is_stream:
-            request = replace(request, body=json.dumps({**document, "stream": False}).encode())
-        replies = await self._replies(self._parts(request))
-        if refused := [one for one in replies.values() if one and 400 <= one.status < 500]:
-            return refused[0].response
-        there = {at: one.body for at, one in replies.items() if one and one.status < 400}
-        missing = sorted(set(replies) - set(there))
-        if path == "/metrics":
-            texts = {worker: body.decode() for worker, body in there.items()}
+        parts = self._parts(request)
+        if parsed(request.body).get("stream") is True:
+            return await self._found(request, parts)
+        replies = await self._replies(parts)
+        if refused := _refused(replies):
+            return refused
+        if request.scope["path"] == "/metrics":
+            texts = {at: one.body.decode() for at, one in replies.items() if one.status == 200}
             own = generate_latest(self._registry)
             return Response(own + merged_metrics(texts), media_type=CONTENT_TYPE_LATEST)
+        return JSONResponse(self._whole(request, replies))
+
+    async def _found(self, request: Request, parts: Mapping[str, Request]) -> Response:
+        """What all find, as they find it."""
+        together = Together(parts, lambda worker, take: self._once.answer(parts[worker], take))
+
+        async def told() -> AsyncIterator[str]:
+            try:
+                async for line in together.events():
+                    yield line
+                yield event_of(self._whole(request, together.replies), "done")
+            except ApiError as error:
+                yield event_of(error.body)
+            finally:
+                together.end()
+            yield DONE
+
+        try:
+            await together.begin()
+            refused = _refused(together.replies)
+        except BaseException:
+            together.end()
+            raise
+        return refused or StreamingResponse(told(), media_type="text/event-stream")
+
+    def _whole(self, request: Request, replies: Mapping[str, Reply]) -> dict[str, Any]:
+        """Raises ApiError where there is none."""
+        there = {at: parsed(one.body) for at, one in replies.items() if one.body}
+        there = {at: one for at, one in there.items() if replies[at].status // 100 == 2}
         if not there:
             raise ApiError(503, "no worker answers: try again shortly", "worker_lost")
-        limit = document.get("limit") or query.get("limit")
-        documents = [parsed(body) for body in there.values()]
-        whole = merged(path, documents, missing, None if limit is None else int(limit))
-        if is_stream:
-            return Response(event_of(whole, "done") + DONE, media_type="text/event-stream")
-        return JSONResponse(whole)
+        query = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
+        limit = parsed(request.body).get("limit") or query.get("limit")
+        missing = sorted(set(replies) - set(there))
+        most = None if limit is None else int(limit)
+        return merged(request.scope["path"], list(there.values()), missing, most, self._zone)
 
     def _parts(self, request: Request) -> dict[str, Request]:
         """By worker, what it is asked: about its own of the streams that are named, or all it has.
@@ -207,28 +202,28 @@ class Ingress:
             for at, body in bodies.items()
         }
 
-    async def _replies(self, parts: Mapping[str, Request]) -> dict[str, "_Reply | None"]:
-        """By worker; None of one that is late."""
+    async def _replies(self, parts: Mapping[str, Request]) -> dict[str, Reply]:
+        """By worker; one that is late has no status."""
         told = await asyncio.gather(*map(self._reply, parts.values()))
         return dict(zip(parts, told, strict=True))
 
-    async def _reply(self, request: Request) -> "_Reply | None":
-        reply = _Reply()
+    async def _reply(self, request: Request) -> Reply:
+        reply = Reply()
         try:
             long = request.scope["path"] in _LONG
             async with asyncio.timeout(None if long else _DEADLINE_S):
                 await self._once.answer(request, reply.take)
         except (ApiError, TimeoutError):
-            return None
+            return Reply()
         return reply
 
-    async def _holder_of(self, path: str, request: Request) -> str:
-        """The worker that knows of something; any other says as well as it that there is none."""
+    async def _stream_of(self, path: str, request: Request) -> str | None:
+        """One on which an alert is, which any worker knows. Raises ApiError."""
         wanted = {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
-        looked = Request({**request.scope, **wanted}, b"")
-        replies = await self._replies(self._parts(looked))
-        found = [worker for worker, one in replies.items() if one and one.status == 200]
-        return (found or list(replies))[0]
+        reply = Reply()
+        await self._relay.answer(Request({**request.scope, **wanted}, b""), reply.take)
+        ids = parsed(reply.body).get("stream_ids", [])
+        return next((one for one in ids if one in self._members.streams), None)
 
     async def _push_many(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Each frame is a call, of which one is on its way at a time."""
@@ -237,26 +232,36 @@ class Ingress:
         try:
             if not self._caller(scope).may(Action.PUSH, key.stream_id):
                 raise ApiError(403, "this key may not push here", "not_permitted")
+            if not await self._is_watched(key.stream_id):
+                raise ApiError(404, f"there is no stream {key.stream_id}", "stream_not_found")
         except ApiError as error:
             return await socket.close(1008, str(error)[:120])
         await socket.accept()
         pushed = {**_plain({**scope, "method": "POST"}), "scheme": "http"}
         kind, at = (b"content-type", b"image/jpeg"), []
         while (message := await socket.receive())["type"] != "websocket.disconnect":
-            frame = message.get("bytes")
-            if frame is None:
-                captured_at = str(parsed((message.get("text") or "").encode()).get("captured_at"))
-                at = [(b"x-capture-time", captured_at.encode("latin-1", "replace"))]
-                continue
-            reply, headers = _Reply(), [*pushed["headers"], kind, *at]
-            call = Request({**pushed, "headers": headers}, frame, key.stream_id, is_owners=True)
             try:
+                if (frame := message.get("bytes")) is None:
+                    captured_at = dated(message.get("text") or "")
+                    at = [(b"x-capture-time", captured_at.encode("latin-1", "replace"))]
+                    continue
+                reply, headers = Reply(), [*pushed["headers"], kind, *at]
+                call = Request({**pushed, "headers": headers}, frame, key.stream_id, is_owners=True)
                 await self._relay.answer(call, reply.take)
                 await socket.send_text(reply.body.decode())
             except ApiError as error:
                 await socket.send_json(error.body)
+            except (WebSocketDisconnect, RuntimeError):
+                break
             at = []
         return None
+
+    async def _is_watched(self, stream_id: str | None) -> bool:
+        """Whether some worker reports it; of one that was just made it is not heard at once."""
+        give_up_at = time.monotonic() + _UNHEARD_S
+        while self._members.owner(stream_id) is None and time.monotonic() < give_up_at:
+            await asyncio.sleep(_LOOK_S)
+        return self._members.owner(stream_id) is not None
 
     def _caller(self, scope: Scope) -> Caller:
         header = dict(scope["headers"]).get(b"authorization")
@@ -270,12 +275,11 @@ class Ingress:
             headers = {"Retry-After": str(max(1, round(wait_s)))}
             raise ApiError(429, "too many requests: wait a little", "rate_limited", headers=headers)
 
-    def _only_stream(self, caller: Caller) -> str | None:
-        """None where this caller sees none. Raises ApiError for several."""
-        allowed = sorted(one for one in self._members.streams if caller.may(Action.ASK, one))
-        if len(allowed) > 1:
-            raise no_stream(allowed)
-        return allowed[0] if allowed else None
+
+def _refused(replies: Mapping[str, Reply]) -> Response | None:
+    """What is wrong with the request, if some worker says so."""
+    refusals = [one.response for one in replies.values() if 400 <= one.status < 500]
+    return refusals[0] if refusals else None
 
 
 def _plain(scope: Scope) -> dict[str, Any]:
@@ -284,18 +288,6 @@ def _plain(scope: Scope) -> dict[str, Any]:
     headers = [(name, value) for name, value in scope["headers"] if name not in _KEPT_BACK]
     told = {name: scope[name] for name in names}
     return {"type": "http", "asgi": {"version": "3.0"}, **told, "headers": headers}
-
-
-async def _body(receive: Receive) -> bytes:
-    """Raises ClientDisconnect, and HTTPException for a body that is too large."""
-    body, is_whole = b"", False
-    while not is_whole:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        is_whole = not message.get("more_body")
-    return body
 
 
 async def _left(receive: Receive) -> None:

@@ -2,11 +2,11 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-
-from app.cluster.asked import named, stream_id_of
+from urllib.parse import unquote, urlsplit
 
 
 class Kind(StrEnum):
@@ -16,8 +16,6 @@ class Kind(StrEnum):
     """The one that watches the stream alone."""
     FIRST = "first"
     """That one first, else any other, out of the store."""
-    HOLDER = "holder"
-    """The one that made what the path names, which no stream's id says."""
     ALL = "all"
     """Each its part."""
     ANY = "any"
@@ -25,14 +23,14 @@ class Kind(StrEnum):
 
 
 _ROUTES = (
-    (r"\w+ (/health|/v1/events)", Kind.HERE),
+    (r"GET (/|/ui/?)|\w+ (/health|/v1/events)", Kind.HERE),
     (r"\w+ /v1/streams/probe", Kind.ANY),
     (r"\w+ /v1/streams/(?P<stream>[^/]+)/(timeline|frame.jpg|clip.webp|clip.mp4)", Kind.FIRST),
     (r"\w+ /v1/streams/(?P<stream>[^/]+)(/.*)?", Kind.OWNER),
     (r"POST /v1/(streams|alerts|watches)", Kind.OWNER),
     (r"POST /v1/(chat/completions|responses)", Kind.FIRST),
-    (r"\w+ (?P<held>/v1/(responses|alerts|watches)/[^/]+)(/.*)?", Kind.HOLDER),
-    (r"\w+ (/metrics|/v1/(streams|alerts|watches|firings|firings/seen|answers))", Kind.ALL),
+    (r"(PATCH|DELETE) (?P<alert>/v1/(alerts|watches)/[^/]+)", Kind.OWNER),
+    (r"\w+ (/metrics|/v1/(streams|(alerts|watches)(/[^/]+)?|firings|firings/seen))", Kind.ALL),
     (r"\w+ /v1/(search|moments|recaps)", Kind.ALL),
 )
 _PATTERNS = [(re.compile(pattern), kind) for pattern, kind in _ROUTES]
@@ -40,21 +38,19 @@ _PATTERNS = [(re.compile(pattern), kind) for pattern, kind in _ROUTES]
 
 @dataclass(frozen=True)
 class Key:
-    """`held` is the path by which its worker is found."""
+    """`alert` is the path of the one whose stream is meant."""
 
     kind: Kind
     stream_id: str | None = None
-    held: str | None = None
+    alert: str | None = None
 
 
 def key_of(method: str, path: str, document: dict[str, Any]) -> Key:
     """`document` is what the body says, empty where it is none."""
-    if isinstance(previous := document.get("previous_response_id"), str):
-        return Key(Kind.HOLDER, held=f"/v1/responses/{previous}")
     for pattern, kind in _PATTERNS:
         if (match := pattern.fullmatch(f"{method} {path}")) is not None:
             found = match.groupdict()
-            return Key(kind, found.get("stream") or _named(document), found.get("held"))
+            return Key(kind, found.get("stream") or _named(document), found.get("alert"))
     return Key(Kind.ANY)
 
 
@@ -70,6 +66,33 @@ def parsed(body: bytes) -> dict[str, Any]:
 def _named(document: dict[str, Any]) -> str | None:
     """The first stream that a body names: its worker reads the others out of the store."""
     ids = document.get("stream_ids")
-    told: list[Any] = [stream_id_of(one) for one in named(document)] or [document.get("id")]
+    told: list[Any] = [_stream_id_of(url) for url in named(document)] or [document.get("id")]
     told += ids if isinstance(ids, list) else []
     return next((one for one in told if isinstance(one, str) and one), None)
+
+
+def named(document: dict[str, Any]) -> list[str]:
+    """The URL of each stream that a question is about: of its last message with any."""
+    given = document.get("messages") or document.get("input")
+    for message in reversed(given if isinstance(given, list) else []):
+        if isinstance(message, dict) and (found := list(_urls(message))):
+            return found
+    return []
+
+
+def _stream_id_of(url: str) -> str:
+    """Empty for one that makes no sense: the service says so."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return unquote(parts.netloc + parts.path.rstrip("/"))
+
+
+def _urls(message: dict[str, Any]) -> Iterator[str]:
+    content = message.get("content")
+    for part in content if isinstance(content, list) else []:
+        video_url = part.get("video_url") if isinstance(part, dict) else None
+        url = video_url.get("url") if isinstance(video_url, dict) else None
+        if isinstance(url, str) and url.startswith("stream:"):
+            yield url

@@ -41,6 +41,10 @@ class Membership:
         hung = {one for one, at in self._suspects.items() if now - at < _SUSPECT_S}
         return sorted(set(self._streams) - hung) or sorted(self._streams)
 
+    def names(self, worker: str) -> bool:
+        """Whether it is there."""
+        return worker in self._streams
+
     @property
     def loads(self) -> dict[str, float]:
         """What each worker has to do, in streams."""

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-_LIMITS = {"/v1/search": 10, "/v1/firings": 50, "/v1/answers": 50}
-_SUMMED = ("unseen", "marked", "judged", "known", "described", "dropped", "unchecked")
+from vstream.times.zone import recap_title
+
+_LIMITS = {"/v1/search": 10, "/v1/firings": 50}
+_MOST_FIRINGS = 50
+_SUMMED = {"unseen", "marked", "judged", "known", "described", "dropped", "unchecked"}
+_SUMMED |= {"fired", "skipped"}
 _ORDER: dict[str, Callable[[dict[str, Any]], Any]] = {
     "/v1/streams": lambda one: one["id"],
     "/v1/firings": lambda one: -one["id"],
-    "/v1/answers": lambda one: -one["id"],
     "/v1/search": lambda one: -one["score"],
     "/v1/moments": lambda one: (one["stream_id"], one["from_s"]),
     "/v1/recaps": lambda one: (one["from"], one["stream_id"]),
@@ -21,32 +25,59 @@ _ORDER: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 def merged(
-    path: str, documents: Sequence[dict[str, Any]], missing: Sequence[str], limit: int | None
+    path: str,
+    documents: Sequence[dict[str, Any]],
+    missing: Sequence[str],
+    limit: int | None,
+    zone: ZoneInfo,
 ) -> dict[str, Any]:
-    """`limit` is what was asked for, of what has any."""
-    whole: dict[str, Any] = {}
-    for name, value in documents[0].items():
-        values = [one[name] for one in documents]
-        whole[name] = value
-        if isinstance(value, dict):
-            whole[name] = {key: part for one in values for key, part in one.items()}
-        elif name in _SUMMED:
-            whole[name] = sum(values)
-        elif isinstance(value, bool | float):
-            whole[name] = max(values)
+    """`limit` is what was asked for, of what has any; `zone` that of several zones."""
+    whole = _whole(documents)
     if "data" in whole:
         order = _ORDER.get(path, lambda one: one["created_at"])
         found = sorted((part for one in documents for part in one["data"]), key=order)
-        if path not in _ORDER:  # of one alert each of its workers has some streams
-            found = list({one["id"]: one for one in found}.values())
+        if path not in _ORDER:  # of one alert each worker knows what has come of it on its streams
+            ids = dict.fromkeys(one["id"] for one in found)
+            found = [_whole([one for one in found if one["id"] == name]) for name in ids]
         most = limit or _LIMITS.get(path, len(found))
         whole["data"] = found[:most]
         if "has_more" in whole:
             whole["has_more"] = len(found) > most or whole["has_more"]
+    if "title" in whole:
+        _retitle(whole, documents, zone)
     if "stored" in whole:
         stored = {one for document in documents for one in document["stored"]}
         whole["stored"] = sorted(stored - {one["id"] for one in whole["data"]})
     return {**whole, "incomplete": list(missing)} if missing else whole
+
+
+def _whole(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Field by field, of what several say of the same."""
+    whole: dict[str, Any] = {}
+    for name in documents[0]:
+        values = [one[name] for one in documents if one[name] is not None]
+        first = whole[name] = values[0] if values else None
+        if name == "firings":
+            found = {one["id"]: one for value in values for one in value}
+            whole[name] = sorted(found.values(), key=lambda one: -one["id"])[:_MOST_FIRINGS]
+        elif isinstance(first, dict):
+            whole[name] = {key: part for one in values for key, part in one.items()}
+        elif name in _SUMMED:
+            whole[name] = sum(values)
+        elif isinstance(first, bool | float):
+            whole[name] = max(values)
+    return whole
+
+
+def _retitle(recap: dict[str, Any], documents: Sequence[dict[str, Any]], zone: ZoneInfo) -> None:
+    """A recap of all tells of the time from its first stretch to the end of its last."""
+    begins = [at for one in documents if (at := one["begins_at"]) is not None]
+    recap["begins_at"] = min(begins, default=None)
+    zones = {one["timezone"] for one in documents}
+    if len(zones) > 1:
+        recap["timezone"] = zone.key
+    between = recap["begins_at"], recap["ends_at"], ZoneInfo(recap["timezone"])
+    recap["title"] = recap_title(len(recap["data"]), sorted(recap["coverage"]), *between)
 
 
 class _Labelled:

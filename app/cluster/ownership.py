@@ -19,7 +19,7 @@ def rendezvous(key: str, workers: Iterable[str]) -> list[str]:
     """
 
     def weight(worker: str) -> tuple[bytes, str]:
-        told = f"{worker}\0{key}".encode()
+        told = f"{worker}\0{key}".encode("utf-8", "surrogatepass")
         return hashlib.blake2b(told, digest_size=8).digest(), worker
 
     return sorted(set(workers), key=weight)

@@ -3,18 +3,21 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, Protocol
 
+from starlette.responses import Response
 from starlette.types import Message, Send
 
+from app.cluster.key_of import parsed
 from app.cluster.membership import Membership, To
-from app.cluster.told import CutOffError, OtherAnswerError, Told
 from app.server.api_errors import ApiError
+from app.server.attempt import KEY, new_attempt
 from app.server.sse import DONE, event_of
+from app.server.told import OtherAnswerError, Told
 
 BEAT_S = 1.0
 """A worker that has nothing to say says so as often."""
@@ -38,6 +41,10 @@ class WorkerLostError(Exception):
     """It has died, or cannot be reached."""
 
 
+class CutOffError(Exception):
+    """The worker ends before its answer does."""
+
+
 class Workers(Protocol):
     """The workers, as a process reaches them."""
 
@@ -46,6 +53,26 @@ class Workers(Protocol):
 
     async def acknowledge(self, worker: str, call_id: str, num: int) -> None:
         """So many more messages of a call have come."""
+
+
+@dataclass
+class Reply:
+    """What one worker has answered."""
+
+    status: int = 0
+    body: bytes = b""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+    async def take(self, message: Message) -> None:
+        self.status = message.get("status", self.status)
+        self.headers = message.get("headers", self.headers)
+        self.body += message.get("body", b"")
+
+    @property
+    def response(self) -> Response:
+        response = Response(self.body, self.status)
+        response.raw_headers = list(self.headers)
+        return response
 
 
 @dataclass
@@ -60,23 +87,25 @@ class Request:
     is_owners: bool = False
     at: str | None = None
 
+    def __post_init__(self) -> None:
+        if is_answer(self.scope):
+            self.scope = {**self.scope, KEY: new_attempt()}
+
     @property
-    def is_answer(self) -> bool:
+    def can_go_on(self) -> bool:
         """Whether another worker can go on with what one has begun to say."""
-        return is_answer(self.scope)
+        is_followed = self.scope["path"].startswith("/v1/responses/")
+        return is_answer(self.scope) or (is_followed and self.scope["method"] == "GET")
 
     @property
     def may_repeat(self) -> bool:
-        return self.is_answer or self.scope["method"] == "GET"
+        return is_answer(self.scope) or self.scope["method"] == "GET"
 
     @property
     def is_sampled(self) -> bool:
         """Whether it would be answered in other words each time."""
-        try:
-            wishes = json.loads(self.body)
-            return bool(wishes.get("temperature")) and wishes.get("seed") is None
-        except (ValueError, AttributeError):
-            return False
+        wishes = parsed(self.body)
+        return bool(wishes.get("temperature")) and wishes.get("seed") is None
 
 
 @dataclass
@@ -85,13 +114,12 @@ class Relay:
 
     workers: Workers
     members: Membership
-    on_asked: Callable[[bool], None] = lambda is_owner: None
     silent_s: float = _SILENT_S
     patience_s: float = _PATIENCE_S
 
     async def answer(self, request: Request, send: Send) -> None:
         """Raises ApiError where nothing has been sent yet."""
-        begun = _Begun(request, send, request.at)
+        begun = _Begun(request, send)
         give_up_at = time.monotonic() + self.patience_s
         try:
             while not await self._is_answered(begun):
@@ -105,9 +133,8 @@ class Relay:
     async def _is_answered(self, begun: "_Begun") -> bool:
         """Whether the next worker has answered to the end. Raises OtherAnswerError."""
         request = begun.request
-        to = To(at=begun.at, stream=request.stream_id, without=sorted(begun.lost))
+        to = To(at=request.at, stream=request.stream_id, without=sorted(begun.lost))
         asked = next(iter(self.members.ranked(to)), None)
-        begun.at = request.at
         call_id, num = token_hex(8), 0
         call = {
             "id": call_id,
@@ -121,12 +148,13 @@ class Relay:
                 async for message in _heard(messages, self.silent_s):
                     kind = message["type"]
                     if kind == "vstream.not_mine":
-                        return False
+                        is_known = request.stream_id == message["stream"]
+                        request.stream_id = message["stream"]
+                        return False if is_known else await self._is_answered(begun)
                     if kind == "vstream.accepted":
-                        asked, request.body = message["worker"], message["body"]
+                        asked = message["worker"]
+                        request.scope = {**request.scope, KEY: message["attempt"]}
                         begun.is_accepted = True
-                        if request.stream_id is not None and not request.is_owners:
-                            self.on_asked(message["is_owner"])
                     elif kind != "vstream.beat":
                         await begun.take(message)
                     num += 1
@@ -164,7 +192,6 @@ class _Begun:
 
     request: Request
     send: Send
-    at: str | None
     told: Told = field(default_factory=Told)
     lost: set[str] = field(default_factory=set)
     is_accepted: bool = False
@@ -179,7 +206,7 @@ class _Begun:
             return False
         if not self._is_sent:
             return self.request.may_repeat or not self.is_accepted
-        return self.request.is_answer and not (self.told.text and self.request.is_sampled)
+        return self.request.can_go_on and not (self.told.text and self.request.is_sampled)
 
     async def take(self, message: Message) -> None:
         """A message of the worker's application. What is no stream of events is told whole."""
@@ -196,15 +223,26 @@ class _Begun:
                 raise CutOffError
             if self._is_sent:  # events of the worker before
                 raise OtherAnswerError
-        elif self.request.is_answer:
+        elif self.request.can_go_on:
             events = body.decode().split("\n\n")[:-1]
-            body = "".join(self.told.news(f"{event}\n\n") for event in events).encode()
+            body = "".join(map(self._news, events)).encode()
         if not self._is_sent:
             await self.send(self._start)
             self._is_sent = True
         if body or is_last:
             await self.send({**message, "body": body})
         self.is_whole = is_last
+
+    def _news(self, event: str) -> str:
+        """What of an event is still to be told; may be nothing."""
+        head, _, data = event.rpartition("data: ")
+        if not data.startswith("{"):
+            return f"{event}\n\n"
+        document = json.loads(data)
+        if (document.get("error") or {}).get("code") == "cancelled":
+            raise CutOffError
+        news = self.told.news(document)
+        return "" if news is None else f"{head}{event_of(news)}"
 
     async def fail(self) -> None:
         why = "the worker that answered is gone, and no other can go on: ask again"

@@ -1,34 +1,33 @@
 """StreamWorker: a service in a process of many, asked by an ingress instead of over HTTP."""
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import structlog
 from anyio import to_thread
+from prometheus_client import Counter
 from starlette.types import ASGIApp, Message
 
-from app.cluster.asked import named
-from app.cluster.credit import Credit
+from app.cluster.key_of import named, parsed
 from app.cluster.membership import Membership, To
 from app.cluster.ownership import free_since, to_give, to_take
 from app.cluster.relay import BEAT_S, WINDOW, is_answer
-from app.cluster.shared_events import SharedEvents
+from app.cluster.scaling import load_of
 from app.server.api_errors import ApiError
 from app.server.application import create_app
-from app.server.ask_request import parse_stream_url
+from app.server.ask_request import NamedStream, parse_stream_url
+from app.server.asking import pinned, seen_by
+from app.server.attempt import KEY
 from app.server.keys import ApiKeys
 from app.server.service import Phase, Service
 from app.server.settings import ServiceSettings
 from app.server.sse import with_pauses
 from memory import KVMemoryError
 from vstream.errors import VStreamError
-from vstream.service.kept_events import KeptEvents
 from vstream.service.stream_notes import StreamNote
 
 _log = structlog.get_logger()
@@ -36,22 +35,15 @@ _LOOK_S = 0.5
 """So often the store is looked at for streams that nobody watches."""
 _GIVE_S = 10.0
 """So often one stream moves, where workers have unlike loads."""
+_AGAIN_S = 5.0
+"""After so long a stream that could not be opened is tried again."""
 _STUCK_S = 30.0
+_UNREAD_S = 120.0
+"""A call of which nobody has read anything for so long is given up."""
 _AT_ONCE = 8
 """Streams that are opened side by side."""
 _END_LOOKS = 4
 """Before what nobody waits for is cancelled, which ends by itself as a rule."""
-
-
-class _WorkerService(Service):
-    """Opens no stream by itself, and tells its events to all."""
-
-    def _open_known(self, loaded: Any) -> None:
-        pass
-
-    def _keep_events(self) -> None:
-        if not self.events.is_kept:
-            self.events.keep(KeptEvents(SharedEvents(self.settings.memory.store)), owned=True)
 
 
 class StreamWorker:
@@ -63,15 +55,25 @@ class StreamWorker:
         """`members` are all workers, itself among them."""
         self.name = name
         self._members = members
-        self.service = _WorkerService(settings, keys)
+        self.service = Service(settings, keys, is_one_of_many=True)
         self._app = create_app(self.service)
+        self._routed = Counter(
+            "vstream_routed",
+            "Calls about a stream, by who took them.",
+            ["to"],
+            registry=self.service.metrics.registry,
+        )
         self._life = self._app.router.lifespan_context(self._app)
-        self._credits: dict[str, Credit] = {}
+        self._credits: dict[str, asyncio.Semaphore] = {}
+        """By call, how many more messages it may be ahead of who reads them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[str] = set()
+        self._failed: dict[str, float] = {}
+        """Streams that cannot be opened here, as those of another model, and when it was tried."""
         self._free: dict[str, float] = {}
         self._given: set[str] = set()
         self._gave_at = time.monotonic()
+        self._was_named = False
         self._threads = ThreadPoolExecutor(_AT_ONCE, "adopt")
         self._looked_at = time.monotonic()
 
@@ -89,18 +91,24 @@ class StreamWorker:
         for task in self._tasks:
             task.cancel()
         self._threads.shutdown(cancel_futures=True)
-        for stream_id in self.streams:
-            with suppress(VStreamError, KVMemoryError):
-                await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
+        await self._give(self.streams)
         await self._life.__aexit__(None, None, None)
 
     @property
     def streams(self) -> list[str]:
-        return [keeper.spec.id for keeper in self.service.loaded.streams.all()]
+        """Those that it writes."""
+        keepers = self.service.loaded.streams.all()
+        return [keeper.spec.id for keeper in keepers if not keeper.is_taken]
+
+    @property
+    def load(self) -> float:
+        """See `load_of`."""
+        most, answers = self.service.settings.service, self.service.answering.num
+        return load_of(len(self.streams), most.max_streams, answers, most.max_running)
 
     def record_routing_stats(self) -> dict[str, Any]:
         """What routers hear."""
-        return {"streams": self.streams, "load": float(self.service.answering.num)}
+        return {"streams": self.streams}
 
     def check_health(self) -> None:
         """Raises RuntimeError for a worker that is stuck, as one whose device hangs."""
@@ -109,42 +117,52 @@ class StreamWorker:
 
     def acknowledge(self, to: To, call_id: str, num: int) -> None:
         """So many more messages of a call have been read."""
-        if (credit := self._credits.get(call_id)) is not None:
-            credit.acknowledge(num)
+        for _ in range(num if call_id in self._credits else 0):
+            self._credits[call_id].release()
 
     async def asgi(self, to: To, call: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """What the service answers, as ASGI's messages, after one of `vstream.accepted`: its body
-        is the call's with the moment pinned that it asks about. A `vstream.beat` where nothing
-        comes. Or one of `vstream.not_mine` alone: another worker watches the stream, or will.
+        """What the service answers, as ASGI's messages, after one of `vstream.accepted`, which has
+        the moments pinned that are asked about. A `vstream.beat` where nothing comes. Or one of
+        `vstream.not_mine` alone: another worker watches the stream, or will.
         """
-        stream_id = call["stream"]
-        is_owner = stream_id in self.streams
-        if call["is_owners"] and not is_owner and await self._is_watched(stream_id):
-            yield {"type": "vstream.not_mine"}
-            return
-        credit = self._credits[call["id"]] = Credit(WINDOW)
-        messages = with_pauses(self._messages(call, is_owner), BEAT_S)
+        credit = self._credits[call["id"]] = asyncio.Semaphore(WINDOW)
+        messages = with_pauses(self._messages(call), BEAT_S)
         try:
             async for message in messages:
-                await credit.take()
+                async with asyncio.timeout(_UNREAD_S):
+                    await credit.acquire()
                 yield {"type": "vstream.beat"} if message is None else dict(message)
         finally:
             del self._credits[call["id"]]
 
-    async def _is_watched(self, stream_id: str | None) -> bool:
-        """Or is to be, by some worker."""
-        streams = self.service.loaded.streams
-        return stream_id is not None and bool(await to_thread.run_sync(streams.spec_of, stream_id))
+    async def _is_others(self, stream_id: str | None) -> bool:
+        """Whether another worker watches it, or is to."""
+        if stream_id is None or stream_id in self._failed:
+            return False
+        return bool(await to_thread.run_sync(self.service.loaded.streams.spec_of, stream_id))
 
-    async def _messages(
-        self, call: Mapping[str, Any], is_owner: bool
-    ) -> AsyncGenerator[Mapping[str, Any], None]:
-        scope, body = dict(call["scope"]), call["body"]
+    async def _messages(self, call: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
+        stream_id, scope = call["stream"], dict(call["scope"])
+        is_owners = call["is_owners"]
+        asked: Sequence[NamedStream] = ()
         if is_answer(scope):
-            body = await to_thread.run_sync(self._pinned, body)
-        told = {"worker": self.name, "body": body, "is_owner": is_owner}
-        yield {"type": "vstream.accepted", **told}
-        exchange = _Exchange(body)
+            asked = await to_thread.run_sync(self._asked, call)
+            if stream_id is None and asked:  # which the body does not say
+                stream_id, is_owners = asked[0].stream_id, True
+        is_owner = stream_id in self.streams
+        if is_owners and not is_owner and await self._is_others(stream_id):
+            yield {"type": "vstream.not_mine", "stream": stream_id}
+            return
+        if scope["path"].startswith(("/v1/alerts", "/v1/watches")):
+            await to_thread.run_sync(self._look)
+        if is_answer(scope) and "spans" not in scope[KEY]:
+            spans = await to_thread.run_sync(pinned, self.service, asked)
+            told = {stream_id: span.model_dump() for stream_id, span in spans.items()}
+            scope[KEY] = {**scope[KEY], "spans": told}
+        if stream_id is not None and not call["is_owners"]:
+            self._routed.labels("owner" if is_owner else "other").inc()
+        yield {"type": "vstream.accepted", "worker": self.name, "attempt": scope.get(KEY)}
+        exchange = _Exchange(call["body"])
         running = asyncio.create_task(exchange.run(self._app, scope))
         try:
             while (message := await exchange.messages.get()) is not None:
@@ -152,40 +170,61 @@ class StreamWorker:
         finally:
             self._start(exchange.end(running))
 
-    def _pinned(self, body: bytes) -> bytes:
-        """The question, with its stretch in stream time and the moment at which it is asked. One
-        that makes no sense is left as it is: the service says what is wrong with it.
+    def _asked(self, call: Mapping[str, Any]) -> Sequence[NamedStream]:
+        """The streams that a question is about. Of one that makes no sense none: the service says
+        what is wrong with it.
         """
-        loaded = self.service.loaded
-        try:
-            document = json.loads(body)
-            for video_url in named(document):
-                one = parse_stream_url(video_url["url"])
-                from_s, to_s = loaded.stream_range(one.stream_id, one.span)
-                with loaded.streams.askable(one.stream_id) as stream:
-                    as_of_s = one.span.as_of_s or stream.memory.newest_s
-                span = {"from_s": from_s, "to_s": to_s, "as_of_s": as_of_s}
-                query = urlencode({name: s for name, s in span.items() if s is not None})
-                video_url["url"] = f"stream://{quote(one.stream_id)}?{query}"
-        except (ApiError, AttributeError, TypeError, ValueError, VStreamError, KVMemoryError):
-            return bytes(body)
-        return json.dumps(document).encode()
+        header = dict(call["scope"]["headers"]).get(b"authorization", b"").decode("latin-1")
+        with suppress(ApiError, AttributeError, TypeError, ValueError, KVMemoryError):
+            document = parsed(call["body"])
+            if asked := [parse_stream_url(url) for url in named(document)]:
+                return asked
+            previous = self.service.responses.find(str(document.get("previous_response_id")))
+            if previous is not None:
+                return previous.request.streams
+            if (caller := self.service.keys.check(header)) is not None:
+                seen = seen_by(self.service, caller)
+                return seen if len(seen) == 1 else ()
+        return ()
 
     async def _reconcile(self) -> None:
         """Watch what nobody watches and is this worker's to watch."""
         while True:
             self._looked_at = time.monotonic()
             try:
-                await self._take()
+                await self._give(self._taken())
+                await (self._give(self.streams) if self._is_leaving() else self._take())
             except (VStreamError, KVMemoryError) as error:
                 _log.warning("no streams are taken", reason=str(error))
             await asyncio.sleep(_LOOK_S)
+
+    def _is_leaving(self) -> bool:
+        """Whether Serve, which has named this worker, does so no more: it only ends answers now."""
+        is_named = self._members.names(self.name)
+        self._was_named |= is_named
+        return self._was_named and not is_named
+
+    def _taken(self) -> list[str]:
+        """Streams that others took while this worker was stopped, or did not reach the store."""
+        keepers = self.service.loaded.streams.all()
+        return [keeper.spec.id for keeper in keepers if keeper.is_taken]
+
+    async def _give(self, stream_ids: Sequence[str]) -> None:
+        """Away, one by one; where that fails, as where the store is away, no more of them."""
+        for stream_id in stream_ids:
+            self._looked_at = time.monotonic()
+            try:
+                await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
+            except (VStreamError, KVMemoryError) as error:
+                _log.error("not all was kept", stream=stream_id, reason=str(error))
+                return
 
     async def _take(self) -> None:
         streams, now = self.service.loaded.streams, time.monotonic()
         known = await to_thread.run_sync(self._look)
         wanted = {one for one, note in known.items() if note.is_wanted and not note.is_live}
-        free = wanted - self._opening
+        self._failed = {one: at for one, at in self._failed.items() if now - at < _AGAIN_S}
+        free = wanted - self._opening - self._failed.keys()
         self._free = free_since(self._free, free, now)
         room = self.service.settings.service.max_streams - len(self.streams) - len(self._opening)
         others = self._members.workers
@@ -202,14 +241,18 @@ class StreamWorker:
 
     def _look(self) -> dict[str, StreamNote]:
         """What is stored. A device that hangs holds its turn, and this up: see `check_health`."""
-        with self.service.loaded.model.turn:
+        loaded = self.service.loaded
+        with loaded.model.turn:
             pass
-        return self.service.loaded.streams.known()
+        known = loaded.streams.known()
+        loaded.alerts.follow(known)
+        return known
 
     def _adopt(self, stream_id: str) -> None:
         try:
             self.service.loaded.streams.adopt(stream_id)
         except (VStreamError, KVMemoryError, ApiError) as error:
+            self._failed[stream_id] = time.monotonic()
             _log.warning("stream not taken", stream=stream_id, reason=str(error))
         finally:
             self._opening.discard(stream_id)

@@ -1,4 +1,4 @@
-"""The web page: a ServiceClient in, a Gradio page over it out; it knows app/client.py alone."""
+"""The web page, with Gradio: it reaches the service only through app/client.py."""
 
 from app.page.without_stubs import without_stubs
 

@@ -1,4 +1,4 @@
-"""AlertPart: a condition in, an alert out; how those of a stream stand."""
+"""AlertPart: add alerts to a stream, and show their state."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from app.client import ServiceError
 from app.page.page import LOOKING, QUIET, Page, asset, text_field, told_of_errors
 from app.page.words import drawn
 
-_HEAD = '<h2>Alerts</h2><p class="note">You are told here whenever one fires.</p>'
+_HEAD = '<h2>Alerts</h2><p class="note">This page notifies you whenever an alert fires.</p>'
 
 
 class AlertPart:
-    """Belongs into the layout where it is made; alerts are on the stream that `stream` names."""
+    """Create it where it belongs in the layout. Alerts are on the stream that `stream` names."""
 
     def __init__(self, page: Page, stream: gr.HTML) -> None:
         self._page = page
@@ -36,7 +36,7 @@ class AlertPart:
             return gr.skip(), gr.skip()
         with told_of_errors():
             asked = condition.strip()
-            if not asked.lower().startswith("tell me"):  # as models are used to be asked
+            if not asked.lower().startswith("tell me"):  # the form that models are used to
                 asked = f"tell me when {asked}"
             self._page.client.add_alert(stream_id, asked)
             return "", self.look(name, request)
@@ -48,10 +48,9 @@ class AlertPart:
         return self.look(name, request)
 
     def look(self, name: str, request: gr.Request) -> Any:
-        """The alerts on the stream."""
         stream_id = self._page.stream_id(name, request)
         try:
             found = [one for one in self._page.client.alerts() if stream_id in one.stream_ids]
         except ServiceError:
-            return gr.skip()  # the state of the stream says so
+            return gr.skip()  # the stream's state shows the problem
         return drawn("alerts", name, stream_id, found)

@@ -1,4 +1,4 @@
-// Gradio's words on its button for a camera become ours.
+// Replace the text on Gradio's camera button by ours.
 const OURS = 'Use this camera';
 function say() {
   for (const one of document.querySelectorAll('#camera button .wrap'))

@@ -1,4 +1,4 @@
-// Out: 'example' {text}, 'forget' (the chat about this stream). The newest answer stays in sight.
+// Out: 'example' {text}; 'forget', the chat about this stream. Keeps the newest answer in sight.
 const page = window.vstream, exchanges = element.querySelector('.exchanges');
 element.addEventListener('click', (event) => {
   const example = event.target.closest('.example');
@@ -14,7 +14,7 @@ watch('value', () => {
   if (isAtEnd) end();
   element.classList.toggle('is-running', Boolean(exchanges.querySelector('[aria-busy]')));
 });
-// Who opened the page at a picture and has a keyboard can type at once.
+// A visitor with a keyboard who opens the page at a picture can type at once.
 if (page.part === 'live' && matchMedia('(min-width: 1024px) and (pointer: fine)').matches)
   setTimeout(() => document.querySelector('#question :is(input, textarea)')?.focus({ preventScroll: true }));
 page.on('stream', end);

@@ -1,4 +1,4 @@
-"""ChatPart: a question in, the chat out, again and again while the answer comes."""
+"""ChatPart: ask questions, and update the chat while the answer comes."""
 
 import math
 import time
@@ -18,11 +18,11 @@ from app.stream_time import clock
 
 _PICTURES = 6
 _OLD_S = 5.0
-"""A newest frame that is older is told of in a line of its own."""
+"""Give the newest frame's age a line of its own if it is older than this."""
 _LOOK_S = 0.3
 _FIRST_FRAME = "Waiting for the first frame …"
 _FIRST_FRAME_S = 30.0
-"""So long a question waits for the first frame of a stream that has just been added."""
+"""How long a question waits for the first frame of a new stream."""
 _EXAMPLES = {
     "for-sample": (
         "what is there now?",
@@ -34,18 +34,18 @@ _EXAMPLES = {
         "What is happening now?",
         "What has changed in the last minute?",
         "What did you see first?",
-        "Is anybody there?",
+        "Is anyone there?",
     ),
 }
 
 
 class ChatPart:
-    """Belongs into the layout where it is made; questions are about the stream that `stream` names.
-    All chats are on the page, and it shows that of this stream alone (core.js).
+    """Create it where it belongs in the layout. Questions are about the stream that `stream` names.
+    The page holds the chats of all streams, and shows only this stream's (core.js).
     """
 
     def __init__(self, page: Page, stream: gr.HTML, from_s: gr.State, to_s: gr.State) -> None:
-        """`from_s` and `to_s` bound what is asked about, in seconds of the stream; both 0: all."""
+        """`from_s` and `to_s` bound what is asked about, in stream time; both 0: everything."""
         self._page = page
         with gr.Column(elem_id="chat-part"):
             gr.HTML('<h2 class="only-read">Ask</h2>', apply_default_css=False)
@@ -64,25 +64,27 @@ class ChatPart:
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=64)
         always: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
         about = [stream, from_s, to_s]
-        # What is listed for one event happens in order, each once the one before has ended: the
-        # field is emptied first, and the answer, which may take long, works from a copy.
+        # The steps of an event run in order. First we empty the field, so that answering, which may
+        # take long, works from a copy.
         asked = gr.Textbox(visible=False)
         answered: list[Any] = []
         for event in (question.submit, ask.click):
             taken = event(None, question, [asked, question], js="(text) => [text, '']", **always)
             answered.append(taken.then(self.ask, [asked, *about], chat, **always))
         answered.append(chat.example(self.ask_example, about, chat, **always))
-        # Answers that come at once may overtake each other: what stays is how it is at the end.
+        # Answers that run at the same time may overtake each other: draw the final state last.
         for event in answered:
             event.then(self.look, None, chat, **always)
         chat.forget(self.forget, stream, chat, **QUIET)
         stop.click(self.stop, None, chat, **QUIET)
 
     def _picked_part(self, from_s: gr.State, to_s: gr.State) -> None:
-        """Which stretch of the stream is asked about, while it is not all of it."""
+        """Show which range is asked about, unless it is the whole stream."""
         with gr.Row(visible=False, elem_id="picked") as row:
             words = gr.HTML(elem_id="picked-words")
-            clear = gr.Button("Ask about all", size="sm", elem_id="clear-range", min_width=110)
+            clear = gr.Button(
+                "Ask about everything", size="sm", elem_id="clear-range", min_width=110
+            )
         for bound in (from_s, to_s):
             bound.change(_picked, [from_s, to_s], [row, words], **QUIET)
         clear.click(lambda: (0.0, 0.0), None, [from_s, to_s], **QUIET)
@@ -95,7 +97,7 @@ class ChatPart:
     def ask(
         self, text: str, name: str, from_s: float, to_s: float, request: gr.Request
     ) -> Iterator[Any]:
-        """The chat while the answer comes, and with its moments at the end."""
+        """Yield the chat while the answer comes, and with its moments at the end."""
         visitor = self._page.visitor(request)
         if not text.strip():
             yield gr.skip()
@@ -122,7 +124,7 @@ class ChatPart:
         return self.look(request)
 
     def forget(self, name: str, request: gr.Request) -> Any:
-        """The chat about a stream; others stay."""
+        """Clear the chat about a stream; others stay."""
         visitor = self._page.visitor(request)
         visitor.stop()
         visitor.exchanges = [one for one in visitor.exchanges if one.name != name]
@@ -131,9 +133,7 @@ class ChatPart:
     def _asked(
         self, visitor: Visitor, exchange: Exchange, from_s: float, to_s: float
     ) -> Iterator[None]:
-        """Each time there is more of it; first, each time that it waits for something else.
-        Raises ServiceError.
-        """
+        """Yield whenever the answer grows or waits for something else. Raises ServiceError."""
         give_up_at = math.inf
         while not exchange.is_stopped and time.monotonic() < give_up_at:
             waits = self._waits_for(exchange)
@@ -152,9 +152,7 @@ class ChatPart:
             yield from self._answer(visitor, exchange, from_s, to_s)
 
     def _waits_for(self, exchange: Exchange) -> str:
-        """Nothing if the question can be put. One from before there were streams is about the first
-        of them. Raises ServiceError.
-        """
+        """What to wait for before asking; empty: nothing. Raises ServiceError."""
         try:
             streams = {one.id: one for one in self._page.client.streams()}
         except ServiceError as error:
@@ -172,7 +170,7 @@ class ChatPart:
     def _answer(
         self, visitor: Visitor, exchange: Exchange, from_s: float, to_s: float
     ) -> Iterator[None]:
-        """Each time there is more of it. Ends, and has the service end, when it is stopped."""
+        """Yield whenever the answer grows. If stopped, ends and cancels it on the service."""
         client, asked = self._page.client, {"role": "user", "content": exchange.question}
         reads = self._page.model().reads_dialogue
         before = visitor.dialogue(exchange.stream_id) if reads else []
@@ -189,9 +187,7 @@ class ChatPart:
                 yield
 
     def _pictures(self, exchange: Exchange) -> list[str]:
-        """The best moments in the order of the stream; of those that are kept no more there is
-        nothing to show.
-        """
+        """The best moments that are still kept, in stream order."""
         best = sorted(exchange.citations, key=lambda one: -one.score)[:_PICTURES]
         shown = []
         for one in sorted(best, key=lambda one: one.end_s):
@@ -211,13 +207,13 @@ def _picked(from_s: float, to_s: float) -> tuple[Any, str]:
 
 
 def chats(exchanges: Sequence[Exchange]) -> list[str]:
-    """As HTML. All that was said is text: nothing in it becomes markup."""
+    """Render exchanges as HTML; their text is escaped."""
     return [drawn("exchange", one) for one in exchanges]
 
 
 def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, str | None]:
-    """What an answer is founded on, in words; and how unsure it is, if it is. An answer about a
-    picture that its model does not know says so itself.
+    """Describe what an answer is based on, and how unsure it is, if it is. An answer about pictures
+    that the model does not know says so itself.
     """
     if not evidence:
         return "", None
@@ -226,7 +222,7 @@ def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, str | None]:
     if one["unsure"]:
         unsure = "unsure" if one.get("strange") else f"unsure, {one['confidence']:.0%}"
     parts = [f"first token after {one['ttft_ms']:.0f} ms", f"{moments(one['moments'])} read"]
-    if one.get("plan"):  # a service of an older version has none
+    if one.get("plan"):  # older services send none
         judged = sum(each["judged"] + each["known"] for each in one["plan"]["found"])
         parts = [f"{moments(judged)} judged in {one['total_ms'] / 1000:.1f} s"]
     elif spans := one.get("spans"):

@@ -1,4 +1,4 @@
-"""code_of: a question to a stream in, what puts the same question elsewhere out, by language."""
+"""code_of: write code that asks a stream the same question, by language."""
 
 import json
 import shlex
@@ -22,7 +22,7 @@ print(answer.choices[0].message.content)
 
 
 def code_of(client: ServiceClient, question: str, address: str) -> dict[str, str]:
-    """`address` as stream://door. A key is never in it, but where one is needed its variable is."""
+    """`address` is e.g. stream://door. The code reads any key it needs from the environment."""
     parts = [
         {"type": "video_url", "video_url": {"url": address}},
         {"type": "text", "text": question},

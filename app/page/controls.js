@@ -1,4 +1,4 @@
-// Out: 'pause' (or resume), 'restart' and 'remove' of the chosen stream; the last asks first.
+// Out: 'pause' (or resume), 'restart' and, once the user confirms, 'remove' of the chosen stream.
 const page = window.vstream, pause = element.querySelector('[data-do=pause] span');
 page.on('told', () => {
   const one = page.find(page.stream), words = one?.state === 'paused' ? 'Resume' : 'Pause';
@@ -11,6 +11,6 @@ element.addEventListener('click', async (event) => {
   if (deed === 'restart') trigger('restart', { stream: page.stream });
   if (deed !== 'remove' || !one) return;
   const goes = one.memory ? `${one.name} and ${one.memory}` : one.name;
-  const isSure = await page.confirm(`Delete ${goes}?`, 'All that was seen of it is gone then. This cannot be undone.', 'Delete');
+  const isSure = await page.confirm(`Delete ${goes}?`, 'This deletes everything it remembers and cannot be undone.', 'Delete');
   if (isSure) trigger('remove', { stream: one.name });
 });

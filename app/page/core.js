@@ -1,6 +1,6 @@
-// window.vstream: which stream and which part of the page is shown, for all that draw. Whatever
-// names its stream in data-of is hidden by one rule as soon as another is chosen, before anything
-// is painted again: what still comes of the one before is never seen.
+// window.vstream: which stream and part of the page are shown. Elements name their stream in
+// data-of, and one style rule hides those of every other stream before the next paint, so late
+// updates of the previous stream are never seen.
 window.vstream ??= (() => {
   const PARTS = ['cameras', 'live', 'ask', 'alerts', 'search', 'recap'];
   const WIDE = matchMedia('(min-width: 1024px)');
@@ -11,7 +11,7 @@ window.vstream ??= (() => {
 
   function on(what, listener) { listeners[what].push(listener); }
   function tell(what) { for (const listener of listeners[what]) listener(); }
-  function address(part = page.part, stream = page.stream) {  // whole: Gradio's page has a base
+  function address(part = page.part, stream = page.stream) {  // with the path: Gradio sets a <base>
     const place = new URLSearchParams(stream ? { tab: part, stream } : { tab: part });
     return `${location.pathname}${location.search}#${place}`;
   }
@@ -25,7 +25,7 @@ window.vstream ??= (() => {
     if (!isHere()) history.replaceState(null, '', address());
     tell('stream');
   }
-  function show(part) {  // beside each other where there is room: the picture and the chat
+  function show(part) {  // where there is room, the picture and the chat share the screen
     page.part = part;
     document.body.dataset.part = part === 'ask' && WIDE.matches ? 'live' : part;
     if (!isHere()) history.pushState(null, '', address());
@@ -43,7 +43,7 @@ window.vstream ??= (() => {
   dialog.innerHTML = `<form method="dialog"><h2 id="confirm-title"></h2><p></p><div class="choices">
     <button value="" autofocus>Cancel</button><button value="yes" class="destructive"></button></div></form>`;
   document.body.append(dialog);
-  function confirm(title, text, verb) {  // a promise of whether
+  function confirm(title, text, verb) {  // resolves to whether the user agreed
     dialog.querySelector('h2').textContent = title;
     dialog.querySelector('p').textContent = text;
     dialog.querySelector('.destructive').textContent = verb;
@@ -62,7 +62,7 @@ window.vstream ??= (() => {
     button.textContent = 'Copied';
     setTimeout(() => { button.textContent = words; }, 1500);
   });
-  async function copy(text) {  // without https there is no clipboard but this one
+  async function copy(text) {  // without https only execCommand can copy
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
     const field = document.createElement('textarea');
     field.value = text;

@@ -1,4 +1,4 @@
-"""InboxPart: what alerts have told of all cameras, seen and unseen."""
+"""InboxPart: list the firings of alerts on all cameras, seen and unseen."""
 
 from typing import Any
 
@@ -15,8 +15,6 @@ _SHOWN, _MOST_SHOWN = 24, 200
 
 
 class InboxPart:
-    """Belongs into the layout where it is made."""
-
     def __init__(self, page: Page) -> None:
         self._page = page
         inbox: Any = gr.HTML(
@@ -28,7 +26,7 @@ class InboxPart:
         inbox.see(self.see, None, inbox, trigger_mode="multiple", **QUIET)
 
     def look(self, request: gr.Request, event: gr.EventData) -> Any:
-        """The newest `limit` firings, or those of them that are unseen."""
+        """Show the newest `limit` firings, or the newest unseen ones."""
         visitor, asked = self._page.visitor(request), told_in(event)
         limit = int(min(_MOST_SHOWN, max(_SHOWN, number_in(event, "limit") or _SHOWN)))
         try:
@@ -37,7 +35,7 @@ class InboxPart:
             shown = [one for one in found if not (asked.get("unseen") and one.is_seen)]
             rows = self._rows(visitor, shown[:limit])
         except ServiceError:
-            return gr.skip()  # the state of the stream says so
+            return gr.skip()  # the stream's state shows the problem
         return drawn("inbox", rows, unseen, bool(asked.get("unseen")), len(shown) > limit)
 
     def see(self, request: gr.Request, event: gr.EventData) -> Any:
@@ -63,7 +61,7 @@ class InboxPart:
         return rows
 
     def _picture(self, firing: FiringDocument) -> str:
-        """Empty once it is kept no more. Raises ServiceError."""
+        """The firing's picture; empty if it is no longer kept. Raises ServiceError."""
         try:
             picture = self._page.client.picture(firing.frame_url)
         except ServiceError as error:

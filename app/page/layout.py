@@ -1,4 +1,4 @@
-"""build_page: the Page of a service in, what Gradio shows of it out: what stands where."""
+"""build_page: lay out the page of a service with Gradio."""
 
 import os
 from typing import Any
@@ -38,15 +38,15 @@ _READABLE = {
     "checkbox_background_color_selected": "*primary_700",
     "checkbox_background_color_selected_dark": "*primary_600",
 }
-"""Gradio's own are too faint for WCAG AA."""
+"""Gradio's own colours are too faint for WCAG AA."""
 _KEEPS_IDS = "_keeps_ids"
 _HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
 
 def build_page(page: Page) -> gr.Blocks:
-    """Belongs to `page` for as long as it is open."""
+    """Build the Gradio app that shows `page`."""
     keep_ids()
-    # Gradio's record of events, which nobody looks at here, would hold the newest 10,000.
+    # Gradio's record of events, which we do not use, would keep the newest 10,000.
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
     blocks: gr.Blocks
     with gr.Blocks(title="vstream", analytics_enabled=False, fill_width=True) as blocks:
@@ -85,29 +85,22 @@ def build_page(page: Page) -> gr.Blocks:
 
 
 def looks() -> dict[str, Any]:
-    """What Gradio is told of style and keys, wherever the page is shown. Nothing of it comes from
-    another host: the page works without a network.
-    """
+    """Theme and style of the page. Nothing is loaded from another host."""
     theme = gr.themes.Default(
         primary_hue="teal", neutral_hue="slate", radius_size="lg", font=_FONT, font_mono=_MONO
     ).set(**_READABLE)
-    # Gradio would begin every rule of its `css` with its own container: none could be of the body.
+    # Gradio prefixes every rule of its `css` with its own container, so none could match the body.
     style = f"<style>{asset('page.css')}{asset('parts.css')}</style>"
-    return {
-        "head": _HEAD + style,
-        "theme": theme,
-        "footer_links": [],
-    }
+    return {"head": _HEAD + style, "theme": theme, "footer_links": []}
 
 
 def keep_ids() -> None:
-    """What an update puts in the place of a component keeps that component's id, in all sessions of
-    this process. Repeating is harmless.
+    """Make updated components keep their ids, in all sessions of this process. Safe to repeat.
 
-    Gradio (6.31) makes a new component of every update, `gr.skip()` included, and files it under
-    the old one's id; but it has a new id of its own, and the next event that has it as an input
-    files it under that as well. The page looks every second: a session kept some thousand
-    components an hour, each with what it showed.
+    Works around a leak. Gradio (6.31) makes a new component for every update, `gr.skip()` included,
+    and stores it under the old id; but the component has a new id of its own, and the next event
+    with it as an input stores it under that id, too. The page updates every second, so a session
+    kept some thousand components an hour, each with its contents.
     """
     if getattr(SessionState, _KEEPS_IDS, False):
         return

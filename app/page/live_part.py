@@ -1,4 +1,4 @@
-"""LivePart: a chosen stream in; its picture and its memory out, and what may be done with it."""
+"""LivePart: show the chosen stream's picture and memory, with buttons to control it."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from app.page.page import QUIET, Page, asset, told_in, told_of_errors
 
 
 class LivePart:
-    """Belongs into the layout where it is made. ShellPart fills `live` and `details`."""
+    """Create it where it belongs in the layout. ShellPart fills `live` and `details`."""
 
     def __init__(self, page: Page) -> None:
         self._page = page

@@ -1,8 +1,8 @@
-// window.vstreamMoment.show({src, title, text, stream, at_s}): a moment over the page, as its picture
-// and, once it is there, as a clip of the minute around it. Escape, the cross or a click beside it
-// close it. Left and right go from picture to picture, up and down through the moments it was listed
-// with. Any button.moment is shown so when it is clicked; its value is its time and its stream.
-// Out: 'play' with stream, at_s (or t, by the clock), by (pictures from there) and number.
+// window.vstreamMoment.show({src, title, text, stream, at_s}): show a moment in a dialog, as its picture
+// and, once loaded, as a clip of the minute around it. Escape, the cross or a click outside close it.
+// Left and right step through pictures, up and down through the moments listed with it. A click on any
+// button.moment shows it; the button's value holds its time and stream.
+// Out: 'play' with stream, at_s (or t, clock time), by (pictures to step) and number.
 // In: props.clip as JSON, with that number.
 window.vstreamMoment ??= (() => {
   const BEFORE_S = 4, HALF_S = 30, JUST_AFTER_S = 0.02;
@@ -32,7 +32,7 @@ window.vstreamMoment ??= (() => {
     </style>
     <img><video controls muted playsinline hidden aria-label="the minute around this moment"></video>
     <h2 id="moment-title"></h2><p class="text"></p><p class="said" role="status"></p>
-    <div class="deeds" role="group" aria-label="go on from here">
+    <div class="deeds" role="group" aria-label="this moment">
       <button type="button" data-moments="-1" aria-label="previous moment" title="previous moment (up)">«</button>
       <button type="button" data-by="-1" aria-label="previous picture" title="previous picture (left)">◀</button>
       <button type="button" data-by="1" aria-label="next picture" title="next picture (right)">▶</button>
@@ -45,7 +45,7 @@ window.vstreamMoment ??= (() => {
   const find = (selector) => dialog.querySelector(selector);
   const picture = find('img'), video = find('video'), said = find('.said');
   let shown = null;  // the moment
-  let clip = null;  // what is known of its clip
+  let clip = null;  // its clip, once loaded
   let listed = [], number = 0;
 
   function clock(timeS) {
@@ -76,8 +76,8 @@ window.vstreamMoment ??= (() => {
     if (clip) URL.revokeObjectURL(clip.url);
     clip = null;
   }
-  const name = () => clip?.name ?? shown.stream;  // as the page calls the stream
-  function offer() {  // what can be done with what is known by now
+  const name = () => clip?.name ?? shown.stream;  // the page's name for the stream
+  function offer() {  // show the buttons that work with what is loaded so far
     const here = window.vstream?.stream ?? document.querySelector('#stream input')?.value;
     const canChoose = Boolean(window.vstream?.choose) || name() === here;
     find('.ask').hidden = !(shown.at_s >= 0 && canChoose && window.vstreamPick);
@@ -114,14 +114,14 @@ window.vstreamMoment ??= (() => {
     const place = told.at_s - told.from_s;
     video.src = clip.url;
     video.currentTime = Math.max(0, isStill ? place + JUST_AFTER_S : place - BEFORE_S);
-    if (!isStill) video.play().catch(() => {});  // a browser may want a click first
+    if (!isStill) video.play().catch(() => {});  // a browser may require a click first
   }
   video.addEventListener('loadeddata', () => { picture.hidden = true; video.hidden = false; });
   video.addEventListener('error', () => {
     if (!clip) return;
     video.hidden = true;
     picture.hidden = !shown.src;
-    said.textContent = 'This browser cannot play the clip (H.264); it can be downloaded.';
+    said.textContent = 'This browser cannot play the clip (H.264), but you can download it.';
   });
 
   // ---- to the next picture or moment ----
@@ -145,7 +145,7 @@ window.vstreamMoment ??= (() => {
     const button = beside(by);
     if (button) show(of(button), listed);
   }
-  function of(button) {  // what a button.moment shows
+  function of(button) {  // the moment of a button.moment
     const small = button.querySelector('img'), [, at, stream] = /^([\d.]+) (.+)$/.exec(button.value) ?? [];
     return { button, src: small?.src, text: small?.alt ?? '', stream, at_s: at && Number(at) };
   }
@@ -156,22 +156,22 @@ window.vstreamMoment ??= (() => {
     show(of(button), list ? [...list.querySelectorAll('button.moment')] : []);
   });
 
-  // ---- what can be done with it ----
+  // ---- the other buttons ----
   find('.close').addEventListener('click', () => dialog.close());
   dialog.addEventListener('click', (event) => event.target === dialog && dialog.close());
   dialog.addEventListener('close', () => {
-    number += 1;  // what still comes is not wanted
+    number += 1;  // ignore what still arrives
     leaveClip();
     const query = new URLSearchParams(location.search);
     if (!query.has('t')) return;
-    for (const part of ['stream', 't']) query.delete(part);  // the page is at this moment no more
+    for (const part of ['stream', 't']) query.delete(part);  // the page no longer shows this moment
     history.replaceState(null, '', `${location.pathname}${query.size ? `?${query}` : ''}${location.hash}`);
   });
   for (const button of dialog.querySelectorAll('[data-by]'))
     button.addEventListener('click', () => step(Number(button.dataset.by)));
   for (const button of dialog.querySelectorAll('[data-moments]'))
     button.addEventListener('click', () => go(Number(button.dataset.moments)));
-  find('.link').addEventListener('click', (event) => {  // without https there is only the link itself
+  find('.link').addEventListener('click', (event) => {  // without https the link just opens
     if (!navigator.clipboard) return;
     event.preventDefault();
     navigator.clipboard.writeText(event.currentTarget.href).then(() => { said.textContent = 'Link copied'; });
@@ -184,7 +184,7 @@ window.vstreamMoment ??= (() => {
     window.vstreamPick([Math.max(0, at_s - HALF_S), at_s + HALF_S]);
     document.querySelector('#question textarea, #question input')?.focus();
   });
-  // Before anybody else hears of it: elsewhere on the page Escape stops an answer.
+  // Capture the key first: elsewhere on the page, Escape stops an answer.
   window.addEventListener('keydown', (event) => {
     if (!dialog.open || event.ctrlKey || event.metaKey || event.altKey) return;
     const deed = {

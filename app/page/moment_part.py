@@ -1,4 +1,4 @@
-"""MomentPart: a moment that a visitor opens in, the clip of the minute around it out."""
+"""MomentPart: make the clip of the minute around a moment that a visitor opens."""
 
 import base64
 import json
@@ -15,18 +15,16 @@ from app.server.documents import rfc3339
 
 HALF_S = 30.0
 _APART_S = 0.001
-"""Times come and go in milliseconds, and no two pictures are nearer."""
+"""Times are exchanged in milliseconds, and no two pictures are closer than that."""
 _NONE = {
-    0: "No picture of this time is kept any more.",
+    0: "No picture is kept of this time any more.",
     -1: "There is no picture before this one.",
     1: "There is no picture after this one.",
 }
 
 
 class MomentPart:
-    """Belongs into the layout where it is made. The browser shows moments (moment.js) and asks here
-    for what it plays.
-    """
+    """The browser shows moments (moment.js) and asks here for clips to play."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -39,7 +37,7 @@ class MomentPart:
         part.play(self.play, None, part, trigger_mode="always_last", **QUIET)
 
     def play(self, request: gr.Request, event: gr.EventData) -> Any:
-        """The clip around a moment, or around the picture before or after it."""
+        """Send the clip around a moment, or around the picture before or after it."""
         told = told_in(event)
         by = next((one for one in _NONE if one == told.get("by")), 0)
         known: dict[str, Any] = {"number": told.get("number"), "by": by}
@@ -55,8 +53,8 @@ class MomentPart:
         return gr.update(clip=json.dumps(known))
 
     def _near(self, stream_id: str, at_s: float | None, t: str, by: int) -> float:
-        """Where a picture is: of the moment (`t` is one by the clock) or before it; or where the
-        block begins that comes after it. Raises ServiceError.
+        """The time of the picture at a moment (`t` is clock time) or before it, or the start of the
+        next block. Raises ServiceError.
         """
         client = self._page.client
         if at_s is None:
@@ -70,7 +68,6 @@ class MomentPart:
         raise ServiceError(_NONE[by], "frame_not_found")
 
     def _clip(self, stream_id: str, near_s: float, *, is_next: bool) -> dict[str, Any]:
-        """Raises ServiceError."""
         client = self._page.client
         clip = client.clip(stream_id, max(0.0, near_s - HALF_S), near_s + HALF_S)
         from_s = clip.stream_s or 0.0
@@ -82,16 +79,14 @@ class MomentPart:
         picture = client.frame(stream_id, at_s + _APART_S)
         known = {"at_s": at_s, "from_s": from_s, "times": clip.times_s, "text": when(picture)}
         taken = rfc3339((picture.captured_at or 0.0) + _APART_S)
-        if not CAMERA_ID.fullmatch(stream_id):  # else it is nobody else's
+        if not CAMERA_ID.fullmatch(stream_id):  # nobody else may see a visitor's camera
             known["link"] = f"?{urlencode({'stream': stream_id, 't': taken})}"
         known["file"] = f"{stream_id}-{taken[:19].replace(':', '')}Z.mp4"
         return {**known, "mp4": base64.b64encode(clip.mp4).decode()}
 
 
 def _stream_id(visitor: Visitor, name: str) -> str:
-    """Of a stream as the page or the service calls it. Raises ServiceError for another visitor's
-    camera.
-    """
+    """The id of a stream by its name or id. Raises ServiceError for another visitor's camera."""
     if name in (OWN, visitor.camera_id):
         return visitor.camera_id
     if CAMERA_ID.fullmatch(name):

@@ -1,5 +1,5 @@
-// The name of the chosen stream as a value that events of the page take along. While the page is
-// still being put together Gradio sets it back.
+// Keep the name of the chosen stream as a value, for events to take along. Gradio resets it while
+// it is still building the page.
 const name = () => { if (props.value !== window.vstream.stream) props.value = window.vstream.stream; };
 window.vstream.on('stream', name);
 window.vstream.on('told', name);

@@ -1,4 +1,4 @@
-"""Page: what the parts of the page share: the service's client, who is there, and common words."""
+"""Page: what the parts of the page share: the service's client, the visitors, and helpers."""
 
 import math
 import time
@@ -11,21 +11,22 @@ from typing import Any, TypeVar, cast
 import gradio as gr
 
 from app.client import ServiceClient, ServiceError
-from app.page.visitors import CAMERA_ID, Visitor, Visitors
+from app.page.visitors import CAMERA_ID, Looking, Visitor, Visitors
+from app.page.words import drawn
 from app.server.documents import FiringDocument, ModelDocument, StreamDocument
 
 Known = TypeVar("Known")
 
 SLOW_LOOK_S = 2.0
-"""How often alerts are looked at."""
+"""How often to fetch firings."""
 QUIET: dict[str, Any] = {
     "show_progress": "hidden",
     "concurrency_limit": None,
     "api_visibility": "private",
 }
-"""How every event of the page is: at once, for many visitors, and nobody's API."""
+"""Options of every event: no progress bar, any number at a time, not in Gradio's API."""
 LOOKING: dict[str, Any] = {**QUIET, "trigger_mode": "once"}
-"""An event that comes again by itself: a look that takes long is not followed by a queue."""
+"""Options of a repeated event: skip it while the last one is still running."""
 _LEFT_BEHIND_S = 3600.0
 _LATEST_S = 1e9
 _MODEL_S = 30.0
@@ -33,12 +34,11 @@ _FIRINGS = 200
 
 
 def asset(name: str) -> str:
-    """A file beside this one."""
     return files("app.page").joinpath(name).read_text("utf-8")
 
 
 def text_field(elem_id: str, label: str, placeholder: str) -> gr.Textbox:
-    """A line to write in, wide beside its button; `label` is for those who are read to."""
+    """A one-line input next to its button; `label` is for screen readers."""
     return gr.Textbox(
         label=label,
         placeholder=placeholder,
@@ -57,10 +57,10 @@ class Page:
 
     client: ServiceClient
     reads_uploads: bool
-    """Whether the service is on this machine and may read what visitors upload."""
+    """Whether the service runs on this machine and may read uploads."""
     visitors: Visitors = field(default_factory=Visitors)
     _known: dict[str, tuple[float, Any]] = field(default_factory=dict)
-    """What all visitors are told, and when it was asked for, by its name."""
+    """What is the same for all visitors: name -> (time fetched, value)."""
 
     def visitor(self, request: gr.Request) -> Visitor:
         return self.visitors.of(request.session_hash)
@@ -69,23 +69,19 @@ class Page:
         return self.visitor(request).id_of(name)
 
     def model(self) -> ModelDocument:
-        """Raises ServiceError."""
+        """The service's model, fetched lately. Raises ServiceError."""
         return self._lately("model", _MODEL_S, self.client.model)
 
     def firings(self, visitor: Visitor) -> list[FiringDocument]:
-        """Of alerts on the streams that a visitor may ask about, newest first. Raises
-        ServiceError.
-        """
+        """Firings on the streams that a visitor sees, newest first. Raises ServiceError."""
         ids = {one.id for one in visitor.streams.values()}
-        found = self._lately("firings", SLOW_LOOK_S, self._firings)
+        found = self._lately(
+            "firings", SLOW_LOOK_S, lambda: self.client.firings(limit=_FIRINGS).data
+        )
         return [one for one in found if one.stream_id in ids]
 
     def forget_firings(self) -> None:
-        """They have just changed."""
         self._known.pop("firings", None)
-
-    def _firings(self) -> list[FiringDocument]:
-        return self.client.firings(limit=_FIRINGS).data
 
     def _lately(self, name: str, lasts_s: float, ask: Callable[[], Known]) -> Known:
         asked_at, known = self._known.get(name, (-math.inf, None))
@@ -95,7 +91,7 @@ class Page:
         return cast(Known, known)
 
     def leave(self, request: gr.Request) -> None:
-        """The page was closed: its camera's stream is nobody's any more."""
+        """Forget a visitor whose page was closed, and delete the stream of their camera."""
         visitor = self.visitors.leave(request.session_hash)
         if visitor is not None:
             self._forget_camera(visitor)
@@ -105,7 +101,7 @@ class Page:
             self._forget_camera(visitor)
 
     def tidy_up(self) -> None:
-        """Delete cameras of visitors who went without a word, or whose page was killed."""
+        """Delete the cameras of visitors who vanished, or whose page process was killed."""
         for visitor in self.visitors.leave_unseen():
             self._forget_camera(visitor)
         ours = {visitor.camera_id for visitor in self.visitors}
@@ -114,7 +110,7 @@ class Page:
                 if _is_camera(one) and one.id not in ours and _is_left_behind(one):
                     self.client.delete_stream(one.id, purge=True)
         except ServiceError:
-            return  # the next visitor is another try
+            return  # the next visit tries again
 
     def _forget_camera(self, visitor: Visitor) -> None:
         if visitor.has_camera:
@@ -122,36 +118,44 @@ class Page:
             try:
                 self.client.delete_stream(visitor.camera_id, purge=True)
             except ServiceError:
-                return  # `tidy_up` will
+                return  # `tidy_up` will do it
 
 
 def _is_camera(stream: StreamDocument) -> bool:
-    """Whether a page made this stream: what an operator calls much the same is not touched."""
+    """Whether a page made this stream; an operator's stream of a similar name is left alone."""
     return stream.source["type"] == "push" and CAMERA_ID.fullmatch(stream.id) is not None
 
 
 def _is_left_behind(camera: StreamDocument) -> bool:
-    """Whether no frame has come for an hour, or none since the service started again with it."""
+    """Whether no frame has come for an hour, or none since the service restarted."""
     age_s = camera.last_frame_age_s
     return camera.memory.blocks > 0 if age_s is None else age_s > _LEFT_BEHIND_S
 
 
 @contextmanager
 def told_of_errors() -> Iterator[None]:
-    """Within, a refusal of the service becomes a notice on the visitor's page."""
+    """Show the service's errors as notices on the visitor's page."""
     try:
         yield
     except ServiceError as error:
         gr.Warning(str(error))
 
 
+def stopped(part: str, looking: Looking | None) -> tuple[Any, Any]:
+    """Stop a find or a recap: draw its `part`, and hide the Stop button."""
+    if looking is None:
+        return gr.skip(), gr.update(visible=False)
+    looking.is_stopped = looking.is_running
+    return drawn(part, looking), gr.update(visible=False)
+
+
 def told_in(event: gr.EventData) -> dict[str, Any]:
-    """What a browser told with an event of its own."""
+    """The data that the browser sent with an event."""
     return event._data if isinstance(event._data, dict) else {}
 
 
 def number_in(event: gr.EventData, name: str) -> float | None:
-    """A time among it; None for anything else."""
+    """A time in that data, in seconds; None for anything else."""
     told = told_in(event).get(name)
     if isinstance(told, bool) or not isinstance(told, int | float) or not math.isfinite(told):
         return None

@@ -1,6 +1,5 @@
-"""Pictures: JPEGs of the service in, what the page shows of them out."""
+"""Pictures: turn the service's JPEGs into HTML for the page."""
 
-import base64
 import io
 
 from PIL import Image
@@ -8,40 +7,33 @@ from PIL import Image
 from app.client import Picture
 from app.page.words import drawn, wall
 from app.stream_time import clock
+from vstream.notebook import jpeg_url
 
 _LIVE_SIDE_PX = 800
-"""Nothing larger is sent to a browser twice a second."""
+"""Longest side of a live picture, since the browser gets two a second."""
 _SMALL_SIDE_PX = 400
 _JPEG_QUALITY = 85
 
 
-def source_of(jpeg: bytes) -> str:
-    """What an <img> takes: the picture itself, so that it needs no second request."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-
-
 def live_picture(name: str, picture: Picture) -> str:
-    """Of the stream that the page calls `name`."""
-    return drawn("live_picture", name, source_of(_bounded(picture, _LIVE_SIDE_PX)), when(picture))
+    return drawn("live_picture", name, jpeg_url(_bounded(picture, _LIVE_SIDE_PX)), when(picture))
 
 
 def small_picture(picture: Picture) -> str:
-    """What an <img> of the wall takes."""
-    return source_of(_bounded(picture, _SMALL_SIDE_PX))
+    return jpeg_url(_bounded(picture, _SMALL_SIDE_PX))
 
 
 def moment(
     picture: Picture, stream_id: str, stream_s: float, told: str = "", under: str = ""
 ) -> str:
-    """A thumbnail that a click shows larger and as a clip (moment.js), with its time or `under`
-    under it; `told` is said beside that.
-
-    The times are those that the picture has, which may be of a moment before `stream_s`.
+    """A thumbnail that opens as a larger picture and a clip (moment.js), with its time or `under`
+    below it; `told` adds to its caption. Shows the picture's own time, which may be before
+    `stream_s`.
     """
     shown_s = stream_s if picture.stream_s is None else picture.stream_s
     caption = " · ".join(part for part in (when(picture), told) if part)
     of = f"{shown_s:.3f} {stream_id}"
-    return drawn("moment", source_of(picture.jpeg), caption, under or clock(shown_s), of)
+    return drawn("moment", jpeg_url(picture.jpeg), caption, under or clock(shown_s), of)
 
 
 def when(picture: Picture) -> str:

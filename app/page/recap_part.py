@@ -1,4 +1,4 @@
-"""RecapPart: since when, and of which streams, in; what came and left there out, as it is told."""
+"""RecapPart: recap what appeared in streams and what left, as the service reports it."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,21 +8,19 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page
+from app.page.page import QUIET, Page, stopped
 from app.page.pictures import moment
 from app.page.visitors import RecapSoFar
 from app.page.words import drawn
 from app.server.recap_documents import RecapDocument, RecapEntryDocument
 
-_HEAD = '<h2>Recap</h2><p class="note">What came and what left while you were away.</p>'
+_HEAD = '<h2>Recap</h2><p class="note">What appeared and what left while you were away.</p>'
 _SINCE = {"Last hour": "-1h", "Last 8 hours": "-8h", "Today": "today", "Everything": ""}
 _ENTRIES = 100
-"""So many are shown with their pictures."""
+"""How many entries to show with pictures."""
 
 
 class RecapPart:
-    """Belongs into the layout where it is made."""
-
     def __init__(self, page: Page, stream: gr.HTML) -> None:
         self._page = page
         gr.HTML(_HEAD, apply_default_css=False)
@@ -39,36 +37,30 @@ class RecapPart:
     def tell(
         self, name: str, since: str, all_streams: bool, request: gr.Request
     ) -> Iterator[tuple[Any, Any]]:
-        """What is told so far and the button that stops it, while entries come."""
+        """Yield updates of the recap and the Stop button while entries come."""
         visitor = self._page.visitor(request)
         chosen = visitor.names if all_streams else [name]
         ids = {one: stream_id for one in chosen if (stream_id := visitor.id_of(one))}
         if not ids:
             yield '<p class="note">There is no stream to recap yet.</p>', gr.skip()
             return
-        visitor.begin_recap(recap := RecapSoFar())
+        visitor.look_for("recap", recap := RecapSoFar())
         yield drawn("recap", recap), gr.update(visible=True)
         try:
             for _ in self._look(recap, ids, _from(since)):
                 yield drawn("recap", recap), gr.skip()
         except ServiceError as error:
             recap.problem = str(error)
-        if visitor.recap is recap:  # else another is shown
+        if visitor.recap is recap:  # otherwise a newer one is shown
             yield drawn("recap", recap), gr.update(visible=False)
 
     def stop(self, request: gr.Request) -> tuple[Any, Any]:
-        recap = self._page.visitor(request).recap
-        if recap is None:
-            return gr.skip(), gr.update(visible=False)
-        recap.is_stopped = recap.is_running
-        return drawn("recap", recap), gr.update(visible=False)
+        return stopped("recap", self._page.visitor(request).recap)
 
     def _look(
         self, recap: RecapSoFar, ids: dict[str, str], bounds: dict[str, Any]
     ) -> Iterator[None]:
-        """Each time there is more of it. Ends, and has the service end, when it is stopped. Raises
-        ServiceError.
-        """
+        """Yield whenever the recap grows, until it ends or is stopped. Raises ServiceError."""
         names = {stream_id: name for name, stream_id in ids.items()}
         with closing(self._page.client.recap(list(names), **bounds)) as events:
             for one in events:
@@ -89,12 +81,11 @@ class RecapPart:
         try:
             picture = self._page.client.picture(one.frame_url)
         except ServiceError:
-            return ""  # it is kept no more
+            return ""  # no longer kept
         return moment(picture, one.stream_id, one.at_s, f"{one.probability:.0%} probable")
 
 
 def _from(since: str) -> dict[str, Any]:
-    """What the service takes for it."""
     begin = _SINCE.get(since, "")
     if begin == "today":
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,5 +1,5 @@
-"""SearchPart: words in, the moments of a stream's whole history most like them out; or a statement
-in, the spans in which it is so out, as they are found.
+"""SearchPart: search a stream's history for moments that match some words, or find the spans in
+which a statement is true.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page, text_field
+from app.page.page import QUIET, Page, stopped, text_field
 from app.page.pictures import moment
 from app.page.visitors import Finding
 from app.page.words import drawn, note, span_words, trouble
@@ -19,23 +19,23 @@ from app.server.moment_documents import FoundSpanDocument, FoundSpans
 from app.stream_time import clock
 
 _HEAD = (
-    '<h2>Search</h2><p class="note">Search ranks pictures by your words. Find gives the times at '
-    "which a statement is true.</p>"
+    '<h2>Search</h2><p class="note">Search ranks pictures by your words. Find lists the times when '
+    "a statement is true.</p>"
 )
 _MOMENTS = 12
 _SPANS = 24
-"""So many are shown in pictures; the strip shows all."""
+"""How many spans to show with pictures; the strip shows all of them."""
 
 
 class SearchPart:
-    """Belongs into the layout where it is made; spans are painted onto the `strip`."""
+    """Create it where it belongs in the layout. It also paints spans onto the `strip`."""
 
     def __init__(self, page: Page, stream: gr.HTML, from_s: gr.State, to_s: gr.State) -> None:
-        """`from_s` and `to_s` bound what is looked through; both 0: all."""
+        """`from_s` and `to_s` bound the search, in stream time; both 0: everything."""
         self._page = page
         gr.HTML(_HEAD, apply_default_css=False)
         with gr.Row(elem_id="seeking"):
-            self._words = text_field("words", "What you look for", "a red car, or: a car is parked")
+            self._words = text_field("words", "What to look for", "a red car, or: a car is parked")
             self._search = gr.Button("Search", scale=1, min_width=80, elem_id="search")
             self._find = gr.Button("Find when", scale=1, min_width=80, elem_id="find")
             self._stop = gr.Button("Stop", scale=1, elem_id="stop-finding", visible=False)
@@ -43,7 +43,6 @@ class SearchPart:
         self._about = [self._words, stream, from_s, to_s]
 
     def begin(self, strip: gr.HTML) -> None:
-        """Spans are painted onto the `strip`."""
         outputs = [self._found, self._stop, strip]
         for event in (self._words.submit, self._search.click):
             event(self.search, self._about, outputs, **QUIET)
@@ -53,37 +52,33 @@ class SearchPart:
     def search(
         self, words: str, name: str, from_s: float, to_s: float, request: gr.Request
     ) -> tuple[str, Any, Any]:
-        """The moments, in the place of what is looked for so far."""
+        """Show the moments found, in place of any running find."""
         visitor = self._page.visitor(request)
-        visitor.find(None)
+        visitor.look_for("finding", None)
         found = self._alike(words.strip(), name, visitor.id_of(name), _stretch(from_s, to_s))
         return found, gr.update(visible=False), gr.update(found="null")
 
     def find(
         self, words: str, name: str, from_s: float, to_s: float, request: gr.Request
     ) -> Iterator[tuple[Any, Any, Any]]:
-        """What is said of it, the button that stops it and the strip, while spans come."""
+        """Yield updates of the result, the Stop button and the strip while spans come."""
         visitor = self._page.visitor(request)
         stream_id = visitor.id_of(name)
         if stream_id is None or not words.strip():
             yield _nothing(words), gr.skip(), gr.skip()
             return
-        visitor.find(finding := Finding(words.strip(), name))
+        visitor.look_for("finding", finding := Finding(words.strip(), name))
         yield drawn("finding", finding), gr.update(visible=True), _painted(finding)
         try:
             for _ in self._look(finding, stream_id, _stretch(from_s, to_s)):
                 yield drawn("finding", finding), gr.skip(), _painted(finding)
         except ServiceError as error:
             finding.problem = str(error)
-        if visitor.finding is finding:  # else another is shown
+        if visitor.finding is finding:  # otherwise a newer one is shown
             yield drawn("finding", finding), gr.update(visible=False), _painted(finding)
 
     def stop(self, request: gr.Request) -> tuple[Any, Any]:
-        finding = self._page.visitor(request).finding
-        if finding is None:
-            return gr.skip(), gr.update(visible=False)
-        finding.is_stopped = finding.is_running
-        return drawn("finding", finding), gr.update(visible=False)
+        return stopped("finding", self._page.visitor(request).finding)
 
     def _alike(
         self, words: str, name: str, stream_id: str | None, stretch: dict[str, float]
@@ -102,9 +97,7 @@ class SearchPart:
         return drawn("matches", name, shown, strange)
 
     def _look(self, finding: Finding, stream_id: str, stretch: dict[str, float]) -> Iterator[None]:
-        """Each time there is more of it. Ends, and has the service end, when it is stopped. Raises
-        ServiceError.
-        """
+        """Yield whenever the find progresses, until it ends or is stopped. Raises ServiceError."""
         with closing(self._page.client.find(finding.statement, [stream_id], **stretch)) as events:
             for one in events:
                 if finding.is_stopped:
@@ -124,7 +117,7 @@ class SearchPart:
                 yield
 
     def _picture(self, span: FoundSpanDocument) -> str:
-        """What decides; its words alone if it is kept no more."""
+        """The span's deciding picture; only text if the picture is no longer kept."""
         try:
             picture = self._page.client.picture(span.frame_url)
         except ServiceError:
@@ -133,7 +126,7 @@ class SearchPart:
         return moment(picture, span.stream_id, span.at_s, span_words(span), under)
 
     def _shown(self, found: FoundMoment) -> str:
-        """The picture; of a moment that is kept as text alone, its time."""
+        """The moment's picture; for a moment kept only as text, its time and text."""
         told = f"score {found.score:.2f}" + (f": {found.text}" if found.text else "")
         if found.frame_url is None:
             return note(f"{clock(found.from_s)} to {clock(found.to_s)}, {told}")
@@ -142,7 +135,7 @@ class SearchPart:
 
 
 def _nothing(words: str) -> str:
-    return note("There is no stream to search yet." if words.strip() else "Type what you look for.")
+    return note("There is no stream to search yet." if words.strip() else "Type what to look for.")
 
 
 def _stretch(from_s: float, to_s: float) -> dict[str, float]:

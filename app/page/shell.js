@@ -1,6 +1,6 @@
-// The head of the page: which part and which stream is shown, and the one state of that stream.
-// Out: 'look' with what is on the screen, again and again. In: props.told, what the server knows;
-// props.chosen: a stream that has just been added, to be shown.
+// The header of the page: which part and stream are shown, and the state of that stream.
+// Out: 'look', repeatedly, with what is on the screen. In: props.told, what the server knows;
+// props.chosen, a stream that was just added and is now to be shown.
 const page = window.vstream, find = (selector) => element.querySelector(selector);
 const LOOK_MS = 500, HIDDEN_MS = 10000, SILENT_MS = 8000;
 const EXAMPLES = {
@@ -8,7 +8,7 @@ const EXAMPLES = {
   condition: ['a car is in the drive', 'there is a burger'],
 };
 const chooser = find('#stream'), pill = find('#state'), age = find('#age'), said = find('#said');
-const ages = new Map();  // by stream: when its newest frame was taken, by this page's clock
+const ages = new Map();  // by stream: when its newest frame was captured, by this page's clock
 let heardAt = performance.now(), lookedAt = 0, missed = 0;
 
 const streams = () => page.told?.streams ?? [];
@@ -51,7 +51,7 @@ function drawBanners(told, loading, one) {
     const since = Math.round(loading.for_s + (performance.now() - heardAt) / 1000);
     put(bar.querySelector('span'), `Loading model ${loading.model}, ${since} s`);
   }
-  const why = loading ? '' : told?.problem || (page.isHeard() ? '' : 'This page has lost its server');
+  const why = loading ? '' : told?.problem || (page.isHeard() ? '' : 'The connection to the server is lost');
   problem.hidden = !why;
   if (why) put(problem, `${why}. Trying again …`);
   model.hidden = !told?.model?.knows || !one || one.is_sample || document.body.dataset.part === 'cameras';
@@ -69,7 +69,7 @@ function drawChooser() {
   chooser.value = page.stream;
   chooser.disabled = !names.length;
 }
-function drawOf() {  // examples fit the stream
+function drawOf() {  // match the examples to the stream
   const isSample = Boolean(page.find(page.stream)?.is_sample);
   if (document.body.classList.contains('of-sample') === isSample) return;
   document.body.classList.toggle('of-sample', isSample);
@@ -110,7 +110,7 @@ page.on('told', () => {
 watch('told', () => {
   const told = JSON.parse(props.told), now = performance.now();
   heardAt = now;
-  told.streams ??= streams();  // a service that does not answer: those it told of before
+  told.streams ??= streams();  // the service did not answer: keep the last known streams
   if (!told.problem) for (const one of told.streams)
     if (one.age_s === null) ages.delete(one.name); else ages.set(one.name, now - 1000 * one.age_s);
   page.told = told;
@@ -120,7 +120,7 @@ watch('chosen', () => {
   const { stream } = JSON.parse(props.chosen);
   page.choose(stream);
   page.show('live');
-  missed = -1;  // what comes next may have been told before there was one
+  missed = -1;  // the next reply may predate this stream
 });
 drawChooser();
 drawParts();

@@ -1,4 +1,4 @@
-"""ShellPart: who looks at what in; what the page is told of its streams out, again and again."""
+"""ShellPart: keep the page up to date with the streams it shows."""
 
 import json
 import math
@@ -20,9 +20,9 @@ _NOTICE_S = 8
 
 
 class ShellPart:
-    """The head of the page, in `shell`. It says what is on the screen (shell.js), and is told all
-    that its parts draw from. The value of `stream` is what the page calls the stream that is shown;
-    it is no output, which would put back what it was.
+    """The header of the page, in `shell`. It reports what is on the screen (shell.js) and receives
+    the data that the parts draw. The value of `stream` is the page's name of the stream shown; it
+    must not be an output of any event, which would reset it to an old value.
     """
 
     def __init__(self, page: Page) -> None:
@@ -44,11 +44,11 @@ class ShellPart:
         )
 
     def begin(self, wall: gr.HTML, live: gr.HTML, details: gr.HTML) -> None:
-        """`wall` shows all streams, `live` and `details` the chosen one."""
+        """Start updating: `wall` shows all streams, `live` and `details` the chosen one."""
         self.shell.look(self.look, None, [self.shell, wall, live, details], **LOOKING)
 
     def look(self, request: gr.Request, event: gr.EventData) -> tuple[Any, Any, Any, Any]:
-        """States of all streams; pictures and details of those that are on the screen."""
+        """Send the states of all streams, and pictures and details of those on the screen."""
         visitor, asked = self._page.visitor(request), told_in(event)
         visitor.looks += 1
         told: dict[str, Any] = {"look": visitor.looks}
@@ -59,16 +59,16 @@ class ShellPart:
                 wall = self._pictures(visitor, asked.get("has"))
             elif (name := asked.get("stream")) in visitor.names:
                 live = self._live(visitor, str(name), is_new=asked.get("shown") != name)
-                details = self._details(visitor, str(name))
+                one = visitor.streams[str(name)]
+                details = drawn("details", name, one, visitor.rates.of(one.id, one.frames))
         except ServiceError as error:
             if error.code == "service_loading":
                 told["loading"] = self._loading()
             else:
-                told["problem"] = _begun_large(str(error))
+                told["problem"] = str(error)[:1].upper() + str(error)[1:]
         return gr.update(told=json.dumps(told)), wall, live, details
 
     def _told(self, visitor: Visitor) -> dict[str, Any]:
-        """Raises ServiceError."""
         streams = self._page.client.streams()
         had_camera = OWN in visitor.streams
         shown = {one.id: one for one in streams if not CAMERA_ID.fullmatch(one.id)}
@@ -91,7 +91,7 @@ class ShellPart:
         }
 
     def _pictures(self, visitor: Visitor, has: Any) -> Any:
-        """Those of the wall that are newer than what it has."""
+        """The wall's pictures that are newer than the ones it has."""
         has = has if isinstance(has, dict) else {}
         found = {}
         for name, one in list(visitor.streams.items())[:_MOST_SHOWN]:
@@ -108,24 +108,20 @@ class ShellPart:
         return gr.update(pictures=json.dumps(found)) if found else gr.skip()
 
     def _live(self, visitor: Visitor, name: str, *, is_new: bool) -> Any:
-        """Only a picture that is not shown already."""
+        """The live picture, unless it is shown already."""
         one = visitor.streams[name]
         shown = (name, one.last_frame_at)
         if shown == visitor.shown and not is_new:
             return gr.skip()
         visitor.shown = None
         try:
-            kept = self._page.client.frame(one.id)  # without a frame, of a memory from before
+            kept = self._page.client.frame(one.id)  # if no frame has come yet, from the memory
         except ServiceError as error:
             if error.code == "frame_not_found":
                 return gr.skip()
             raise
         visitor.shown = shown
         return live_picture(name, kept)
-
-    def _details(self, visitor: Visitor, name: str) -> str:
-        one = visitor.streams[name]
-        return drawn("details", name, one, visitor.rates.of(one.id, one.frames))
 
     def _loading(self) -> dict[str, Any]:
         try:
@@ -157,7 +153,7 @@ def _alert(firing: FiringDocument | None) -> dict[str, str] | None:
 
 
 def _tell(visitor: Visitor, firings: list[FiringDocument]) -> None:
-    """A notice for each firing since the last look."""
+    """Show a notice for each firing since the last look."""
     newest = max((one.id for one in firings), default=0)
     before, visitor.told_up_to = visitor.told_up_to, newest
     names = {one.id: name for name, one in visitor.streams.items()}
@@ -165,7 +161,3 @@ def _tell(visitor: Visitor, firings: list[FiringDocument]) -> None:
         if before is not None and one.id > before:
             said = f"{names[one.stream_id]}: {condition_words(one.condition)}, {wall(one.at)}"
             gr.Info(escape(said), duration=_NOTICE_S, title="Alert")
-
-
-def _begun_large(words: str) -> str:
-    return words[:1].upper() + words[1:]

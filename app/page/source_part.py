@@ -1,4 +1,4 @@
-"""SourcePart: a camera, an address or a video of a visitor in, a stream out."""
+"""SourcePart: make a stream from a visitor's camera, an address or a video."""
 
 import json
 import re
@@ -17,26 +17,25 @@ from app.sample import SAMPLE_VIDEO
 from vstream.sources.still_picture import MAX_BYTES
 
 _CAMERA_S = 0.15
-"""A frame of this browser's camera is sent so often."""
+"""Seconds between frames of the browser's camera."""
 _CAMERA_RETENTION = "6h"
 _CONSTRAINTS = {
     "video": {"width": {"ideal": 640}, "height": {"ideal": 480}, "facingMode": "environment"}
 }
 _SPEEDS: list[tuple[str, float | str]] = [
     ("in real time", 1.0),
-    ("2 times as fast", 2.0),
+    ("twice as fast", 2.0),
     ("4 times as fast", 4.0),
     ("as fast as possible", "max"),
 ]
 _NO_UPLOADS = (
-    "This page shows a service on another machine, which could not read a file that is uploaded "
-    "here. Give the service the address of the video instead, or open the page of the service "
-    "itself, at `/ui` there."
+    "This page belongs to a service on another machine, which cannot read files uploaded here. "
+    "Give it the video's address instead, or open the service's own page, at `/ui` there."
 )
 
 
 class SourcePart:
-    """Belongs into the layout where it is made; what it adds is shown by `shell`."""
+    """Create it where it belongs in the layout; `shell` shows the streams it adds."""
 
     def __init__(self, page: Page, shell: gr.HTML) -> None:
         self._page = page
@@ -59,7 +58,7 @@ class SourcePart:
             elem_id="camera",
             height=260,
             format="jpeg",
-            type="filepath",  # as it comes: who decodes it looks at its size first
+            type="filepath",  # undecoded: the service checks its size before decoding
             image_mode=None,
             buttons=[],
             webcam_options=gr.WebcamOptions(mirror=False, constraints=_CONSTRAINTS),
@@ -99,24 +98,22 @@ class SourcePart:
         sample.click(self.add_sample, None, [shell, said], **QUIET)
 
     def camera(self, path: str | None, request: gr.Request) -> Any:
-        """A frame of this browser's camera, a file, on to the service; what is wrong with it, if
-        so.
-        """
+        """Send a frame of the browser's camera (a file) to the service; return an error message."""
         page = self._page
         if path is None or page.visitors.has_left(request.session_hash):
             return gr.skip()
         visitor = page.visitor(request)
         if not visitor.pushing.acquire(blocking=False):
-            return gr.skip()  # the frame before is still on its way: a newer one will come
+            return gr.skip()  # the last frame is still being sent; a newer one will come
         try:
             if not visitor.has_camera:
                 self._begin(visitor)
             page.client.push(visitor.camera_id, _read(path))
         except ServiceError as error:
             if error.code == "stream_not_found":
-                visitor.has_camera = False  # the service was started again: begin again
+                visitor.has_camera = False  # the service restarted: create the stream again
             is_said = error.status == 0 or error.code in ("STREAM_PAUSED", "service_loading")
-            return "" if is_said else f"⚠ {error}"  # the state of the stream says the others
+            return "" if is_said else f"⚠ {error}"  # the stream's state already shows these
         finally:
             visitor.pushing.release()
         return ""
@@ -127,13 +124,13 @@ class SourcePart:
                 visitor.camera_id, {"type": "push"}, memory={"retention": _CAMERA_RETENTION}
             )
         except ServiceError as error:
-            if error.code != "stream_exists":  # the answer to a try before got lost
+            if error.code != "stream_exists":  # an earlier reply may have been lost
                 raise
         visitor.has_camera = True
 
     def add_address(self, url: str, name: str, request: gr.Request) -> tuple[Any, str]:
         if not url.strip():
-            return gr.skip(), "Give an address."
+            return gr.skip(), "Enter an address."
         return self._add(name.strip() or _name_of(url), {"url": url.strip()}, request)
 
     def add_video(
@@ -159,19 +156,17 @@ class SourcePart:
 
 
 def _read(path: str) -> bytes:
-    """A longer one is no frame: what there is of it is enough for the service to say so."""
+    """Read a file, but only one byte more than a frame may have: the service refuses it then."""
     with open(path, "rb") as file:
         return file.read(MAX_BYTES + 1)
 
 
 def _name_of(address: str) -> str:
-    """A slug of the last part of a path, or of the host where an address has none: never of what
-    may be a password.
-    """
+    """Make a slug from the last part of the path, or from the host; never from a password."""
     try:
         parts = urlsplit(address.strip())
         last = Path(parts.path).stem or parts.hostname or ""
-        # A password with an unescaped slash; values, as some cameras take them in the path.
+        # The path may hold a password with an unescaped slash, or parameters of some cameras.
         last = "" if "@" in parts.path or "=" in parts.path else last
     except ValueError:
         last = ""

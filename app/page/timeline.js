@@ -1,6 +1,6 @@
-// The strip of one stream's history: draws it, and turns gestures into events of the page.
+// The history strip of one stream: draws it, and turns gestures into events of the page.
 // In: props.value (the history), props.marks, props.found, props.moment, props.picked, as JSON.
-// Out: 'look' with the stretch shown, 'peek' with a time, 'pick' with the range to ask about.
+// Out: 'look' with the range shown, 'peek' with a time, 'pick' with the range to ask about.
 const page = window.vstream, find = (selector) => element.querySelector(selector);
 const svg = find('svg'), tip = find('.history-tip'), empty = find('.history-empty');
 const fields = { from: find('[name=from]'), to: find('[name=to]') };
@@ -13,12 +13,12 @@ const MOST_PICTURES = 200, LEAST_CHANGE = 0.01, SHARE_OF_LARGEST = 0.35;
 
 const NO_MARKS = { answers: [], firings: [] };
 let history = null, marks = NO_MARKS, found = null, picked = null;
-let view = null;  // {span, to}: to is null while it moves along with the present; null: all of it
+let view = null;  // {span, to}: to is null while it follows the present; null: show everything
 const spans = () => found && found.stream === history?.stream ? found.spans : [];
 let gesture = null, cursorS = null;
 const pointers = new Map(), pictures = new Map();
 let peeking = null, wanted = null;
-let sent = [];  // ranges whose echo has not come yet
+let sent = [];  // ranges not yet echoed
 
 // ---- time and place ----
 const width = () => svg.clientWidth || 320;
@@ -32,7 +32,7 @@ function shown() {
 const xOf = (timeS, window_ = shown()) => width() * (timeS - window_.from) / (window_.to - window_.from);
 const timeAt = (x) => { const { from, to } = shown(); return from + (to - from) * x / width(); };
 const within = (timeS) => Math.min(all().to, Math.max(all().from, timeS));
-function even(timeS) {  // as exact as four pixels are, in a step that people count in
+function even(timeS) {  // round to a natural step of about four pixels
   const { from, to } = shown(), exact = 4 * (to - from) / width();
   const step = STEPS_S.findLast((one) => one <= exact) ?? 0.5;
   return within(Math.round(timeS / step) * step);
@@ -42,7 +42,7 @@ function clock(timeS) {
   const hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
-function seconds(text) {  // of 130, 2:10 or 0:02:10; NaN for anything else
+function seconds(text) {  // parse 130, 2:10 or 0:02:10; NaN for anything else
   if (!/^\d+(:[0-5]?\d){0,2}(\.\d+)?$/.test(text)) return NaN;
   return text.split(':').reduce((sum, part) => 60 * sum + Number(part), 0);
 }
@@ -86,7 +86,7 @@ function drawAxis(stretch, isPhone) {
   for (let timeS = Math.ceil(stretch.from / step) * step; timeS <= stretch.to; timeS += step) {
     const x = xOf(timeS, stretch);
     line('axis', x, AXIS_TOP, AXIS_TOP + 5);
-    if (isPhone && Math.round(timeS / step) % 2) continue;  // on a phone every other one has no words
+    if (isPhone && Math.round(timeS / step) % 2) continue;  // on a phone, label every other tick
     const anchor = x < 24 ? 'start' : x > width() - 24 ? 'end' : 'middle';
     node('text', { x, y: AXIS_TOP + 19, 'text-anchor': anchor }).textContent = clock(timeS);
   }
@@ -100,12 +100,12 @@ function drawKept(stretch, isPhone) {
   }
   if (run) run[1] = Math.min(run[1], Math.max(history.kept_to_s, run[0]));
   close();
-  // How unlike pictures are depends on the model: a change is large beside the others in sight.
+  // How much pictures differ depends on the model, so compare changes with the largest in sight.
   const seen = history.parts.filter((part) => part[3] >= stretch.from && part[3] <= stretch.to);
   const largest = Math.max(LEAST_CHANGE, ...seen.map((part) => part[2]));
   const changes = seen.filter((part) => part[2] >= SHARE_OF_LARGEST * largest && part[2] >= LEAST_CHANGE);
   changes.forEach(([, , change, timeS], at) => {
-    if (isPhone && at % 2) return;  // and every other tick is left out
+    if (isPhone && at % 2) return;  // and draw every other one
     line('change', xOf(timeS, stretch), BAND_TOP, AXIS_TOP, { 'stroke-opacity': change / largest });
   });
 }
@@ -145,14 +145,14 @@ function drawTools() {
   document.body.classList.toggle('has-range', Boolean(picked));
   const said = picked ? `only from ${clock(picked[0])} to ${clock(picked[1])}` : '';
   const status = find('.history-range output');
-  if (status.textContent !== said) status.textContent = said;  // or it is read out again and again
+  if (status.textContent !== said) status.textContent = said;  // or screen readers repeat it
 }
 function drawLegend() {
   const legend = find('.history-legend'), entries = marks.answers.slice(0, 3).map((answer) =>
     [COLOURS[answer.number % COLOURS.length], `read for “${answer.question}”`]);
   if (spans().length) entries.push(['#0d9488', `found: “${found.statement}”`]);
   if (marks.firings.length) entries.push(['#a142f4', 'alert fired']);
-  if (history) entries.push(['#8794a6', 'in memory; ticks where the picture changes']);
+  if (history) entries.push(['#8794a6', 'in memory; ticks mark changes in the picture']);
   legend.replaceChildren(...entries.map(([colour, words]) => {
     const entry = document.createElement('span'), chip = document.createElement('i');
     chip.style.background = colour;
@@ -175,13 +175,13 @@ function markAt(x) {  // the nearest firing or retrieved moment, as {at_s, words
       consider(timeS, () => `score ${score.toFixed(2)} for “${answer.question}”`);
   return nearest;
 }
-function spotAt(x) {  // in decides_s the moment that Enter or a click shows
+function spotAt(x) {  // decides_s is the moment that Enter or a click shows
   const mark = markAt(x), span = mark ? null : spanAt(x);
   const quantum = Math.max(0.1, 4 * (shown().to - shown().from) / width());
   const timeS = mark?.at_s ?? within(Math.round(timeAt(x) / quantum) * quantum);
   return { at_s: timeS, decides_s: span?.at_s ?? timeS, words: (mark ?? span)?.words ?? '', x };
 }
-function spanAt(x) {  // the one under x; of those so short that they are hardly seen the nearest
+function spanAt(x) {  // the span under x, or the nearest one, as short spans are hard to hit
   const away = (span) => Math.max(xOf(span.from_s) - x, x - xOf(span.to_s), 0);
   const [nearest] = spans().toSorted((one, other) => away(one) - away(other));
   return nearest && away(nearest) < NEAR_PX ? nearest : null;
@@ -209,7 +209,7 @@ function leave() {
   cursorS = null;
   draw();
 }
-function peek(spot) {  // one at a time, and of those that wait the newest
+function peek(spot) {  // one request at a time; only the newest waits
   const known = pictures.get(spot.at_s);
   if (known) return void show(spot, known);
   if (peeking && performance.now() < peeking.until) {
@@ -237,7 +237,7 @@ function look() {
   const has = Boolean(history);
   trigger('look', view && has ? { ...shown(), parts, has, follows: view.to === null } : { parts, has });
 }
-function moved() {  // the drawing at once, what it is drawn from soon
+function moved() {  // redraw at once, fetch soon
   draw();
   LOOKING.due ??= setTimeout(look, 150);
 }
@@ -250,7 +250,7 @@ function showStretch(span, to) {
   }
   moved();
 }
-function zoom(factor, x = width()) {  // what is at x stays there
+function zoom(factor, x = width()) {  // keep x in place
   const { from, to } = shown(), span = (to - from) / factor, timeS = timeAt(x);
   showStretch(span, timeS + span * (1 - x / width()));
 }
@@ -276,7 +276,7 @@ function readFields() {
   const range = [from ? seconds(from) : 0, to ? seconds(to) : Math.ceil(history?.now_s ?? 0)];
   if (range[1] <= range[0]) return fields.to.setAttribute('aria-invalid', 'true');
   for (const field of Object.values(fields)) field.removeAttribute('aria-invalid');
-  pick(range);  // the fields stay as they were written: somebody may be in the other one by now
+  pick(range);  // leave the fields as typed: the user may already be in the other one
 }
 function clear() {
   pick(null);
@@ -341,7 +341,7 @@ svg.addEventListener('pointercancel', (event) => {
 svg.addEventListener('pointerleave', () => gesture || leave());
 svg.addEventListener('blur', leave);
 svg.addEventListener('wheel', (event) => {
-  if (!history || (event.deltaY > 0 && !view)) return;  // nothing longer to show: the page scrolls
+  if (!history || (event.deltaY > 0 && !view)) return;  // fully zoomed out: let the page scroll
   event.preventDefault();
   if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
     const { from, to } = shown();
@@ -369,8 +369,8 @@ element.addEventListener('click', (event) => {
 });
 for (const field of Object.values(fields)) field.addEventListener('change', readFields);
 
-// ---- what the page says ----
-const ours = (told) => told?.stream === page.stream ? told : null;  // else of the one before
+// ---- updates from the page ----
+const ours = (told) => told?.stream === page.stream ? told : null;  // ignore the previous stream
 watch('value', () => { history = ours(JSON.parse(props.value || 'null')); draw(); });
 watch('marks', () => { marks = ours(JSON.parse(props.marks)) ?? NO_MARKS; draw(); });
 page.on('stream', () => {
@@ -386,7 +386,7 @@ watch('found', () => { found = JSON.parse(props.found); draw(); });
 watch('picked', () => {
   const [from, to] = JSON.parse(props.picked), at = sent.indexOf(`${from} ${to}`);
   sent = sent.slice(at + 1);
-  if (at >= 0) return;  // an echo; another may have been picked since
+  if (at >= 0) return;  // our own echo; another range may have been picked since
   picked = to > from ? [from, to] : null;
   fillFields();
   draw();

@@ -1,4 +1,4 @@
-"""TimelinePart: a stream and a visitor in, the strip of its history out, and the range picked."""
+"""TimelinePart: the strip of a stream's history, and the range that a visitor picks on it."""
 
 import json
 from typing import Any
@@ -8,27 +8,25 @@ import gradio as gr
 
 from app.client import ServiceError
 from app.page.page import QUIET, Page, asset, number_in, told_in
-from app.page.pictures import source_of
 from app.page.timeline_view import PARTS, Stretch, TimelineView
 from app.page.visitors import Visitor
 from app.page.words import wall
+from vstream.notebook import jpeg_url
 
 _NOTHING = json.dumps({"answers": [], "firings": []})
-_NO_PICTURE = "no picture is kept of this"
+_NO_PICTURE = "no picture is kept of this moment"
 _AFTER_S = 0.001
-"""Times come and go as text: a block that ended at that very time has to be among those before."""
+"""Added to a time that came as rounded text, so that the block that ended at it still counts."""
 
 
 class TimelinePart:
-    """Belongs into the layout where it is made.
-
-    The browser draws (timeline.js) and says what it shows, where the pointer rests and which range
-    was picked; what it needs for that it is told as JSON, so nothing that a visitor or a service
-    wrote is ever read as markup.
+    """Create it where it belongs in the layout. The browser draws the strip (timeline.js) and
+    reports what it shows, where the pointer rests and which range was picked. It receives its data
+    as JSON, so no text of a visitor or a service is ever parsed as markup.
     """
 
     def __init__(self, page: Page, stream: gr.HTML, from_s: gr.State, to_s: gr.State) -> None:
-        """A range that is picked goes into `from_s` and `to_s`; both 0: none is."""
+        """`from_s` and `to_s` receive the picked range, in stream time; both 0: none is picked."""
         self._page = page
         self._views: WeakKeyDictionary[Visitor, TimelineView] = WeakKeyDictionary()
         self.strip: Any = gr.HTML(
@@ -61,7 +59,7 @@ class TimelinePart:
             history = view.history(name, stream_id, _stretch(event))
             marks = view.marks(visitor.exchanges, name, stream_id)
         except ServiceError:
-            return gr.skip()  # the line of the state says so; what is drawn stays
+            return gr.skip()  # the stream's state shows the problem; keep the drawing
         told = {"value": history, "marks": marks}
         changed: dict[str, Any] = {
             key: json.dumps(one) for key, one in told.items() if one is not None
@@ -75,7 +73,7 @@ class TimelinePart:
         if stream_id is not None and at_s is not None:
             try:
                 found = self._page.client.frame(stream_id, at_s + _AFTER_S)
-                told |= {"src": source_of(found.jpeg), "text": ""}
+                told |= {"src": jpeg_url(found.jpeg), "text": ""}
                 if found.captured_at is not None:
                     told["text"] = f"taken at {wall(found.captured_at)}"
             except ServiceError as error:

@@ -1,4 +1,4 @@
-"""TimelineView: the stretch that a visitor looks at in; its history out, when it has changed."""
+"""TimelineView: fetch the history that a visitor looks at, when it has changed."""
 
 import time
 from collections.abc import Sequence
@@ -11,15 +11,13 @@ from app.server.documents import AlertDocument, Timeline
 from memory.locks import Rank, ranked_lock
 
 PARTS = 240
-"""The most parts that a history is drawn in, so it changes visibly once in a 240th of its span."""
+"""Most parts to draw a history in; so a change shows once a 240th of its span has passed."""
 _SOONEST_S = 1.0
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is shown of a history: all of it, or a stretch, whose end may move along with the
-    present: `to_s` is None then.
-    """
+    """The range of a history that is shown; `to_s` None: its end follows the present."""
 
     parts: int = PARTS
     from_s: float | None = None
@@ -28,7 +26,7 @@ class Stretch:
 
     @property
     def key(self) -> tuple[float | None, ...]:
-        """Equal for the same stretch a moment later."""
+        """Equal for the same range a moment later."""
         begins = self.from_s if self.to_s is not None else None
         return (self.parts, begins, self.to_s, self.span_s)
 
@@ -43,8 +41,8 @@ class TimelineView:
         self._marks: dict[str, Any] | None = None
 
     def history(self, name: str, stream_id: str, stretch: Stretch) -> dict[str, Any] | None:
-        """What is to be drawn; None while what is drawn is as good. Raises ServiceError. A history
-        is asked for again when it may have changed by the width of a part.
+        """The history to draw; None while the drawing is still good enough, i.e. it cannot have
+        changed by the width of a part. Raises ServiceError.
         """
         wanted = (name, stream_id, *stretch.key)
         with self._lock:
@@ -61,7 +59,7 @@ class TimelineView:
     def marks(
         self, exchanges: Sequence[Exchange], name: str, stream_id: str
     ) -> dict[str, Any] | None:
-        """What answers retrieved and which alerts fired; None where that is so already."""
+        """The moments that answers retrieved and the firings of alerts; None if unchanged."""
         told = marks_document(exchanges, self._client.alerts(), stream_id)
         marks = {"stream": name, **told}
         with self._lock:
@@ -71,7 +69,7 @@ class TimelineView:
         return marks
 
     def forget(self) -> bool:
-        """Nothing is shown any more; whether anything was."""
+        """Forget what is shown; return whether anything was."""
         with self._lock:
             was_shown = self._shown is not None or self._marks is not None
             self._shown = self._marks = None
@@ -79,9 +77,7 @@ class TimelineView:
 
 
 def history_document(name: str, told: Timeline, stream_s: float) -> dict[str, Any]:
-    """What is kept and where the picture changes, and where the present is. A part is [from_s,
-    to_s, change, change_s].
-    """
+    """Describe a history for timeline.js; a part is [from_s, to_s, change, change_s]."""
     parts = [
         [round(at, 3) for at in (part.from_s, part.to_s, part.change, part.change_s)]
         for part in told.parts
@@ -99,9 +95,7 @@ def history_document(name: str, told: Timeline, stream_s: float) -> dict[str, An
 def marks_document(
     exchanges: Sequence[Exchange], alerts: Sequence[AlertDocument], stream_id: str
 ) -> dict[str, Any]:
-    """What each answer about the stream retrieved, newest first, and where alerts fired on it. A
-    moment is [end_s, score]; the number of an answer stays, so that its colour does.
-    """
+    """Answers, newest first, and firings; a moment is [end_s, score]; `number` sets a colour."""
     answers = [
         {
             "number": number,

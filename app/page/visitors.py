@@ -1,4 +1,4 @@
-"""Visitors: who has the page open; what each has asked, and the camera that is theirs."""
+"""Visitors: who has the page open, what each has asked, and their cameras."""
 
 import re
 import secrets
@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from app.server.documents import Citation, StreamDocument
 from app.server.moment_documents import CoveredDocument, FoundSpanDocument
@@ -14,21 +15,21 @@ from app.server.recap_documents import RecapEntryDocument
 from memory.locks import Rank, ranked_lock
 
 CAMERA = "visitor-"
-"""The ids of visitors' own cameras begin so: nobody else is shown them."""
+"""Prefix of the stream ids of visitors' own cameras, which nobody else sees."""
 CAMERA_ID = re.compile(rf"{CAMERA}[0-9a-f]{{12}}")
 OWN = "my camera"
-"""What a visitor's own camera is called: no stream's id has a blank."""
+"""The page's name of a visitor's own camera; no stream id can have a space."""
 _MOST_TURNS = 24
 _MOST_GONE = 1000
 _UNSEEN_S = 3600.0
-"""A page looks twice a second, and once a minute where its browser puts it to sleep."""
+"""When a visitor counts as gone: a page looks twice a second, or once a minute if it sleeps."""
 _RATES_OVER_S = 6.0
 _LATE_S = 5.0
-"""So long after a page was closed what it had sent may still come."""
+"""How long after closing a page its last frames may still arrive."""
 
 
 class Rates:
-    """Measured where they are shown, over the looks at one stream."""
+    """Frame rates of the stream shown, measured from one look to the next."""
 
     def __init__(self) -> None:
         self._stream: str | None = None
@@ -37,11 +38,11 @@ class Rates:
     def of(
         self, stream_id: str, frames: dict[str, int], now_s: float | None = None
     ) -> dict[str, float]:
-        """By the names of the counts; empty until there are looks a second apart."""
+        """Rates per second, by count; empty until two looks are a second apart."""
         now_s = time.monotonic() if now_s is None else now_s
         newest = self._looks[-1][1] if self._looks else {}
         went_back = any(frames.get(name, 0) < count for name, count in newest.items())
-        if stream_id != self._stream or went_back:  # the service was started again
+        if stream_id != self._stream or went_back:  # the service restarted
             self._stream = stream_id
             self._looks.clear()
         self._looks.append((now_s, frames))
@@ -55,31 +56,31 @@ class Rates:
 
 @dataclass(eq=False)
 class Exchange:
-    """One question, and its answer as far as it has come."""
+    """A question, and its answer so far."""
 
     question: str
     name: str = ""
-    """What the page calls the stream; empty while there is none yet."""
+    """The page's name of the stream; empty while there is none."""
     stream_id: str = ""
     waits: str = ""
-    """For what, before it is put."""
+    """What the question is waiting for, in words."""
     answer: str = ""
     note: str = ""
     problem: str = ""
     unsure: str | None = None
-    """How unsure the service calls it, in words."""
+    """How unsure the answer is, in words."""
     code: dict[str, str] = field(default_factory=dict)
-    """What puts the same question, by its language."""
+    """Code that asks the same question, by language."""
     citations: list[Citation] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
-    """The moments that the answer rests on, as HTML."""
+    """The moments that the answer is based on, as HTML."""
     is_running: bool = True
     is_stopped: bool = False
 
 
 @dataclass(eq=False, kw_only=True)
 class Looking:
-    """What is shown while the service looks through streams, until it ends or is stopped."""
+    """A find or a recap in progress, until it ends or is stopped."""
 
     coverage: object = None
     problem: str = ""
@@ -92,72 +93,67 @@ class Looking:
 
 @dataclass(eq=False)
 class Finding(Looking):
-    """A statement that a stream is looked through for, and what has been found so far."""
+    """A find in one stream, and the spans found so far."""
 
     statement: str
     stream: str
-    """As the visitor's page calls it."""
     spans: list[FoundSpanDocument] = field(default_factory=list)
-    """In the order of the stream."""
+    """In stream order."""
     pictures: dict[str, str] = field(default_factory=dict)
-    """Of those that are shown, as HTML, by the address of the picture."""
+    """URL of a picture -> its HTML, for the spans shown."""
     judged: int = 0
     coverage: list[CoveredDocument] | None = field(default=None, kw_only=True)
-    """Of its stretch, once it has ended by itself."""
+    """What was covered, once the find has finished."""
     strange: str = ""
-    """What it means that its model does not know these pictures, if so."""
+    """A warning if the model does not know these pictures."""
 
 
 @dataclass(eq=False)
 class RecapSoFar(Looking):
-    """What came and left, as far as it was told."""
-
     entries: list[tuple[RecapEntryDocument, str, str]] = field(default_factory=list)
-    """Each with what the page calls its stream, and its picture as HTML."""
+    """Each with the page's name of its stream, and its picture as HTML."""
     described: int = 0
     title: str = ""
     coverage: dict[str, list[CoveredDocument]] | None = field(default=None, kw_only=True)
-    """Of each stream's stretch, once it has ended by itself."""
+    """What was covered of each stream, once the recap has finished."""
 
 
 @dataclass(eq=False)
 class Visitor:
-    """One open page. Its exchanges are nobody else's."""
+    """One open page, with its private chats."""
 
     camera_id: str = field(default_factory=lambda: f"{CAMERA}{secrets.token_hex(6)}")
     has_camera: bool = False
     pushing: threading.Lock = field(default_factory=lambda: ranked_lock(Rank.PAGE_CAMERA))
-    """Held while a frame of the camera is on its way: a service that hangs is sent no more."""
+    """Held while a camera frame is being sent, so that none pile up if the service hangs."""
     exchanges: list[Exchange] = field(default_factory=list)
     finding: Finding | None = None
-    """The newest, the only one that may be running."""
+    """The newest find, the only one that may be running."""
     recap: RecapSoFar | None = None
-    """Likewise."""
     streams: dict[str, StreamDocument] = field(default_factory=dict)
-    """Those that this visitor may ask about, by what the page calls them, as of the last look."""
+    """The streams that this visitor sees, by the page's names, as of the last look."""
     seen_at: float = field(default_factory=time.monotonic)
     looks: int = 0
     """How often the page has looked at its streams."""
     shown: tuple[str, float | None] | None = None
-    """Stream and time of the picture that is shown."""
+    """Stream and time of the live picture shown."""
     rates: Rates = field(default_factory=Rates)
     firings: dict[str, str] = field(default_factory=dict)
-    """Pictures of firings that are listed, as HTML, by their address."""
+    """URL of a picture -> its HTML, for the firings listed."""
     told_up_to: int | None = None
-    """The id of the newest firing that there was a notice of."""
+    """The id of the newest firing shown in a notice."""
 
     @property
     def names(self) -> list[str]:
         return list(self.streams)
 
     def id_of(self, name: str | None) -> str | None:
-        """The stream that is called so on this visitor's page; none that it does not offer."""
+        """The id of the stream that the page calls `name`; None if it does not offer it."""
         if name == OWN:
             return self.camera_id
         return name if name in self.streams else None
 
     def ask(self, question: str, name: str | None) -> Exchange:
-        """`name` is what the page calls the stream."""
         made = Exchange(question, name or "", self.id_of(name) or "")
         self.exchanges.append(made)
         del self.exchanges[:-_MOST_TURNS]
@@ -168,17 +164,11 @@ class Visitor:
             if exchange.is_running:
                 exchange.is_stopped, exchange.is_running = True, False
 
-    def find(self, finding: Finding | None) -> None:
-        """In the place of what is looked for so far."""
-        if self.finding is not None:
-            self.finding.is_stopped = True
-        self.finding = finding
-
-    def begin_recap(self, recap: RecapSoFar) -> None:
-        """In the place of the one so far."""
-        if self.recap is not None:
-            self.recap.is_stopped = True
-        self.recap = recap
+    def look_for(self, kind: Literal["finding", "recap"], looking: Looking | None) -> None:
+        """Replace the find or recap shown so far, and stop it."""
+        if (before := getattr(self, kind)) is not None:
+            before.is_stopped = True
+        setattr(self, kind, looking)
 
     def dialogue(self, stream_id: str) -> list[dict[str, str]]:
         messages = []
@@ -191,13 +181,13 @@ class Visitor:
 
 
 class Visitors:
-    """All open pages, by Gradio's name of their session."""
+    """All open pages, by Gradio's session hash."""
 
     def __init__(self) -> None:
         self._lock = ranked_lock(Rank.VISITORS)
         self._known: dict[str | None, Visitor] = {}
         self._gone: dict[str | None, float] = {}
-        """When they left, those who did so last."""
+        """When the latest leavers left."""
 
     def of(self, session: str | None) -> Visitor:
         """The visitor of a session, new if need be."""
@@ -206,23 +196,23 @@ class Visitors:
             visitor = self._known.setdefault(session, Visitor())
             visitor.seen_at = now
             if now > self._gone.get(session, now) + _LATE_S:
-                del self._gone[session]  # its connection was lost, and is there again
+                del self._gone[session]  # its connection was lost and is back
             return visitor
 
     def leave(self, session: str | None) -> Visitor | None:
-        """The visitor who was there, whom nothing is remembered of now but that they are gone."""
+        """Forget a visitor, except that they have left; return who it was."""
         with self._lock:
             return self._leave(session)
 
     def leave_unseen(self) -> list[Visitor]:
-        """Those of whom nothing was heard for an hour; they are taken for gone."""
+        """Forget and return the visitors not heard from for an hour."""
         unseen_since = time.monotonic() - _UNSEEN_S
         with self._lock:
             unseen = [key for key, one in self._known.items() if one.seen_at < unseen_since]
             return [one for one in map(self._leave, unseen) if one is not None]
 
     def has_left(self, session: str | None) -> bool:
-        """Whether frames of this session's camera come too late."""
+        """Whether this session has left, so that frames of its camera come too late."""
         with self._lock:
             return session in self._gone
 

@@ -1,5 +1,5 @@
 // All cameras: picture, state, age and last alert of each; a click opens its stream.
-// In: props.pictures, those that are new, as {name: {src, taken_at}}.
+// In: props.pictures, the new ones, as {name: {src, taken_at}}.
 const page = window.vstream, wall = element.querySelector('.wall'), cards = new Map();
 const put = (node, words) => { if (node.textContent !== words) node.textContent = words; };
 

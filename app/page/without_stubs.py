@@ -1,8 +1,7 @@
-"""without_stubs: a scope in which importing Gradio writes no stubs for editors.
+"""without_stubs: import Gradio without its writing stubs for editors.
 
-Gradio (6.31) writes one beside each of its sources. When they are there, it still parses all of
-them again at every import, which is two of its three seconds. It leaves a component out if the
-file that has it is not found.
+Gradio (6.31) writes a stub next to each of its sources, and parses all of them again at every
+import, which takes two of its three seconds. It skips a component whose source file it cannot find.
 """
 
 import inspect
@@ -16,7 +15,7 @@ _WRITES_STUBS = "gradio.component_meta"
 
 @contextmanager
 def without_stubs() -> Iterator[None]:
-    """For whatever this process imports meanwhile."""
+    """Applies to everything this process imports meanwhile."""
     getfile = inspect.getfile
 
     def found(thing: Any) -> str:

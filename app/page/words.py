@@ -1,4 +1,4 @@
-"""Words: numbers and documents as the API gives them in, what people read of them out."""
+"""Words: write the API's numbers and documents as text for people."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,29 +20,29 @@ STATES = {
     "stalled": ("warn", "no frames"),
     "error": ("bad", "error"),
 }
-"""How the states of a stream are told: how good it is, and in words."""
+"""State of a stream -> (kind, which sets the colour; words)."""
 
 
 def wall(epoch_s: float) -> str:
-    """The time of day, in this machine's zone, with the date unless it is today's."""
+    """Format the time of day in this machine's zone, with the date unless it is today."""
     moment = datetime.fromtimestamp(epoch_s).astimezone()
     is_today = moment.date() == datetime.now().astimezone().date()
     return moment.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S")
 
 
 def condition_words(condition: str) -> str:
-    """Without what a model is asked it by."""
+    """Strip the "tell me when" that the model needs."""
     start = "tell me when "
     return condition[len(start) :] if condition.lower().startswith(start) else condition
 
 
 def clock_of(rfc3339: str) -> str:
-    """The same of a time as the API tells it."""
+    """Format an RFC 3339 time as `wall` does."""
     return wall(datetime.fromisoformat(rfc3339).timestamp())
 
 
 def size(num_bytes: float) -> str:
-    """As 12 MB."""
+    """For example 12 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.0f} {unit}"
@@ -51,14 +51,14 @@ def size(num_bytes: float) -> str:
 
 
 def length(seconds: float) -> str:
-    """As 42 s, 12 min or 3.5 h."""
+    """For example 42 s, 12 min or 3.5 h."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def memory_words(memory: MemoryDocument) -> str:
-    """As 13 min of memory (17 MB); empty where nothing is kept."""
+    """For example 13 min of memory (17 MB); empty if nothing is kept."""
     if not memory.blocks:
         return ""
     kept = length(memory.to_s - memory.from_s)
@@ -66,18 +66,18 @@ def memory_words(memory: MemoryDocument) -> str:
 
 
 def moments(count: int) -> str:
-    """As 1 moment or 6 moments."""
+    """For example 1 moment or 6 moments."""
     return "1 moment" if count == 1 else f"{count} moments"
 
 
 def span_words(span: FoundSpanDocument) -> str:
-    """From when to when it was so, and how probably."""
+    """Describe a span: its start, end and probability."""
     unsure = "" if span.is_whole else ", perhaps longer"
     return f"{clock(span.from_s)} to {clock(span.to_s)}{unsure}, {span.probability:.0%} probable"
 
 
 def covered(parts: Sequence[CoveredDocument]) -> str:
-    """How much of a stretch was looked at, and what of the rest is known."""
+    """Describe how much of a range was looked at, and what happened to the rest."""
     lasts_s = {
         kind: sum(part.to_s - part.from_s for part in parts if part.kind == kind)
         for kind in ("judged", "excluded", "open", "gone")
@@ -88,7 +88,7 @@ def covered(parts: Sequence[CoveredDocument]) -> str:
     if lasts_s["open"]:
         told.append(f"{clock(lasts_s['open'])} not looked at")
     if lasts_s["gone"]:
-        told.append(f"of {clock(lasts_s['gone'])} nothing is kept")
+        told.append(f"{clock(lasts_s['gone'])} no longer kept")
     return ", ".join(told)
 
 
@@ -113,5 +113,5 @@ _parts = _drawing.from_string((files("app.page") / "parts.html").read_text("utf-
 
 
 def drawn(part: str, *told: object) -> str:
-    """One of the parts in parts.html."""
+    """Render one of the parts in parts.html."""
     return str(getattr(_parts, part)(*told))

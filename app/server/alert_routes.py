@@ -1,4 +1,4 @@
-"""Alerts over HTTP: standing questions set, listed, looked at, changed and deleted."""
+"""/v1/alerts: create, list, get, change and delete alerts."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,15 +20,15 @@ router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
 
 
 class AlertRequest(AlertSpec):
-    """A standing question; `until` may be written as any other time."""
+    """An alert to create; `until` takes any form of time."""
 
     until: str | float | None = Field(  # type: ignore[assignment]
-        None, description="RFC 3339 or seconds since the epoch: it ends then."
+        None, description="When the alert ends: RFC 3339 or seconds since the epoch."
     )
 
 
 class AlertChange(AlertRequest):
-    """What is not given stays as it is."""
+    """Fields that are not given stay as they are."""
 
     stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] | None = Field(  # type: ignore[assignment]
         None, min_length=1, max_length=64
@@ -37,7 +37,7 @@ class AlertChange(AlertRequest):
         None,
         min_length=1,
         max_length=1000,
-        description="With another one the alert begins again, and its firings so far are gone.",
+        description="A new condition restarts the alert and deletes its firings.",
     )
 
 
@@ -48,7 +48,7 @@ class AlertList(BaseModel):
 
 @router.post("", status_code=201, summary="Create an alert")
 def create(service: ServiceHere, caller: CallerHere, wanted: AlertRequest) -> AlertDocument:
-    """Be told when something is the case: by /v1/events, and by a webhook if one is given."""
+    """Report when a condition comes true, on /v1/events and through webhooks if given."""
     for stream_id in wanted.stream_ids:
         require(caller, Action.MANAGE, stream_id)
     spec, made_up = _spec(service, wanted.model_dump() | {"until": _until(wanted.until)})
@@ -58,14 +58,14 @@ def create(service: ServiceHere, caller: CallerHere, wanted: AlertRequest) -> Al
 
 @router.get("", summary="List alerts")
 def all_alerts(service: ServiceHere, caller: CallerHere) -> AlertList:
-    """Those on streams that this key may see."""
+    """Return the alerts on streams that this key may see."""
     seen = [record for record in service.loaded.alerts.all() if _sees(caller, record)]
     return AlertList(data=[alert_document(record) for record in seen])
 
 
 @router.get("/{alert_id}", summary="Get an alert")
 def one(service: ServiceHere, caller: CallerHere, alert_id: str) -> AlertDocument:
-    """An alert, and what has come of it."""
+    """Return an alert with its newest firings."""
     return alert_document(_seen(service, caller, alert_id))
 
 
@@ -73,7 +73,7 @@ def one(service: ServiceHere, caller: CallerHere, alert_id: str) -> AlertDocumen
 def change(
     service: ServiceHere, caller: CallerHere, alert_id: str, wanted: AlertChange
 ) -> AlertDocument:
-    """Wait for something else, or otherwise. Of the same condition it knows what it has told."""
+    """With the same condition, the alert keeps its firings."""
     record = _seen(service, caller, alert_id)
     was = record.spec
     given = was.model_dump() | wanted.model_dump(include=wanted.model_fields_set)
@@ -87,7 +87,7 @@ def change(
 
 @router.delete("/{alert_id}", summary="Delete an alert")
 def delete(service: ServiceHere, caller: CallerHere, alert_id: str) -> Deleted:
-    """Tell of it no more."""
+    """Also deletes the alert's firings."""
     record = _seen(service, caller, alert_id)
     for stream_id in record.spec.stream_ids:
         require(caller, Action.MANAGE, stream_id)
@@ -98,8 +98,9 @@ def delete(service: ServiceHere, caller: CallerHere, alert_id: str) -> Deleted:
 def _spec(
     service: ServiceHere, given: dict[str, Any], known: Mapping[str, str | None] | None = None
 ) -> tuple[AlertSpec, str | None]:
-    """With a secret for each webhook: its own, the one `known` of its URL, or one made up, which is
-    returned as well. Raises ApiError, SettingsError for a webhook to where none may go.
+    """Make the spec, with a secret for each webhook: the one given, the one `known` for its URL, or
+    a generated one, which is also returned. Raises ApiError; SettingsError for a URL that webhooks
+    may not use.
     """
     made_up = None
     for action in given["actions"]:

@@ -1,4 +1,4 @@
-"""/v1/answers: what was asked and answered, where that is written down."""
+"""/v1/answers: logged questions and answers."""
 
 from itertools import islice
 from typing import Annotated
@@ -16,20 +16,20 @@ router = APIRouter(prefix="/v1/answers", tags=["answers"])
 class LoggedAnswers(BaseModel):
     object: str = "list"
     data: list[LoggedAnswer]
-    has_more: bool = Field(description="Ask for what is `before` the last one.")
-    is_logged: bool = Field(description="Whether answers are written down at all.")
+    has_more: bool = Field(description="For the next page, pass the last id as `before`.")
+    is_logged: bool = Field(description="Whether the service logs answers at all.")
 
 
 @router.get("", summary="List logged answers")
 def logged(
     service: ServiceHere,
     caller: CallerHere,
-    before: Annotated[int | None, Query(description="The id of an answer.")] = None,
+    before: Annotated[int | None, Query(description="List only answers before this id.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     stream_id: Annotated[str | None, Query(max_length=128)] = None,
 ) -> LoggedAnswers:
-    """Newest first, about streams that this key may manage; none unless `service.answer_log` is
-    set.
+    """Return answers about streams that this key may manage, newest first. The service logs none
+    unless `service.answer_log` is set.
     """
     log = service.answer_log
     if log is None:

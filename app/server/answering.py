@@ -1,4 +1,4 @@
-"""Answering: who asks in, an asker with a place to be answered in out, for as long as it takes."""
+"""Answering: give each question a place, held until it is answered."""
 
 from memory.locks import Rank, ranked_lock
 from vstream.device.asker import Asker
@@ -6,12 +6,10 @@ from vstream.device.shares import Holder, require_room
 
 
 class Answering:
-    """The places of all requests and responses that are being answered. May be used from any
-    thread.
-    """
+    """The places of all requests and responses being answered. Thread-safe."""
 
     def __init__(self, most: int) -> None:
-        """`most` places, of which each holder has a share; see `vstream.device.shares`."""
+        """Each holder has a share of the `most` places; see `vstream.device.shares`."""
         self.most = most
         self._lock = ranked_lock(Rank.ANSWERING)
         self._askers: list[Asker] = []
@@ -21,7 +19,7 @@ class Answering:
         return len(self._askers)
 
     def take(self, holder: Holder | None) -> Asker:
-        """One more; it is given back by `end`. Raises BusyError."""
+        """Take a place; `end` gives it back. Raises BusyError."""
         asker = Asker(holder)
         with self._lock:
             taken = [other.holder for other in self._askers]
@@ -30,13 +28,13 @@ class Answering:
         return asker
 
     def end(self, asker: Asker) -> None:
-        """Nobody waits for the answer any more, or it is there."""
+        """Give the place back: the answer is done, or nobody waits for it any more."""
         with self._lock:
             self._askers.remove(asker)
         asker.leave()
 
     def cut_off(self) -> None:
-        """All answers end here, and those that have not begun do not."""
+        """End all running answers, and cancel those that have not started."""
         with self._lock:
             askers = list(self._askers)
         for asker in askers:

@@ -1,4 +1,4 @@
-"""API errors: whatever went wrong in, an HTTP status and an error body in OpenAI's shape out."""
+"""API errors: turn any exception into an HTTP status and an error body in OpenAI's format."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from memory import FingerprintMismatchError, KVMemoryError, PolicyError, StoreAwayError
 from vstream.errors import (
     BusyError,
+    ConfiguredError,
     QuestionError,
     SettingsError,
     SourceError,
@@ -27,7 +28,7 @@ from vstream.errors import (
 
 _log = structlog.get_logger()
 UNSUPPORTED = "unsupported_parameter"
-"""The code of a parameter that is not understood here, as OpenAI has it."""
+"""OpenAI's code for a parameter that is not supported."""
 
 
 class ErrorDetail(BaseModel):
@@ -46,7 +47,7 @@ class ErrorBody(BaseModel):
 
 
 class ApiError(Exception):
-    """An answer to a request that cannot be done."""
+    """The response to a request that fails."""
 
     def __init__(
         self,
@@ -72,48 +73,48 @@ class ApiError(Exception):
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": text}
     for status, text in {
-        400: "The request does not make sense.",
-        401: "No valid key was given.",
-        403: "The key is not good for this.",
-        404: "There is no such thing, or not for this key.",
+        400: "The request makes no sense.",
+        401: "The key is missing or invalid.",
+        403: "The key does not allow this.",
+        404: "Not found, or not visible to this key.",
         405: "The method is not allowed.",
-        409: "It stands against what is there.",
+        409: "Conflicts with the current state.",
         413: "The body is too large.",
-        415: "The body is of the wrong kind.",
-        422: "A value is of the wrong kind or out of bounds.",
+        415: "The body has the wrong type.",
+        422: "A value has the wrong type or is out of bounds.",
         429: "Too much at once: try again after Retry-After seconds.",
         503: "Not ready, or the store is away.",
     }.items()
 }
-"""Of every route, for its documentation."""
+"""The errors of every route, for OpenAPI."""
 
 
 def no_key() -> ApiError:
     return ApiError(
         401,
-        "a key is needed: send Authorization: Bearer KEY",
+        "missing or invalid key: send Authorization: Bearer KEY",
         "invalid_api_key",
         headers={"WWW-Authenticate": "Bearer"},
     )
 
 
 def no_stream(allowed: Sequence[str]) -> ApiError:
-    """A question names none, and there are several."""
+    """For a question that names no stream when there are several."""
     return ApiError(
         400,
         "name a stream: add a part {type: video_url, video_url: {url: stream://ID}} to the "
-        f"question (there are: {', '.join(allowed)}), or show a picture; a key that sees no "
-        "stream is answered without",
+        f"question (streams: {', '.join(allowed)}), or send a picture; to ask the model alone, use "
+        "a key that sees no stream",
         "no_stream",
         param="messages",
     )
 
 
 def invalid_value(errors: Sequence[Mapping[str, Any]]) -> ApiError:
-    """One thing that is wrong with a request. Never what was sent: it may hold secrets."""
-    deepest = max(errors, key=lambda error: len(error["loc"]))  # of a union, what was meant
+    """Report one of the errors, without the values sent: they may hold secrets."""
+    deepest = max(errors, key=lambda error: len(error["loc"]))  # of a union's, the likely one
     if deepest["type"] == "json_invalid":
-        return ApiError(400, "the body is no JSON", "invalid_json")
+        return ApiError(400, "the body is not valid JSON", "invalid_json")
     loc = [str(part) for part in deepest["loc"] if "[" not in str(part)]
     where = ".".join(loc[1:] if loc and loc[0] in _PLACES else loc)
     problem = str(deepest["msg"]).removeprefix("Value error, ")
@@ -124,7 +125,7 @@ def invalid_value(errors: Sequence[Mapping[str, Any]]) -> ApiError:
 
 
 def api_error(error: BaseException) -> ApiError:
-    """The answer to `error`; for what nobody expected, one that gives nothing away."""
+    """The response to `error`; an unexpected one is logged, and the response gives nothing away."""
     if isinstance(error, ApiError):
         return error
     for kind, status, code in _ANSWERS:
@@ -132,13 +133,14 @@ def api_error(error: BaseException) -> ApiError:
             own = error.code if isinstance(error, SourceError) else code
             return ApiError(status, str(error) or code, own)
     _log.error("request failed", exc_info=error)
-    return ApiError(500, "something went wrong here; the log has more", "internal_error")
+    return ApiError(500, "internal error; see the service's log", "internal_error")
 
 
 _ANSWERS: tuple[tuple[type[BaseException], int, str], ...] = (
     (UnknownStreamError, 404, "stream_not_found"),
     (UnknownAlertError, 404, "alert_not_found"),
     (StreamExistsError, 409, "stream_exists"),
+    (ConfiguredError, 409, "configured"),
     (BusyError, 429, "busy"),
     (QuestionError, 400, "question_invalid"),
     (SourceError, 422, "source_invalid"),
@@ -154,7 +156,7 @@ _ANSWERS: tuple[tuple[type[BaseException], int, str], ...] = (
 
 
 async def refuse(refusal: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request, or keep a WebSocket from opening, without a look at what it holds."""
+    """Refuse a request or a WebSocket without reading its body."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": str(refusal)[:120]})
         return
@@ -178,7 +180,7 @@ def answer_errors(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         path = getattr(request.scope.get("route"), "path_format", None)
         if status == 405 and (methods := app.openapi()["paths"].get(path)):
-            # What raised this knows one route only: a path has one for each method.
+            # Starlette lists one route's methods; this path has a route for each method.
             headers["Allow"] = ", ".join(sorted(methods)).upper()
         return JSONResponse(told.body, told.status, headers)
 
@@ -202,7 +204,7 @@ _TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
-"""OpenAI's names, by status."""
+"""OpenAI's error types, by status."""
 _HTTP_CODES = {
     400: "invalid_request",
     403: "host_refused",

@@ -1,13 +1,13 @@
-"""create_app: a Service in, the FastAPI application with all its routes out."""
+"""create_app: build the FastAPI application of a Service, with all its routes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse
-from starlette.middleware.cors import CORSMiddleware
 
 from app.server import (
     alert_routes,
@@ -29,15 +29,15 @@ from app.server import (
 from app.server.access import limited
 from app.server.api_errors import DOCUMENTED, answer_errors
 from app.server.docs_page import docs_page
-from app.server.origin_guard import Origin, OriginGuard, own_hosts
-from app.server.request_guard import KeyGuard, RequestGuard
+from app.server.guards import guards
+from app.server.request_guard import KeyGuard
 from app.server.service import Service
 from app.server.threads import open_threads
 
 _ABOUT = """Watches live video and answers questions about it, citing the moments used.
-A stream is named in a question as a `video_url` of `stream://ID`, so that any OpenAI client can
-ask. Times are RFC 3339 or seconds since the epoch, or relative, as `-10m`; what ends in `_s` is
-stream time, seconds since the stream began."""
+A question names a stream as a `video_url` of `stream://ID`, so any OpenAI client can ask. Times are
+RFC 3339, seconds since the epoch, or relative, e.g. `-10m`. Names that end in `_s` are stream time:
+seconds since the stream began."""
 
 
 _LIMITED = (
@@ -56,7 +56,7 @@ _LIMITED = (
     watch_routes.router,
     event_routes.router,
 )
-"""What counts as a request of its caller."""
+"""Routes that count towards the caller's limit on requests."""
 
 
 def create_app(service: Service) -> FastAPI:
@@ -76,11 +76,12 @@ def create_app(service: Service) -> FastAPI:
         description=_ABOUT,
         lifespan=lifespan,
         responses=DOCUMENTED,
-        docs_url=None,  # FastAPI's would load a script from elsewhere, where a key is typed
+        docs_url=None,  # FastAPI's page loads a third-party script, and users type keys into it
         redoc_url=None,
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )
     app.state.service = service
+    service.again = partial(response_routes.again, service)
     answer_errors(app)
     for free in (system_routes.router, frame_routes.router):
         app.include_router(free)
@@ -93,20 +94,8 @@ def create_app(service: Service) -> FastAPI:
         name="docs",
         tags=["system"],
     )
-    limits = service.settings.service
     # The first one that is added is the last one that sees a request.
     app.add_middleware(KeyGuard, keys=service.keys)
-    app.add_middleware(
-        CORSMiddleware,  # with one here Gradio adds none of its own, which answers every page
-        allow_origins=limits.allow_origins,
-        allow_methods=["*"],
-        allow_headers=["*"],
-        expose_headers=["Retry-After", "X-Stream-Time", "X-Capture-Time"],
-    )
-    app.add_middleware(
-        OriginGuard,
-        hosts=own_hosts(limits.host, service.keys, limits.insecure),
-        allowed=[origin for text in limits.allow_origins if (origin := Origin.parse(text))],
-    )
-    app.add_middleware(RequestGuard, limits=limits, saw_request=service.metrics.saw_request)
+    for guard, told in guards(service.settings.service, service.keys, service.metrics.saw_request):
+        app.add_middleware(guard, **told)
     return app

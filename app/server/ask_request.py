@@ -1,54 +1,27 @@
-"""AskRequest: the messages of a request in, its question, streams, pictures and wishes out.
+"""AskRequest: read the question, streams, pictures and options from the messages of a request.
 
-A stream is named by an address, as `stream://ID?from=...&to=...`. All other addresses are of
-pictures and clips, of which the last question and all before it are about.
+A URL `stream://ID?from=...&to=...` names a stream. All other URLs are of pictures and clips, which
+every question of the dialogue is about.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from app.server.api_errors import ApiError
 from app.server.chat_documents import ImagePart, InputMessage, Message, VideoPart, Wishes
+from app.server.time_range import AskedSpan
 from encoders import Turn
 from vstream.decoding.token_choice import Decoding
 from vstream.service.fetched_media import IS_MEDIA
 
 _MOST_TOKENS = 4096
 _JSON_TOKENS = 1024
-"""Of JSON about pictures, whose clients often name no bound: cut off it is worth nothing."""
+"""Default limit for JSON about pictures: clients often set none, and truncated JSON is useless."""
 _JPEGS = "data:video/jpeg;base64,"
-_WHEN = "RFC 3339, seconds since the epoch, or relative, as `-10m`."
-
-
-class TimeRange(BaseModel):
-    """A stretch by the clock (`from`, `to`) or of stream time (`from_s`, `to_s`)."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-    from_: str | None = Field(None, alias="from", max_length=64, description=_WHEN)
-    to: str | None = Field(None, max_length=64, description=_WHEN)
-    from_s: float | None = Field(None, ge=0, le=1e10, description="Seconds of stream time.")
-    to_s: float | None = Field(None, ge=0, le=1e10, description="Seconds of stream time.")
-
-    @property
-    def is_open(self) -> bool:
-        return self == TimeRange()
-
-
-class AskedSpan(TimeRange):
-    """The stretch that a question is about; what came after `as_of_s` is as if it were not yet."""
-
-    as_of_s: float | None = Field(None, ge=0, le=1e10)
-
-    def at_s(self, to_s: float | None) -> float | None:
-        """The moment of the question, where the stretch ends at `to_s`; None is now."""
-        return min((one for one in (to_s, self.as_of_s) if one is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -59,7 +32,7 @@ class NamedStream:
 
 @dataclass(frozen=True)
 class MediaUrl:
-    """A picture or clip: what it is called in messages, and where it is."""
+    """A picture or clip: its name in messages, and its URL."""
 
     name: str
     url: str
@@ -68,7 +41,7 @@ class MediaUrl:
 
 @dataclass(frozen=True)
 class AskRequest:
-    """What a request asks, of which streams, and how it is to be answered."""
+    """What a request asks, about which streams, and how to answer it."""
 
     text: str
     system: str
@@ -80,6 +53,8 @@ class AskRequest:
     plan: bool = True
     tools_ignored: bool = False
     media: tuple[MediaUrl, ...] = ()
+    spans: Mapping[str, AskedSpan] = field(default_factory=dict)
+    """By stream, in place of its own where the moment of the question is pinned."""
 
 
 def ask_request_of(
@@ -91,8 +66,8 @@ def ask_request_of(
     max_tokens: int | None = None,
     **decoding: Any,
 ) -> AskRequest:
-    """`shape` is what the answer must be like, with a `schema` where it is `json_schema`. Raises
-    ApiError where the messages ask nothing, QuestionError for a bad wish.
+    """`shape` is the answer's format; `json_schema` needs a `schema`. Raises ApiError if the
+    messages hold no question, QuestionError for a bad option.
     """
     *before, last = messages
     if last.role != "user":
@@ -165,7 +140,7 @@ def _shown(messages: Sequence[Message | InputMessage]) -> tuple[MediaUrl, ...]:
 
 
 def _turns(said: Sequence[tuple[str, str]]) -> tuple[Turn, ...]:
-    """Questions with the answers that followed them; what a tool told is said by the user."""
+    """Pair each question with the answer that followed; a tool's output counts as the user's."""
     turns: list[Turn] = []
     for role, text in said:
         if role in ("user", "tool"):
@@ -176,7 +151,7 @@ def _turns(said: Sequence[tuple[str, str]]) -> tuple[Turn, ...]:
 
 
 def parse_stream_url(url: str) -> NamedStream:
-    """Raises ApiError for anything but a stream's address."""
+    """Raises ApiError for anything but a stream's URL."""
     with suppress(ValueError):
         parts = urlsplit(url)
         span = AskedSpan.model_validate(dict(parse_qsl(parts.query)))
@@ -185,8 +160,8 @@ def parse_stream_url(url: str) -> NamedStream:
             return NamedStream(stream_id, span)
     raise ApiError(
         400,
-        f"{url[:80]!r} is no stream: name a stream, as stream://ID or "
-        "stream://ID?from=-10m; POST /v1/streams adds one",
+        f"{url[:80]!r} names no stream: write stream://ID, or e.g. stream://ID?from=-10m; "
+        "POST /v1/streams adds a stream",
         "stream_url_invalid",
         param="video_url",
     )

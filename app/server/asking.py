@@ -1,8 +1,8 @@
-"""Asking: what a request asks in, an Inquiry about its streams out, for as long as one listens."""
+"""Asking: turn a request into an Inquiry about its streams, for as long as the client listens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
@@ -11,12 +11,14 @@ from fastapi import Depends, Request
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import UNSUPPORTED, ApiError, no_stream
-from app.server.ask_request import AskedSpan, AskRequest, NamedStream
+from app.server.ask_request import AskRequest, NamedStream
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.showing import REQUEST, passing_stream, require_ask
+from app.server.time_range import AskedSpan
+from memory import KVMemoryError
 from vstream.device.asker import Asker
-from vstream.errors import BusyError
+from vstream.errors import BusyError, VStreamError
 from vstream.question import Question
 from vstream.service.event import EventKind
 from vstream.service.inquiry import AnswerPiece, Inquiry, StreamAnswer
@@ -28,8 +30,8 @@ Reply = TypeVar("Reply")
 
 @asynccontextmanager
 async def asking(request: Request, service: Service, caller: Caller) -> AsyncIterator[Asker]:
-    """An asker with a place, who leaves with the client and at the end of the request. One who is
-    not awaited any more stays instead. Raises BusyError.
+    """An asker with a place, who leaves if the client disconnects, and at the end of the request.
+    One who is no longer awaited (`background`) stays. Raises BusyError.
     """
     try:
         asker = service.answering.take(caller.holder)
@@ -46,7 +48,7 @@ async def asking(request: Request, service: Service, caller: Caller) -> AsyncIte
 
 @asynccontextmanager
 async def leaving_with_client(request: Request, asker: Asker) -> AsyncIterator[None]:
-    """Meanwhile the asker leaves once the client has gone away."""
+    """In this context, the asker leaves as soon as the client disconnects."""
     listening = asyncio.create_task(_leave_with_client(request, asker))
     try:
         yield
@@ -72,6 +74,20 @@ async def _leave_with_client(request: Request, asker: Asker) -> None:
         asker.leave()
 
 
+def pinned(service: Service, streams: Iterable[NamedStream]) -> dict[str, AskedSpan]:
+    """Their stretches in stream time, and the moment that is now. Of one that makes no sense
+    nothing: whoever asks about it is told what is wrong.
+    """
+    spans, loaded = {}, service.loaded
+    for one in streams:
+        with suppress(VStreamError, KVMemoryError):
+            from_s, to_s = loaded.stream_range(one.stream_id, one.span)
+            with loaded.streams.askable(one.stream_id) as stream:
+                as_of_s = one.span.as_of_s or stream.memory.newest_s
+            spans[one.stream_id] = AskedSpan(from_s=from_s, to_s=to_s, as_of_s=as_of_s)
+    return spans
+
+
 def begin(
     service: Service,
     caller: Caller,
@@ -79,14 +95,14 @@ def begin(
     ask_request: AskRequest,
     shown: tuple[ShownMedia, ...] = (),
 ) -> Inquiry:
-    """Put the question to every stream, and to what the request has `shown`. Blocks until it has
+    """Ask every named stream, and the media `shown` in the request. Blocks until the question has
     been read. Raises ApiError, QuestionError, SourceError, BusyError, StoreError; CancelledError if
     the asker leaves.
     """
     streams, decoding = service.loaded.streams, ask_request.decoding
     named = ask_request.streams or (() if shown else _only_stream(service, caller))
     if len(named) + bool(shown) > 1 and (decoding.schema or decoding.json_object):
-        why = "several streams are answered in a line each, which is no JSON: ask them one by one"
+        why = "JSON is not supported about several streams: ask about one at a time"
         raise ApiError(400, why, UNSUPPORTED, param="response_format")
     asked = Question(
         ask_request.text,
@@ -101,20 +117,21 @@ def begin(
     questions = []
     for one in named:
         require(caller, Action.ASK, one.stream_id)
-        from_s, to_s = service.loaded.stream_range(one.stream_id, one.span)
+        span = ask_request.spans.get(one.stream_id, one.span)
+        from_s, to_s = service.loaded.stream_range(one.stream_id, span)
         context, zone = "", None
         if (spec := streams.spec_of(one.stream_id)) is not None:
             context, zone = spec.context, spec.timezone
             if not spec.is_recording:
                 zone = zone or service.settings.service.timezone
-        at_s = one.span.at_s(to_s)
+        at_s = span.at_s(to_s)
         known = "\n".join(part for part in (context, ask_request.system) if part)
         question = replace(asked, at_s=at_s, from_s=from_s, zone=asked.zone or zone, context=known)
         questions.append((one.stream_id, question))
     passing: dict[str, Session] = {}
     if shown or not named:
         passing[REQUEST] = passing_stream(service, asker, shown)
-        if not any(one.is_clip for one in shown):  # words name no time of single pictures
+        if not any(one.is_clip for one in shown):  # single pictures have no times to refer to
             asked = replace(asked, from_s=0.0, zone=None, plan=False)
         questions.append((REQUEST, asked))
     try:
@@ -125,12 +142,12 @@ def begin(
 
 
 def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
-    """The answers of an inquiry that has come to its end, counted and told of."""
+    """Return the answers of a finished inquiry; count, log and publish them."""
     found = inquiry.answers
     for one in found:
         answer = one.answer
         service.metrics.answered(answer)
-        # Without its words: what one user asks is none of another's business.
+        # Without the text: users must not see each other's questions.
         times = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
         service.events.publish(EventKind.ANSWER_DONE, one.stream_id, {**times, **answer.basis()})
         if service.answer_log is not None and not one.is_passing:
@@ -139,7 +156,7 @@ def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
 
 
 async def next_piece(request: Request, inquiry: Inquiry) -> AnswerPiece | None:
-    """The next piece of text, None at the end. If the client goes away, decoding ends."""
+    """The next piece of text; None at the end. Decoding stops if the client disconnects."""
     try:
         return await in_thread(request, lambda: next(inquiry.pieces, None), abandon=True)
     except BaseException:
@@ -148,28 +165,35 @@ async def next_piece(request: Request, inquiry: Inquiry) -> AnswerPiece | None:
 
 
 async def in_thread(request: Request, call: Callable[[], Reply], *, abandon: bool = False) -> Reply:
-    """What may wait for the device, without holding up anybody else's requests."""
+    """Run a call that may wait for the device, without holding up other requests."""
     limiter = request.app.state.answering
     return await to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=abandon)
 
 
 def require_model(service: Service, name: str) -> str:
-    """The model's own name. Raises ApiError for any other but `default` and its aliases."""
+    """The model's own name; `name` may be that, `default` or an alias. Raises ApiError."""
     own = service.loaded.model.name
     if name not in ("default", own, *service.settings.service.model_aliases):
-        why = f"there is no model {name!r} here: ask `default`, or {own!r}"
+        why = f"no such model: {name!r}; use `default` or {own!r}"
         raise ApiError(404, why, "model_not_found", param="model")
     return own
 
 
 def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
-    """None where this caller sees none: then only the model is asked. Raises ApiError for several,
-    and for a key that may not ask.
+    """The one stream that this caller sees; empty if it sees none, to ask the model alone. Raises
+    ApiError if there are several, or if the key may not ask; StoreError.
     """
-    seen = [keeper.spec.id for keeper in service.loaded.streams.all()]
-    allowed = [stream_id for stream_id in seen if caller.may(Action.ASK, stream_id)]
+    allowed = seen_by(service, caller)
     if len(allowed) > 1:
-        raise no_stream(allowed)
+        raise no_stream([one.stream_id for one in allowed])
     if not allowed:
         require_ask(caller)
-    return tuple(NamedStream(stream_id, AskedSpan()) for stream_id in allowed)
+    return allowed
+
+
+def seen_by(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
+    """The streams of this service, and of those that are one with it, that a caller may ask about.
+    Raises StoreError.
+    """
+    seen = sorted(service.loaded.streams.wanted())
+    return tuple(NamedStream(one, AskedSpan()) for one in seen if caller.may(Action.ASK, one))

@@ -1,6 +1,6 @@
 """Chat documents: the bodies of /v1/chat/completions, as OpenAI's clients send and expect them.
 
-What would change an answer is refused rather than ignored; what says the default is let through.
+A field that we do not support is refused if it would change the answer; its default is accepted.
 """
 
 import json
@@ -19,7 +19,7 @@ from vstream.service.inquiry import StreamAnswer
 
 
 def only(*understood: Any) -> BeforeValidator:
-    """For the annotation of a field of OpenAI's: these values are understood here, or none."""
+    """Annotate an OpenAI field of which we support only these values, or only null."""
 
     def check(value: Any) -> Any:
         if value is None or any(value == one and type(value) is type(one) for one in understood):
@@ -32,38 +32,38 @@ def only(*understood: Any) -> BeforeValidator:
 
 
 Words = Annotated[str, Field(max_length=100_000)]
-"""As all texts it has a bound; with one pydantic also refuses half a surrogate pair, no Unicode."""
+"""The bound also makes pydantic refuse lone surrogates, which are not valid Unicode."""
 
 
 class TextPart(BaseModel):
-    """Words."""
-
     type: Literal["text"] = "text"
     text: Words
 
 
 def _whole(given: Any) -> Any:
-    """Some clients send an address alone."""
+    """Accept a plain URL, as some clients send it."""
     return {"url": given} if isinstance(given, str) else given
 
 
 class VideoUrl(BaseModel):
-    """Which stream, and of when; or a clip that comes with the request."""
+    """A stream, or part of it; or a clip sent with the request."""
 
     url: str = Field(
-        description="stream://ID, with ?from= and &to= if wanted; else a clip: http(s)://..., "
-        "data:video/...;base64,... or data:video/jpeg;base64,... with JPEGs joined by commas."
+        description="stream://ID, optionally with ?from= and &to=; or a clip: http(s)://..., "
+        "data:video/...;base64,... or data:video/jpeg;base64,... with JPEGs separated by commas."
     )
 
 
 class ImageUrl(BaseModel):
-    """A picture that comes with the request."""
+    """A picture sent with the request."""
 
-    url: str = Field(description="http(s)://... or data:image/...;base64,... of a PNG, JPEG, WebP.")
+    url: str = Field(
+        description="http(s)://... or data:image/...;base64,... of a PNG, JPEG or WebP."
+    )
 
 
 class VideoPart(BaseModel):
-    """A stream that the question is about, or a clip."""
+    """A stream or a clip that the question is about."""
 
     type: Literal["video_url", "input_video"] = "video_url"
     video_url: Annotated[VideoUrl, BeforeValidator(_whole)]
@@ -101,7 +101,7 @@ class InputMessage(BaseModel):
 
 
 class JsonSchema(BaseModel):
-    """What the JSON of the answer must be like; see `llguidance` for what is understood."""
+    """A schema for the answer's JSON, as far as `llguidance` supports JSON Schema."""
 
     model_config = ConfigDict(strict=True, populate_by_name=True)
 
@@ -111,8 +111,6 @@ class JsonSchema(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    """What shape the answer must have."""
-
     type: Literal["text", "json_object", "json_schema"] = "text"
     json_schema: JsonSchema | None = None
 
@@ -121,11 +119,9 @@ Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class StreamOptions(BaseModel):
-    """For `stream`."""
-
     model_config = ConfigDict(strict=True)
 
-    include_usage: bool = Field(False, description="A last chunk with `usage`.")
+    include_usage: bool = Field(False, description="Send a last chunk with `usage`.")
 
 
 _EXAMPLE: JsonDict = {
@@ -146,50 +142,50 @@ PolicyName = Annotated[
     str,
     Field(
         max_length=64,
-        description="vstream's own: a memory policy that only selects, in place of the stream's.",
+        description="vstream's own: use this memory policy, which must only select blocks, in "
+        "place of the stream's.",
     ),
 ]
 
 
 class Wishes(BaseModel):
-    """What a chat and a response ask for in the same words."""
+    """The fields that chat completions and responses share."""
 
     model_config = ConfigDict(strict=True)
 
-    stream: bool = Field(False, description="Server-sent events instead of one document.")
+    stream: bool = Field(False, description="Send server-sent events instead of one document.")
     temperature: float | None = Field(
-        None, ge=0, le=2, description="0, the same answer each time, unless given."
+        None, ge=0, le=2, description="Unset: 0, which gives the same answer each time."
     )
     top_p: float | None = Field(None, gt=0, le=1)
     policy: PolicyName | None = None
     timezone: str | None = Field(
         None,
         max_length=64,
-        description="vstream's own, an IANA name: the zone of times in the question; else the "
-        "stream's.",
+        description="vstream's own: IANA time zone for times in the question; unset: the stream's.",
     )
     plan: bool = Field(
         True,
-        description="vstream's own: answer a question about time from the spans in which it is "
-        "found to be so; else in the model's words.",
+        description="vstream's own: answer questions about time (when, how often, how long) from "
+        "the spans that a search finds; false: let the model answer.",
     )
-    tools: list[Any] | None = Field(None, description="Left out, see `tools_ignored`.")
+    tools: list[Any] | None = Field(None, description="Ignored; see `tools_ignored`.")
     tool_choice: Any = None
     top_logprobs: Annotated[Literal[0] | None, only(0)] = None
 
 
 class ChatRequest(Wishes):
-    """What is not named here is ignored, but for what would change the answer."""
+    """Other fields are ignored, unless they would change the answer."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    model: str = Field("default", max_length=200, description="`default`, or the model's name.")
+    model: str = Field("default", max_length=200, description="`default` or the model's name.")
     messages: list[Message] = Field(
-        min_length=1, max_length=200, description="The dialogue so far; the last asks."
+        min_length=1, max_length=200, description="The dialogue so far; the last is the question."
     )
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1, description="Of more, 4096.")
-    max_completion_tokens: int | None = Field(None, ge=1, description="Of more, 4096.")
+    max_tokens: int | None = Field(None, ge=1, description="Capped at 4096.")
+    max_completion_tokens: int | None = Field(None, ge=1, description="Capped at 4096.")
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: Stop | list[Stop] | None = None
     response_format: ResponseFormat | None = None
@@ -203,7 +199,7 @@ class ChatRequest(Wishes):
 
 
 class Usage(BaseModel):
-    """`prompt_tokens` are those of the context: blocks, question and all."""
+    """`prompt_tokens` counts the whole context, retrieved blocks included."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -224,19 +220,18 @@ class Choice(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamEvidence(Basis):
-    """What one stream's part of the answer rests on. `as_of` and `newest_frame_at` are seconds
-    since the epoch; `newest_frame_s`, `looked_from_s` and `looked_to_s`, which bound what it was
-    asked about if the question named a time, are seconds of stream time. `spans` are where the
-    words of the answer looked, each with its `share` of their attention; `from_at` and `to_at` are
-    seconds since the epoch.
+    """What one stream's part of the answer is based on. `as_of` and names in `_at` are seconds
+    since the epoch; other times are stream time. If the question named a time, only `looked_from_s`
+    to `looked_to_s` was read. `spans` are the parts of the stream that the answer's words attended
+    to, each with its `share` of the attention.
 
-    `knows` is what the model was trained to see, as `drawings only`, where that is not the world.
-    `plan` is how a question about time was answered from spans; null in the model's words.
-    `strange` says so where the picture is none of what it knows; then `confidence` is 0.
-    `unsure_because` is why the answer is `unsure`.
+    `knows` says what the model was trained on, e.g. `drawings only`; null: real scenes. `plan` says
+    how a question about time was answered from spans; null: the model answered. `strange` is set
+    if the model does not know pictures like these; then `confidence` is 0. `unsure_because` says
+    why the answer is `unsure`.
 
-    What the request itself shows is a stream `(request)`, of which nothing is kept.
-    `tools_ignored` says that the request offered tools, of which the model was not told.
+    Media sent with the request form a stream `(request)`, which is not kept. `tools_ignored`: the
+    request offered tools, which the model was not shown.
     """
 
     stream_id: str

@@ -1,9 +1,8 @@
-"""/v1/chat/completions: a question about streams in, an answer with its citations out."""
+"""/v1/chat/completions: answer a question about streams, with citations."""
 
-import secrets
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,6 +12,7 @@ from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import api_error
 from app.server.ask_request import ask_request_of
 from app.server.asking import AskerHere, begin, finished, in_thread, next_piece, require_model
+from app.server.attempt import attempt_of
 from app.server.chat_documents import (
     AnswerMessage,
     ChatAnswer,
@@ -33,12 +33,12 @@ router = APIRouter(prefix="/v1", tags=["questions"])
 
 @router.post(
     "/chat/completions",
-    summary="Ask",
+    summary="Ask a question",
     response_model=ChatAnswer,
     responses={
         200: {
             "content": EVENT_STREAM,
-            "description": "The answer, whole or, with `stream`, piece by piece.",
+            "description": "The whole answer; or, with `stream`, chunks of it as events.",
         }
     },
 )
@@ -49,7 +49,7 @@ async def complete(
     request: Request,
     wanted: ChatRequest,
 ) -> Any:
-    """Ask about one or several streams. Every moment used is a `video_citation` annotation."""
+    """Ask about one or more streams. A `video_citation` annotation cites each moment used."""
     model = require_model(service, wanted.model)
     told, stop = wanted.response_format or ResponseFormat(), wanted.stop or ()
     ask_request = ask_request_of(
@@ -61,13 +61,15 @@ async def complete(
         seed=wanted.seed,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
     )
+    attempt = attempt_of(request.scope)
+    ask_request = replace(ask_request, spans=attempt.spans)
     shown = await shown_by(service, caller, asker, ask_request)
     inquiry = await in_thread(request, lambda: begin(service, caller, asker, ask_request, shown))
     left_out = ask_request.tools_ignored
     head = {
-        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "id": f"chatcmpl-{attempt.id}",
         "object": "chat.completion",
-        "created": int(time.time()),
+        "created": attempt.created_at,
         "model": model,
     }
     if wanted.stream:
@@ -117,7 +119,7 @@ async def _chunks(
         yield chunk({}, _finish_reason(found), vstream=evidence)
         if with_usage:
             yield chunk(None, usage=usage_of(found).model_dump())
-    except Exception as error:  # noqa: BLE001  the headers are gone: it is told in the stream
+    except Exception as error:  # noqa: BLE001  headers are sent: report the error in the stream
         if isinstance(error, CancelledError):
             service.metrics.finished.labels("cancelled").inc()
         yield event_of(api_error(error).body)

@@ -1,9 +1,9 @@
-"""bounded_protocol: bounds in, uvicorn's HTTP protocol out that keeps connections within them.
+"""bounded_protocol: uvicorn's HTTP protocol, with limits on connections.
 
-uvicorn itself waits without end for the rest of a request, and for its first byte. As Apache's
-mod_reqtimeout does, a header has so long to come and a body so long and then a rate to keep up.
-Where there are too many connections, the one of those that wait for a request, or for the rest of
-one, that has been silent longest makes room; if none does, the request is refused.
+uvicorn itself waits forever for a request's first byte and for the rest of it. Like Apache's
+mod_reqtimeout, we limit the time for a header, and for a body the time and then its rate. If there
+are too many connections, we close the one that has been silent longest among those that wait for a
+request or for the rest of one; if there is none, we refuse the new request.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ _ALWAYS_ANSWERED = (b"/health", b"/ready", b"/metrics")
 
 @dataclass(frozen=True)
 class ConnectionBounds:
-    """Of one server."""
+    """Limits of one server."""
 
     most: int = 1000
-    """Connections at a time, WebSockets and streams of events among them."""
+    """Most connections at a time, including WebSockets and event streams."""
     header_s: float = 10.0
-    """For a request's header to come, from the connection's begin or its first byte on."""
+    """Time for a request's header to arrive, from connecting or from its first byte on."""
     header_bytes: int = 64 << 10
-    """Of a header that does not come at once."""
+    """Largest header that arrives in several parts."""
     body_s: float = 60.0
-    """For a body to come, and a second more for every `body_bytes_per_s` that have come of it."""
+    """Time for a body to arrive, plus a second for every `body_bytes_per_s` received."""
     body_bytes_per_s: int = 16 << 10
 
 
@@ -44,7 +44,7 @@ def bounded_config(
     timeout_graceful_shutdown: int,
     ws_max_size: int = 1 << 20,
 ) -> uvicorn.Config:
-    """How `app` is served within `bounds`: uvicorn's own options are in seconds and bytes."""
+    """Configure uvicorn to serve `app` within `bounds`. Its options are in seconds and bytes."""
     return uvicorn.Config(
         app,
         http=bounded_protocol(bounds),
@@ -58,8 +58,8 @@ def bounded_config(
 
 
 def allow_descriptors(bounds: ConnectionBounds) -> None:
-    """Let this process open as many files as so many connections take, with as many of its own
-    again, where the system's first limit is lower.
+    """Raise the limit on open files, if it is lower, to two per connection: as many again as the
+    connections need, for everything else.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * bounds.most
@@ -70,7 +70,7 @@ def allow_descriptors(bounds: ConnectionBounds) -> None:
 
 
 def bounded_protocol(its_bounds: ConnectionBounds) -> type[asyncio.Protocol]:
-    """For one server: its connections know of each other."""
+    """Make the protocol class of one server; its connections share a list."""
 
     class Bounded(_BoundedProtocol):
         bounds = its_bounds
@@ -84,9 +84,9 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     bounds: ClassVar[ConnectionBounds]
     waiting: ClassVar[dict["_BoundedProtocol", None]]
-    """Those that wait for a request or the rest of one; first the one silent longest."""
+    """Connections that wait for a request or the rest of one; the one silent longest is first."""
     _due: asyncio.TimerHandle | None = None
-    """When what is to come must have come."""
+    """The deadline for what the client must send next."""
     _is_in_header = True
     _header_bytes = 0
     _body_since_s = 0.0
@@ -97,7 +97,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         if self._is_one_too_many() and self.waiting:
             silent = next(iter(self.waiting))
             del self.waiting[silent]
-            self.connections.discard(silent)  # its end is told of later
+            self.connections.discard(silent)  # connection_lost comes only later
             silent.transport.close()
         self.waiting[self] = None
         self._arm(self.bounds.header_s, self._cut)
@@ -113,7 +113,7 @@ class _BoundedProtocol(HttpToolsProtocol):
             self.waiting[self] = None
         was_in_header = self._is_in_header
         super().data_received(data)
-        if self in self.waiting and self._due is None:  # as after an empty line between requests
+        if self in self.waiting and self._due is None:  # e.g. after an empty line between requests
             self._arm(self.bounds.header_s, self._cut)
         goes_on = was_in_header and self._is_in_header
         self._header_bytes = self._header_bytes + len(data) if goes_on else 0
@@ -169,7 +169,7 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._due = None
 
     def _look_at_body(self) -> None:
-        if self.flow.read_paused:  # it is us who do not read
+        if self.flow.read_paused:  # we are the ones not reading
             self._body_since_s, self._body_bytes = self.loop.time(), 0
         allowed_s = self.bounds.body_s + self._body_bytes / self.bounds.body_bytes_per_s
         left_s = self._body_since_s + allowed_s - self.loop.time()
@@ -182,7 +182,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._refuse(408)
 
     def _refuse(self, status: int) -> None:
-        """And close; one whose answer has begun is closed only."""
+        """Send `status`, unless a response has already started, and close the connection."""
         self._disarm()
         if self.transport.is_closing():
             return
@@ -196,17 +196,22 @@ def in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def listen_on(host: str, port: int) -> socket.socket:
+def listen_on(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """`shared` with other processes that share it: each connection goes to one of them. Raises
+    SettingsError.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.bind((host, port))
         listening.listen(1024)
     except OSError as error:
         listening.close()
         raise SettingsError(
-            f"cannot listen on {host}:{port}: {error.strerror}; is another service there? "
-            "--port chooses another"
+            f"cannot listen on {host}:{port}: {error.strerror}; is another service running there? "
+            "Choose another port with --port"
         ) from error
     return listening

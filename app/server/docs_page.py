@@ -1,4 +1,4 @@
-"""docs_page: an OpenAPI document in, a page that lists its routes out; it loads nothing else."""
+"""docs_page: render an OpenAPI document as an HTML page that loads no scripts."""
 
 from html import escape
 from typing import Any
@@ -12,7 +12,7 @@ summary{cursor:pointer}dd{margin:.2rem 0 1rem 1.5rem}</style>
 
 
 def docs_page(api: dict[str, Any]) -> str:
-    """As HTML, with the fields of each request."""
+    """List all routes as HTML, with the fields of each request."""
     about = escape(api["info"].get("description", ""))
     parts = [_HEAD, f'<p>{about}</p><p>All fields: <a href="/openapi.json">/openapi.json</a>.</p>']
     for path, methods in api["paths"].items():
@@ -25,7 +25,7 @@ def docs_page(api: dict[str, Any]) -> str:
 
 
 def _fields(api: dict[str, Any], route: dict[str, Any]) -> list[str]:
-    """Of the query, and of the body where that is an object."""
+    """The fields of a route's query, and of its body if that is an object."""
     named = {one["name"]: one for one in route.get("parameters", ())}
     for kind in route.get("requestBody", {}).get("content", {}).values():
         name = kind.get("schema", {}).get("$ref", "").rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Documents: what the service holds in, what its API tells of it out, as JSON-able models."""
+"""Documents: the API's view of what the service holds, as JSON-able models."""
 
 import math
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from vstream.service.webhook_delivery import shown_receiver
 from vstream.sources.address import redacted
 
-if TYPE_CHECKING:  # a client knows documents alone, and needs no torch
+if TYPE_CHECKING:  # a client imports only documents, and needs no torch
     from vstream.service.alert_record import AlertRecord
     from vstream.service.inquiry import StreamAnswer
     from vstream.service.past_firing import PastFiring
@@ -18,20 +18,18 @@ if TYPE_CHECKING:  # a client knows documents alone, and needs no torch
     from vstream.service.stream_status import StreamStatus
 
 _URL_PARTS = 1_000_000
-"""A time in an address is told to a millionth of a second."""
+"""Times in URLs have microseconds."""
 
 
 class Deleted(BaseModel):
-    """What is no longer there."""
-
     id: str
     object: str
     deleted: Literal[True] = True
 
 
 class Pushed(BaseModel):
-    """What became of a frame. Dropped for the `rate`: it is not needed; `busy`: an older one was
-    dropped in its favour.
+    """What happened to a pushed frame. `dropped` is `rate` if the frame came sooner than needed,
+    and `busy` if it replaced an older one that was still waiting.
     """
 
     accepted: bool
@@ -48,8 +46,8 @@ class Problem(BaseModel):
 class MemoryDocument(BaseModel):
     """What a stream remembers. `from_s` and `to_s` are stream time, in seconds.
 
-    `bytes` and `seconds` are by tier: how large what lies there is, and how much stream time it
-    stands for, each block for the time since the one before it, a minute at most.
+    For each tier, `bytes` is the size of its blocks and `seconds` the stream time they cover: each
+    block covers the time since the one before it, up to a minute.
     """
 
     from_s: float
@@ -61,12 +59,12 @@ class MemoryDocument(BaseModel):
     blocks_by_codec: dict[str, int]
     damaged: int = Field(
         0,
-        description="Places where blocks were found damaged or missing since it was opened.",
+        description="Places with damaged or missing blocks, found since the stream was opened.",
     )
 
 
 class StreamDocument(BaseModel):
-    """One stream. Times are seconds since the epoch, `stream_s` seconds of the stream."""
+    """One stream. Times are seconds since the epoch; `stream_s` is stream time, in seconds."""
 
     id: str
     object: Literal["stream"] = "stream"
@@ -88,9 +86,9 @@ class StreamDocument(BaseModel):
 
 
 class ModelDocument(BaseModel):
-    """`default`, the model's own name and its aliases mean the same. `max_model_len` are the tokens
-    of one question with all that it reads; what a stream holds has no such bound. `knows` is what
-    it was trained to see, as `drawings only`, where that is not the world.
+    """The model, under one of its names: `default`, its own name or an alias. `max_model_len` is
+    the limit for one question with everything it reads, in tokens; streams may hold more. `knows`
+    says what the model was trained on, e.g. `drawings only`; null: real scenes.
     """
 
     id: str
@@ -107,15 +105,15 @@ class ModelDocument(BaseModel):
     knows: str | None
     real_model: str | None = Field(
         None,
-        description="Where this model does not know the world: one of real scenes that fits the "
-        "service's machine, and the command that gets it; null: none that is known fits.",
+        description="If this model does not know real scenes: one that does and fits this machine, "
+        "with the command to download it; null: none is known to fit.",
     )
 
 
 class TimelinePart(BaseModel):
-    """A stretch of stream time. `change` is how unlike the picture before the most unlike one is:
-    1 less the cosine of their representative keys, averaged over the layers. Of a long part only
-    some pictures are compared, each with the one compared before; `blocks` counts all.
+    """A stretch of stream time. `change` is the largest change from one picture to the next, seen
+    at `change_s`: 1 minus the cosine of their representative keys, averaged over layers. In a long
+    part only some of the pictures are compared; `blocks` counts all.
     """
 
     from_s: float
@@ -127,10 +125,10 @@ class TimelinePart(BaseModel):
 
 
 class Timeline(BaseModel):
-    """`parts` are of equal length, at least a second; where nothing is kept there are none.
+    """A stream's history in `parts` of equal length, at least a second each; gaps have no part.
 
-    `from_s` and `to_s` bound what is kept of the stretch that was asked for, `kept_from_s` and
-    `kept_to_s` all that is kept. Of nothing all are 0.
+    `from_s` and `to_s` bound what is kept of the requested range, `kept_from_s` and `kept_to_s`
+    everything that is kept. If nothing is kept, all are 0.
     """
 
     object: Literal["timeline"] = "timeline"
@@ -144,30 +142,31 @@ class Timeline(BaseModel):
 
 
 class CitedMoment(BaseModel):
-    """One moment that an answer is computed from, best `score` first."""
+    """A moment that an answer is based on; the best `score` comes first."""
 
     type: str
     stream_id: str
-    start: str = Field(description="RFC 3339, by the clock of the capture.")
+    start: str = Field(description="Capture time, RFC 3339.")
     end: str
     start_s: float = Field(description="Seconds of stream time.")
     end_s: float
-    captured_at: float = Field(description="Seconds since the epoch, of the newest frame of it.")
-    score: float = Field(description="How like the question it is, to rank by.")
+    captured_at: float = Field(description="When its newest frame was captured, in epoch seconds.")
+    score: float = Field(description="Similarity to the question; use it only to rank.")
     frame_url: str | None = Field(
-        description="Its picture, under this service's address; null of what a request shows."
+        description="Path of its picture on this service; null for media sent with the request."
     )
 
 
 class Citation(CitedMoment):
-    """As /v1/chat/completions cites."""
+    """A citation in /v1/chat/completions."""
 
     type: Literal["video_citation"] = "video_citation"
 
 
 class LinkCitation(CitedMoment):
-    """As /v1/responses cites: OpenAI's clients know a fixed set of kinds there, so it is a link to
-    the picture with the rest beside. `start_index` and `end_index` bound the text it is about.
+    """A citation in /v1/responses. OpenAI's clients accept only a fixed set of types there, so it
+    is a link to the picture, with extra fields. It covers the text from `start_index` to
+    `end_index`.
     """
 
     type: Literal["url_citation"] = "url_citation"
@@ -178,11 +177,11 @@ class LinkCitation(CitedMoment):
 
 
 class FoundMoment(BaseModel):
-    """A stretch of a stream. `score` ranks; it is no measure of certainty.
+    """A stretch of a stream. `score` ranks moments; it is not a probability.
 
-    `text` is what its memory policy noted of it, if that was found; of one that is kept as text
-    alone there is no picture. `strange` says why being found means nothing, where its picture is
-    none that the model knows.
+    `text` is the memory policy's description of it, if that is what matched; a moment kept only as
+    text has no picture. `strange` is set if the model does not know pictures like this one, which
+    makes the match meaningless.
     """
 
     stream_id: str
@@ -197,22 +196,22 @@ class FoundMoment(BaseModel):
 
 
 class FiringDocument(BaseModel):
-    """What an alert waited for was the case. Times are seconds since the epoch, `at_s` stream time.
+    """An alert's condition came true. Times are seconds since the epoch; `at_s` is stream time.
 
-    `frame_url` is the picture of the frame that decided it, which was captured at `at`, `clip_url`
-    an animated one of the seconds around it.
+    `frame_url` is the picture of the deciding frame, captured at `at`; `clip_url` is an animation
+    of the seconds around it.
     """
 
-    id: int = Field(description="The later, the higher.")
+    id: int = Field(description="Later firings have higher ids.")
     alert_id: str
     condition: str
     stream_id: str
     at: float
     at_s: float
     probability: float
-    is_seen: bool = Field(description="By somebody who may see the stream.")
+    is_seen: bool = Field(description="Whether somebody has marked it as seen.")
     sentence: str | None = Field(
-        description="What the model says of it, empty if nothing; null: not yet, or forgotten."
+        description="The model's description, which may be empty; null: not made yet, or forgotten."
     )
     frame_url: str
     clip_url: str
@@ -221,18 +220,18 @@ class FiringDocument(BaseModel):
 class FiringList(BaseModel):
     object: str = "list"
     data: list[FiringDocument]
-    has_more: bool = Field(description="Ask for what is `before` the last one.")
-    unseen: int = Field(description="Of all that this key may see, on whatever page.")
+    has_more: bool = Field(description="For the next page, pass the last id as `before`.")
+    unseen: int = Field(description="Unseen firings on all pages that this key may see.")
 
 
 class Marked(BaseModel):
     object: str = "firings.seen"
     marked: int
-    unseen: int = Field(description="Of all that this key may see, after this.")
+    unseen: int = Field(description="Unseen firings left that this key may see.")
 
 
 class AlertDocument(BaseModel):
-    """A standing question. Times are seconds since the epoch."""
+    """An alert. Times are seconds since the epoch."""
 
     id: str
     object: Literal["alert"] = "alert"
@@ -252,11 +251,11 @@ class AlertDocument(BaseModel):
     error: str | None
     actions: list[dict[str, Any]]
     told_as: Literal["alert", "watch"]
-    secret: str | None = Field(None, description="Told once, when it was made up.")
+    secret: str | None = Field(None, description="A generated webhook secret; returned once.")
 
 
 def stream_document(keeper: "StreamKeeper") -> StreamDocument:
-    """Without its secrets."""
+    """Describe a stream, without its secrets."""
     spec, status, source = keeper.spec, keeper.status, keeper.spec.source
     with keeper.model.turn:
         stats = keeper.session.memory.stats()
@@ -302,7 +301,7 @@ def dropped_of(status: "StreamStatus") -> dict[str, int]:
 
 
 def alert_document(record: "AlertRecord", secret: str | None = None) -> AlertDocument:
-    """Without the secrets of its webhooks, but for one that was made up just now."""
+    """Describe an alert, without its webhooks' secrets except a `secret` just generated."""
     told = {
         "judged": record.judged,
         "skipped": record.skipped,
@@ -340,7 +339,7 @@ def citations(found: "StreamAnswer") -> list[Citation]:
 
 
 def link_citations(found: "StreamAnswer", span: tuple[int, int]) -> list[LinkCitation]:
-    """The same, about the letters in `span` of the whole answer; without what cannot be shown."""
+    """Cite moments that have a picture as links, for the characters in `span` of the answer."""
     return [
         LinkCitation(
             **cited.model_dump(exclude={"type"}),
@@ -355,14 +354,14 @@ def link_citations(found: "StreamAnswer", span: tuple[int, int]) -> list[LinkCit
 
 
 def frame_url(stream_id: str, at_s: float) -> str:
-    """Of the newest picture at `at_s`. The time is rounded up: a picture that was taken at that
-    very time is not newer than it.
+    """URL of the newest picture at `at_s`. The time is rounded up, so that the URL also finds a
+    picture taken at exactly that time.
     """
     return _picture_url(stream_id, "frame.jpg", at_s)
 
 
 def pictured(firing: dict[str, Any]) -> dict[str, Any]:
-    """With the addresses of its pictures."""
+    """Add the URLs of a firing's pictures."""
     of = firing["stream_id"], firing["at_s"]
     clip_url = _picture_url(of[0], "clip.webp", of[1])
     return {**firing, "frame_url": frame_url(*of), "clip_url": clip_url}
@@ -374,7 +373,7 @@ def _picture_url(stream_id: str, name: str, at_s: float) -> str:
 
 
 def rfc3339(epoch_s: float) -> str:
-    """In UTC, to the millisecond."""
+    """Format a time in UTC, with milliseconds."""
     try:
         moment = datetime.fromtimestamp(epoch_s, UTC)
     except (OverflowError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""AskedEvents: what a client wants to hear of in, the lines of the events that it may hear out."""
+"""AskedEvents: select the events that a client asked for and may see, and write them as lines."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from vstream.times.when import parse_when
 
 _PING_S = 15.0
 _ID_DIGITS = 13
-"""Seconds since the epoch have fewer, ids of events have more."""
+"""Epoch seconds have fewer digits, event ids have at least this many."""
 _OF_FIRINGS = (EventKind.ALERT_FIRED, EventKind.ALERT_DESCRIBED)
 
 
 @dataclass(frozen=True)
 class AskedEvents:
-    """As the request says it."""
+    """What the request asks for."""
 
     last_event_id: str | None
     stream_id: str | None
@@ -29,19 +29,19 @@ class AskedEvents:
     since: str | None
 
     def told(self, events: EventLog, caller: Caller, zone: ZoneInfo) -> AsyncIterator[str]:
-        """What comes after this call is not missed. Raises ApiError, QuestionError."""
+        """Misses no event after this call. Raises ApiError, QuestionError."""
         if self.last_event_id is not None and not self.last_event_id.isdecimal():
-            raise ApiError(400, "Last-Event-ID is the id of an event", "invalid_value")
+            raise ApiError(400, "Last-Event-ID must be the id of an event", "invalid_value")
         from_id = None if self.last_event_id is None else int(self.last_event_id)
         if from_id is None and self.since is not None:
-            from_id = _id_of(self.since, zone)  # who connects again goes on after the last one
+            from_id = _id_of(self.since, zone)  # Last-Event-ID, sent on reconnecting, wins
         return self._told(events.follow(from_id), caller)
 
     async def _told(self, following: AsyncIterator[Event], caller: Caller) -> AsyncIterator[str]:
         yield ": listening\n\n"
         async for event in with_pauses(following, _PING_S):
             if event is None:
-                yield ": still here\n\n"  # idle connections are cut on their way
+                yield ": still here\n\n"  # proxies cut idle connections
                 continue
             is_seen = self.stream_id in (None, event.stream_id) and _may_see(caller, event)
             for name in _names_of(event):
@@ -50,18 +50,18 @@ class AskedEvents:
 
 
 def _id_of(since: str, zone: ZoneInfo) -> int:
-    """After which it is since then. Raises ApiError."""
+    """The id that events since then come after. Raises ApiError."""
     if since.isdecimal() and len(since) >= _ID_DIGITS:
         return int(since)
     now = datetime.now(zone)
     moment = parse_when(since, now)
     if moment is None or moment > now:
-        raise ApiError(400, "since is no time of the past", "invalid_value", param="since")
+        raise ApiError(400, "since must be in the past", "invalid_value", param="since")
     return id_at(moment.timestamp()) - 1
 
 
 def _names_of(event: Event) -> list[str]:
-    """With the one of before 0.3, of an alert that is told as that."""
+    """The event's kind, and for alerts told as watches also its name before 0.3."""
     old = [event.kind.replace("alert.", "watch.")] if "watch_id" in event.data else []
     return [event.kind, *old]
 

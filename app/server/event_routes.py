@@ -1,4 +1,4 @@
-"""/v1/events: what happens to streams and alerts, as it happens, from any event on."""
+"""/v1/events: events of streams, alerts and answers as they happen, or from a past one on."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1", tags=["events"])
 
 
 async def _listening(service: ServiceHere, caller: CallerHere) -> AsyncIterator[None]:
-    """Holds a place until the response has ended. Raises BusyError."""
+    """Hold a place until the response ends. Raises BusyError."""
     with service.listeners.held(caller.holder):
         yield
 
@@ -28,7 +28,7 @@ async def _listening(service: ServiceHere, caller: CallerHere) -> AsyncIterator[
     responses={
         200: {
             "content": EVENT_STREAM,
-            "description": "Events without end; `id` goes into Last-Event-ID to go on after it.",
+            "description": "Endless events; to resume after one, send its `id` as Last-Event-ID.",
         }
     },
 )
@@ -37,13 +37,15 @@ async def events(
     caller: CallerHere,
     last_event_id: Annotated[str | None, Header(max_length=32)] = None,
     stream_id: Annotated[str | None, Query(max_length=100)] = None,
-    kind: Annotated[str | None, Query(max_length=64, description="As alert.fired.")] = None,
+    kind: Annotated[
+        str | None, Query(max_length=64, description="For example alert.fired.")
+    ] = None,
     since: Annotated[
-        str | None, Query(max_length=64, description="An event's id, or a time, as -1h.")
+        str | None, Query(max_length=64, description="An event's id, or a time, e.g. -1h.")
     ] = None,
 ) -> StreamingResponse:
-    """Stream states, firings of alerts, answers: from now on, or from an event or a time on, also
-    of before the service began.
+    """Stream the states of streams, firings of alerts and finished answers: from now on, or since
+    an event or a time, which may be before the service started.
     """
     asked = AskedEvents(last_event_id, stream_id, kind, since)
     told = asked.told(service.events, caller, ZoneInfo(service.settings.service.timezone))

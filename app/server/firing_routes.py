@@ -1,4 +1,4 @@
-"""/v1/firings: what all alerts have told, newest first, and what of it was seen."""
+"""/v1/firings: the firings of all alerts, newest first, and which were seen."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ class SeenFirings(BaseModel):
     model_config = ConfigDict(strict=True)
 
     ids: list[int] = Field([], max_length=1000)
-    up_to: int | None = Field(None, description="This one and all before it.")
+    up_to: int | None = Field(None, description="Mark this firing and all before it.")
 
     @model_validator(mode="after")
     def _one_way(self) -> "SeenFirings":
@@ -31,13 +31,13 @@ class SeenFirings(BaseModel):
 def newest(
     service: ServiceHere,
     caller: CallerHere,
-    before: Annotated[int | None, Query(description="The id of a firing.")] = None,
+    before: Annotated[int | None, Query(description="List only firings before this id.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    unseen: Annotated[bool, Query(description="Only those that nobody has seen.")] = False,
+    unseen: Annotated[bool, Query(description="List only firings that nobody has seen.")] = False,
     stream_id: Annotated[str | None, Query(max_length=128)] = None,
     alert_id: Annotated[str | None, Query(max_length=128)] = None,
 ) -> FiringList:
-    """Of all alerts, on streams that this key may see, newest first."""
+    """Return the firings of all alerts on streams that this key may see, newest first."""
     may_see = [
         (record, one)
         for record in service.loaded.alerts.all()
@@ -62,7 +62,7 @@ def newest(
 
 @router.post("/seen", summary="Mark firings as seen")
 def see(service: ServiceHere, caller: CallerHere, seen: SeenFirings) -> Marked:
-    """For all who may see their streams, and over a restart."""
+    """The mark holds for everyone who may see the stream, and survives a restart."""
     ids = set(seen.ids)
     marked = service.loaded.alerts.see(
         lambda one: (

@@ -1,6 +1,5 @@
-"""Frames that clients push, as JPEG, over HTTP and WebSocket."""
+"""/v1/streams/ID/frames: JPEG frames that clients push, over HTTP and WebSocket."""
 
-import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from fastapi import APIRouter, Header, Request, WebSocket, WebSocketDisconnect
 from app.server.access import CallerHere, ServiceHere, caller_of, require
 from app.server.api_errors import ApiError, api_error
 from app.server.documents import Pushed
+from app.server.frame_date import dated
 from app.server.keys import Action
 from app.server.service import Service
 from memory import KVMemoryError
@@ -17,7 +17,7 @@ from vstream.errors import VStreamError
 from vstream.times.when import parse_when
 
 router = APIRouter(prefix="/v1/streams", tags=["frames"])
-"""Frames that are pushed are many: they do not count as requests, but as frames."""
+"""Pushed frames do not count towards the limit on requests: there are too many of them."""
 
 _JPEG: dict[str, Any] = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
 
@@ -33,23 +33,23 @@ async def push(
     request: Request,
     stream_id: str,
     x_capture_time: Annotated[
-        str | None, Header(max_length=64, description="When it was taken; else now.")
+        str | None, Header(max_length=64, description="When it was captured; default now.")
     ] = None,
 ) -> Pushed:
-    """Hand in the next frame of a stream of type `push`, as a JPEG body."""
+    """Push the next frame of a stream of type `push`; the body is a JPEG."""
     require(caller, Action.PUSH, stream_id)
     kind = request.headers.get("content-type", "image/jpeg").split(";")[0].strip().lower()
     if kind not in ("image/jpeg", "application/octet-stream"):
-        raise ApiError(415, f"frames are pushed as image/jpeg, not {kind[:80]}", "not_a_jpeg")
+        raise ApiError(415, f"push frames as image/jpeg, not {kind[:80]}", "not_a_jpeg")
     body = await request.body()
     return await to_thread.run_sync(lambda: _push(service, stream_id, body, x_capture_time))
 
 
 @router.websocket("/{stream_id}/frames")
 async def push_many(socket: WebSocket, service: ServiceHere, stream_id: str) -> None:
-    """Binary messages are JPEG frames; a text message {"captured_at": ...} dates the next.
+    """Each binary message is a JPEG frame; a text message {"captured_at": ...} dates the next one.
 
-    Each frame is answered by one message: {"accepted": ..., "dropped": ...} or {"error": ...}.
+    The answer to each frame is one message: {"accepted": ..., "dropped": ...} or {"error": ...}.
     """
     try:
         require(await caller_of(socket, service), Action.PUSH, stream_id)
@@ -66,7 +66,7 @@ async def push_many(socket: WebSocket, service: ServiceHere, stream_id: str) -> 
                 return
             try:
                 if message.get("bytes") is None:
-                    captured_at = _dated(message.get("text") or "")
+                    captured_at = dated(message.get("text") or "")
                     continue
                 told = await to_thread.run_sync(
                     _push, service, stream_id, message["bytes"], captured_at
@@ -84,12 +84,3 @@ def _push(service: Service, stream_id: str, body: bytes, captured_at: str | None
     moment = parse_when(captured_at, datetime.now(UTC))
     taken_at = None if moment is None else moment.timestamp()
     return Pushed(**vars(service.loaded.streams.get(stream_id).push(body, taken_at)))
-
-
-def _dated(text: str) -> str:
-    """The time in a text message. Raises ApiError."""
-    try:
-        return str(json.loads(text)["captured_at"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        told = 'a text message is {"captured_at": ...}'
-        raise ApiError(422, told, "invalid_value") from None

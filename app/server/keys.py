@@ -1,9 +1,9 @@
-"""ApiKeys: an Authorization header in, the Caller that it names out, and what that one may do.
+"""ApiKeys: find the Caller that an Authorization header names, and what it may do.
 
-Keys are kept as salted SHA-256. A slow hash (scrypt, argon2) protects secrets that can be guessed,
-as people's passwords; a key of 256 random bits cannot be, whatever the hash costs, and a slow hash
-would let anyone burn the service's time with wrong keys. A master key that the operator thought up
-instead is only accepted from 16 characters on, and is never written down by us.
+We store keys as salted SHA-256. A slow hash (scrypt, argon2) protects secrets that people can
+guess, such as passwords. Nobody can guess a key of 256 random bits, and a slow hash would let
+anyone burn the service's time with wrong keys. A master key that the operator makes up must have at
+least 16 characters, and we never store it.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ from vstream.device.shares import Holder
 from vstream.sources.network_address import is_loopback
 
 PAGE_TOKEN = "X-VStream-Page"
-"""The header by which the page of the same process is known; it is good for nothing else."""
+"""The header by which the service recognises its own page; it has no other effect."""
 _MIN_MASTER_CHARACTERS = 16
 _RESERVED_NAMES = {"master", "anyone"}
 
 
 class Action(StrEnum):
-    """What a key can be good for. `manage` implies all others, `ask` implies `read`."""
+    """What a key may allow. `manage` implies all others, `ask` implies `read`."""
 
     READ = "read"
     """See streams, their frames and events; search."""
@@ -36,7 +36,7 @@ class Action(StrEnum):
     PUSH = "push"
     """Push frames."""
     MANAGE = "manage"
-    """Everything, with creating, deleting, forgetting and alerts."""
+    """Everything, including creating, deleting, forgetting and alerts."""
 
 
 _IMPLIED = {
@@ -48,17 +48,17 @@ _IMPLIED = {
 
 
 class ScopedKey(BaseModel):
-    """A key as the configuration holds it: what `vstream key` prints, never the key itself."""
+    """A key in the settings: the hash that `vstream key` prints, never the key itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, description="Who uses it; stands in logs.")
+    name: str = Field(min_length=1, description="Who uses it; shown in logs.")
     hash: str = Field(
         pattern=r"^sha256:(?:[0-9a-f]{2}){8,64}:[0-9a-f]{64}$",
-        description="What `vstream key` printed, as sha256:<salt>:<digest>.",
+        description="The hash that `vstream key` prints: sha256:<salt>:<digest>.",
     )
     streams: tuple[str, ...] = Field(
-        ("*",), min_length=1, description="Ids of streams; * and ? stand for any characters."
+        ("*",), min_length=1, description="Ids of streams; * and ? are wildcards."
     )
     can: frozenset[Action] = Field(
         frozenset({Action.ASK}), min_length=1, description="read, ask, push, manage."
@@ -71,13 +71,13 @@ class Caller:
     streams: tuple[str, ...] = ("*",)
     can: frozenset[Action] = frozenset({Action.MANAGE})
     holder: Holder | None = None
-    """Whose places its requests take, where there are other keys."""
+    """Whose share of places its requests take, if there are other keys."""
 
     def may(self, action: Action, stream_id: str | None) -> bool:
-        """Whether this caller may do so to that stream.
+        """Whether this caller may take that action on that stream.
 
-        None is the service itself, not any one stream: it takes a key for all streams. To list
-        streams ask nothing and show what is `visible`.
+        None stands for the service itself, which takes a key for all streams. Listing streams needs
+        no check: show those that are `visible`.
         """
         if not self.may_somewhere(action):
             return False
@@ -86,23 +86,23 @@ class Caller:
         return any(fnmatchcase(stream_id, pattern) for pattern in self.streams)
 
     def may_somewhere(self, action: Action) -> bool:
-        """Whether there can be a stream to which this caller may do so."""
+        """Whether this caller may take that action on any stream at all."""
         return any(action in _IMPLIED[granted] for granted in self.can)
 
     def visible(self, stream_ids: Iterable[str]) -> list[str]:
-        """Those of the streams that this caller may read, in the same order."""
+        """The streams that this caller may read, in the same order."""
         return [stream_id for stream_id in stream_ids if self.may(Action.READ, stream_id)]
 
 
 class ApiKeys:
-    """The master key and the scoped keys, or none at all: then everyone may do everything."""
+    """The master key and the scoped keys. Without any key, everyone may do everything."""
 
     def __init__(self, master: str | None, scoped: Sequence[ScopedKey] = ()) -> None:
-        """Keep the keys' hashes. Raises SettingsError for a weak key or names that clash."""
+        """Store the keys' hashes. Raises SettingsError for a weak key or a duplicate name."""
         names = [key.name for key in scoped]
         for name in names:
             if names.count(name) > 1 or name in _RESERVED_NAMES:
-                raise SettingsError(f"API keys: the name {name!r} is taken; give another one")
+                raise SettingsError(f"API keys: the name {name!r} is taken; choose another")
         is_alone = len(scoped) + (master is not None) == 1
         self._keys = []
         for key in scoped:
@@ -119,8 +119,14 @@ class ApiKeys:
     def is_open(self) -> bool:
         return not self._keys
 
+    def named(self, name: str) -> Caller | None:
+        """The caller of that name, as long as there is one."""
+        if self.is_open:
+            return Caller("anyone") if name == "anyone" else None
+        return next((caller for _, _, caller in self._keys if caller.name == name), None)
+
     def check(self, authorization_header: str | None) -> Caller | None:
-        """The caller whose key this is (`Bearer KEY`), or None. Takes as long for every key."""
+        """The caller whose key this is (`Bearer KEY`), or None. Takes constant time."""
         if self.is_open:
             return Caller("anyone")
         scheme, _, key = (authorization_header or "").partition(" ")
@@ -134,7 +140,7 @@ class ApiKeys:
 
 
 def master_key(environment: Mapping[str, str]) -> str | None:
-    """VSTREAM_API_KEY, or what the file in VSTREAM_API_KEY_FILE holds. Raises SettingsError."""
+    """Read VSTREAM_API_KEY, or the file named by VSTREAM_API_KEY_FILE. Raises SettingsError."""
     key = environment.get("VSTREAM_API_KEY") or None
     file = environment.get("VSTREAM_API_KEY_FILE") or None
     if file is None:
@@ -145,28 +151,28 @@ def master_key(environment: Mapping[str, str]) -> str | None:
         return Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"VSTREAM_API_KEY_FILE: reading {file}: {error}; give a file that holds the key alone"
+            f"VSTREAM_API_KEY_FILE: reading {file}: {error}; name a file that holds only the key"
         ) from None
 
 
 def refuse_bind(host: str, keys: ApiKeys, insecure: bool) -> None:
-    """Raises SettingsError where other machines could reach a service that needs no key."""
+    """Raises SettingsError if other machines could reach a service that needs no key."""
     if keys.is_open and not insecure and not is_loopback(host):
         raise SettingsError(
-            f"listening on {host or 'all addresses'} without a key would let everyone there watch "
-            "and ask; set VSTREAM_API_KEY or VSTREAM_API_KEY_FILE (`vstream key` makes one), "
-            "listen on 127.0.0.1, or say --insecure"
+            f"listening on {host or 'all addresses'} without a key would let anyone watch and ask; "
+            "set VSTREAM_API_KEY or VSTREAM_API_KEY_FILE (`vstream key` makes a key), listen on "
+            "127.0.0.1, or pass --insecure"
         )
 
 
 def new_key() -> tuple[str, str]:
-    """A key to give away and the hash of it to keep."""
+    """Generate a key to hand out, and its hash to keep."""
     key = f"vstream_{secrets.token_urlsafe(32)}"
     return key, hash_of(key)
 
 
 def hash_of(key: str) -> str:
-    """`sha256:<salt>:<digest>`, with a salt of its own each time."""
+    """`sha256:<salt>:<digest>`, with a new salt each time."""
     salt = secrets.token_bytes(16)
     return f"sha256:{salt.hex()}:{_digest(salt, key).hex()}"
 
@@ -183,11 +189,11 @@ def _salt_and_digest(hash_: str) -> tuple[bytes, bytes]:
 def _refuse_weak(master: str) -> None:
     if len(master) < _MIN_MASTER_CHARACTERS:
         raise SettingsError(
-            f"VSTREAM_API_KEY has {len(master)} characters, too few to keep anyone out; give at "
-            f"least {_MIN_MASTER_CHARACTERS}, or what `vstream key` makes"
+            f"VSTREAM_API_KEY is too short: it has {len(master)} characters; use at least "
+            f"{_MIN_MASTER_CHARACTERS}, or a key from `vstream key`"
         )
     if not master.isascii() or not master.isprintable() or " " in master:
         raise SettingsError(
-            "VSTREAM_API_KEY holds a character that HTTP headers do not carry; use letters, "
-            "digits and punctuation without spaces, or what `vstream key` makes"
+            "VSTREAM_API_KEY holds a character that HTTP headers cannot carry; use letters, "
+            "digits and punctuation without spaces, or a key from `vstream key`"
         )

@@ -1,4 +1,4 @@
-"""Looking: a request to see what is kept of a stream in, what its key may see of it out."""
+"""Looking: read what is kept of a stream for a request, if its key may."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Seen = TypeVar("Seen")
 
 @dataclass(frozen=True)
 class Looker:
-    """Who looks at what is kept of one stream."""
+    """A request that reads one stream's memory."""
 
     service: Service
     caller: Caller
@@ -24,8 +24,8 @@ class Looker:
     stream_id: str
 
     async def look(self, see: Callable[[], Seen]) -> Seen:
-        """What `see` gives, in a thread of those that look. Raises ApiError where the key may not
-        read the stream, BusyError where too many wait.
+        """Run `see` in a thread reserved for such reads, and return its result. Raises ApiError if
+        the key may not read the stream, BusyError if too many wait.
         """
         require(self.caller, Action.READ, self.stream_id)
         return await in_threads(self.request, Work.LOOKING, see, self.caller.holder)

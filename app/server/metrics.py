@@ -1,7 +1,7 @@
-"""Metrics: what the service does in, Prometheus's text out.
+"""Metrics: measure what the service does, for Prometheus.
 
-Names and buckets are vLLM's where it has the same figure, with the prefix `vstream_`. Figures of
-streams are read when they are asked for; what passes by is counted as it passes.
+Names and buckets are vLLM's where it has the same metric, with the prefix `vstream_`. The state of
+streams is read on each scrape; events are counted as they happen.
 """
 
 import time
@@ -41,11 +41,11 @@ _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 15.0, 30
 _FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64)
 Keepers = Callable[[], Sequence[StreamKeeper]]
-"""The streams that there are now."""
+"""Returns the current streams."""
 
 
 class Metrics:
-    """One registry of its own: several services may live in one process."""
+    """Uses a registry of its own, since one process may hold several services."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -56,7 +56,7 @@ class Metrics:
             "vstream_http_requests", "HTTP requests answered.", ["method", "route", "status"]
         )
         self.refused = counter(
-            "vstream_requests_refused", "Questions that were not taken on.", ["reason"]
+            "vstream_requests_refused", "Questions that were refused.", ["reason"]
         )
         self._first_token = histogram(
             "vstream_time_to_first_token_seconds",
@@ -76,7 +76,7 @@ class Metrics:
         self._tokens = counter("vstream_generation_tokens", "Tokens of answers.")
         self.finished = counter(
             "vstream_request_success",
-            "Answers that came to their end, by how.",
+            "Finished answers, by how they ended.",
             ["finished_reason"],
         )
         self._capture_to_memory = histogram(
@@ -85,11 +85,11 @@ class Metrics:
             ["stream_id"],
             buckets=_SECONDS,
         )
-        self._find = histogram("vstream_find_seconds", "One find, to its end.", buckets=_SECONDS)
-        self._find_spans = counter("vstream_find_spans", "Spans that were found.")
+        self._find = histogram("vstream_find_seconds", "Duration of a find.", buckets=_SECONDS)
+        self._find_spans = counter("vstream_find_spans", "Spans found.")
         self._find_blocks = counter(
             "vstream_find_blocks",
-            "Blocks whose judgement was wanted: made by the model, or known.",
+            "Blocks that a find needed judged: made by the model, or known before.",
             ["judgement"],
         )
         self._fired = [
@@ -100,29 +100,29 @@ class Metrics:
         self._add_device(histogram)
 
     def _add_device(self, histogram: "partial[Histogram]") -> None:
-        """What the device does, and how long what is wanted of it waits."""
+        """Add metrics of the device's work and of the wait for it."""
         self._round = histogram(
             "vstream_scheduler_round_seconds", "One round of the device.", buckets=_FAST
         )
         self._queue = histogram(
             "vstream_request_queue_time_seconds",
-            "From when something is wanted of the device to its turn, by kind.",
+            "From queueing work for the device to its turn, by kind.",
             ["kind"],
             buckets=_FAST,
         )
         self._encode = histogram(
             "vstream_encode_seconds",
-            "A chunk of frames, from its turn until its blocks are made.",
+            "Encoding a chunk of frames into blocks, from its turn on.",
             buckets=_FAST,
         )
         self._retrieve = histogram(
             "vstream_retrieve_seconds",
-            "Choosing the blocks of a question and laying them out, in all layers.",
+            "Retrieving a question's blocks, in all layers.",
             buckets=_FAST,
         )
         self._batch = histogram(
             "vstream_scheduler_batch_size",
-            "Works that shared a round, by kind.",
+            "Pieces of work that shared a round, by kind.",
             ["kind"],
             buckets=_COUNTS,
         )
@@ -131,13 +131,13 @@ class Metrics:
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
     def tell_of_streams(self, model: VideoLLM, keepers: Keepers) -> None:
-        """Read the figures of these streams and their model from now on."""
+        """Report the state of these streams and their model from now on."""
         self._up.set(1)
         model.scheduler.on_round = self._saw_round
         self.registry.register(_Read(lambda: _of_all(model, keepers())))
 
     def tell_of_service(self, alerts: Alerts, webhooks: WebhookSender, events: EventLog) -> None:
-        """Read the figures of these alerts, webhooks and events from now on."""
+        """Report the state of these alerts, webhooks and events from now on."""
         self.registry.register(_Read(lambda: _of_service(alerts, webhooks, events)))
 
     def saw_firing(self, stream_id: str) -> None:
@@ -161,7 +161,7 @@ class Metrics:
             self._between.observe((total_s - ttft_s) / (num_tokens - 1))
 
     def found(self, finding: Finding) -> None:
-        """Also one that was not waited for: it has no seconds and no spans."""
+        """Count a find. One that its client abandoned has neither seconds nor spans."""
         self._find_blocks.labels("made").inc(finding.judged)
         self._find_blocks.labels("known").inc(finding.known)
         if finding.seconds:
@@ -173,7 +173,7 @@ class Metrics:
         self._capture_to_memory.labels(stream_id).observe(age_s)
 
     def _saw_round(self, done: Round) -> None:
-        if any(done.works.values()):  # not where blocks were put into their memories, no more
+        if any(done.works.values()):  # skip rounds that only stored finished blocks
             self._round.observe(done.seconds)
         for kind, waited_s in done.waited:
             self._queue.labels(kind.value).observe(waited_s)
@@ -184,7 +184,7 @@ class Metrics:
                 self._batch.labels(kind.value).observe(count)
 
     def forget(self, stream_id: str) -> None:
-        """It is deleted: what was counted of it would stay, and ids are made up freely."""
+        """Drop the metrics of a deleted stream, or its labels would pile up."""
         for metric in (self._capture_to_memory, *self._fired):
             with suppress(KeyError):
                 metric.remove(stream_id)
@@ -194,7 +194,7 @@ _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"
 
 
 class _Read(Collector):
-    """Figures that are read when they are asked for."""
+    """Metrics that are read on each scrape."""
 
     def __init__(self, read: Callable[[], Iterator[Metric]]) -> None:
         self._read = read
@@ -203,12 +203,12 @@ class _Read(Collector):
         return self._read()
 
     def describe(self) -> list[Metric]:
-        """Nothing: the figures depend on what there is."""
+        """Describe nothing: the metrics depend on the streams there are."""
         return []
 
 
 Figures = Mapping[Any, float]
-"""By tuples of the values of a metric's labels."""
+"""Values of a metric, by tuples of label values."""
 
 
 def _gauge(name: str, about: str, figures: Figures, *labels: str) -> Metric:
@@ -230,7 +230,7 @@ def _of_all(model: VideoLLM, keepers: Sequence[StreamKeeper]) -> Iterator[Metric
     yield from _of_streams(statuses)
     yield from _of_memories({one.spec.id: one.session.memory for one in keepers})
     told = {(model.name, model.fingerprint): 1}
-    yield _gauge("vstream_model", "1 for the model that answers.", told, "model", "fingerprint")
+    yield _gauge("vstream_model", "1 for the loaded model.", told, "model", "fingerprint")
     running, waiting = model.scheduler.num_running, model.scheduler.num_waiting
     yield _gauge("vstream_num_requests_running", "Answers being decoded.", {(): running})
     yield _gauge("vstream_num_requests_waiting", "Questions waiting.", {(): waiting})
@@ -245,18 +245,18 @@ def _of_service(alerts: Alerts, webhooks: WebhookSender, events: EventLog) -> It
         for keeper, alert in record.on_streams.items():
             judged[keeper.spec.id,] += alert.num_judged
             skipped[keeper.spec.id,] += alert.num_skipped
-    about = "Judgements of alerts that are set."
+    about = "Judgements made for alerts."
     yield _counter("vstream_alert_judgements", about, judged, "stream_id")
     about = _OLD.format("vstream_alert_judgements")
     yield _counter("vstream_watch_judgements", about, judged, "stream_id")
-    about = "Ticks of such alerts that went by unjudged."
+    about = "Judgements that alerts skipped."
     yield _counter("vstream_alert_skipped", about, skipped, "stream_id")
     about = _OLD.format("vstream_alert_skipped")
     yield _counter("vstream_watch_skipped", about, skipped, "stream_id")
     counts = webhooks.counts
     sent = {(name,): getattr(counts, name) for name in ("delivered", "failed", "dropped")}
     yield _counter("vstream_webhook_deliveries", "Webhooks, by outcome.", sent, "outcome")
-    about = "Events that slow listeners did not get."
+    about = "Events that slow clients missed."
     yield _counter("vstream_events_missed", about, {(): events.num_missed})
 
 
@@ -273,16 +273,16 @@ def _of_streams(statuses: Mapping[str, StreamStatus]) -> Iterator[Metric]:
     about = "Age of the newest frame."
     yield _gauge("vstream_stream_last_frame_age_seconds", about, ages, "stream_id")
     frames = {(name, stage): n for name, one in told for stage, n in frames_of(one).items()}
-    about = "Frames, by how far they came."
+    about = "Frames, by the stage they reached."
     yield _counter("vstream_stream_frames", about, frames, "stream_id", "stage")
     dropped = {(name, reason): n for name, one in told for reason, n in dropped_of(one).items()}
-    about = "Frames left out, and why."
+    about = "Frames dropped, by reason."
     yield _counter("vstream_stream_frames_dropped", about, dropped, "stream_id", "reason")
     reconnects = {(name,): one.counts.reconnects for name, one in told}
-    about = "Connections made again."
+    about = "Reconnections to the source."
     yield _counter("vstream_stream_reconnects", about, reconnects, "stream_id")
     errors = {(name, one.problem.code): 1 for name, one in told if one.problem is not None}
-    yield _gauge("vstream_stream_error", "1 for what is wrong now.", errors, "stream_id", "code")
+    yield _gauge("vstream_stream_error", "1 for the current error.", errors, "stream_id", "code")
 
 
 def _of_memories(memories: Mapping[str, KVMemory]) -> Iterator[Metric]:
@@ -290,7 +290,7 @@ def _of_memories(memories: Mapping[str, KVMemory]) -> Iterator[Metric]:
     sizes = {(name, tier): n for name, one in kept for tier, n in one.bytes_by_tier().items()}
     yield _gauge("vstream_memory_bytes", "Encoded blocks, by tier.", sizes, "stream_id", "tier")
     spans = {(name, tier): s for name, one in kept for tier, s in one.seconds_by_tier().items()}
-    about = "Stream time that they stand for, by tier."
+    about = "Stream time that the blocks cover, by tier."
     yield _gauge("vstream_memory_seconds", about, spans, "stream_id", "tier")
     readable = {(name,): one.num_readable for name, one in kept}
     about = "Blocks that can be asked about."

@@ -1,4 +1,4 @@
-"""Moment documents: what /v1/moments tells of the spans in which a statement is so."""
+"""Moment documents: what /v1/moments returns for the spans in which a statement is true."""
 
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class FoundSpanDocument(BaseModel):
-    """A stretch in which it is so. `at` is when it is most probable, and `frame_url` shows it."""
+    """A span in which the statement is true. It is most probable `at`, which `frame_url` shows."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -23,12 +23,12 @@ class FoundSpanDocument(BaseModel):
     probability: float
     at: str
     at_s: float
-    is_whole: bool = Field(description="It is known not to be so right before and right after.")
+    is_whole: bool = Field(description="Whether it is known to be false just before and after.")
     frame_url: str
 
     @classmethod
     def of(cls, span: "FoundSpan", **more: Any) -> Self:
-        """Of a span, and what else there is to say of it."""
+        """Describe a span, with `more` fields of a subclass."""
         same = ("from_s", "to_s", "probability", "at_s", "is_whole")
         return cls(
             stream_id=span.stream,
@@ -42,7 +42,7 @@ class FoundSpanDocument(BaseModel):
 
 
 class CoveredDocument(BaseModel):
-    """A part of a stretch: judged by the model, excluded by the index, neither (`open`), or gone
+    """A part of the range: judged by the model, excluded by the index, neither (`open`), or gone
     from the memory.
     """
 
@@ -52,22 +52,22 @@ class CoveredDocument(BaseModel):
 
 
 class FindingProgress(BaseModel):
-    """How far it has come; as in FoundSpans."""
+    """Progress so far; fields as in FoundSpans."""
 
     judged: int
     known: int
 
 
 class FoundSpans(BaseModel):
-    """All spans, by stream and time; `coverage` has the parts of each stream's stretch."""
+    """All spans, by stream and time; `coverage` has the parts of each stream's range."""
 
     object: str = "moments"
     statement: str
     data: list[FoundSpanDocument]
     coverage: dict[str, list[CoveredDocument]]
     strange: dict[str, str] = Field(
-        {}, description="Streams whose pictures their model does not know, and what that means."
+        {}, description="Streams with pictures that the model does not know, and what that means."
     )
     judged: int = Field(description="Blocks that the model judged.")
-    known: int = Field(description="Blocks that it had judged before.")
+    known: int = Field(description="Blocks that the model had judged before.")
     seconds: float

@@ -1,4 +1,4 @@
-"""/v1/moments: a statement in, the spans of streams in which it is so out, as they are found."""
+"""/v1/moments: find the spans of streams in which a statement is true, as they are found."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ router = APIRouter(prefix="/v1", tags=["search"])
 
 
 class MomentsRequest(StretchRequest):
-    """`proposals`, `judgements` (both of each stream) and `milliseconds` are those of `effort`
-    unless given.
+    """`effort` sets `proposals` and `judgements` (both per stream) and `milliseconds`, unless they
+    are given.
     """
 
     statement: str = Field(min_length=1, max_length=1000)
@@ -26,18 +26,18 @@ class MomentsRequest(StretchRequest):
 
 @router.post(
     "/moments",
-    summary="Find when something is so",
+    summary="Find when a statement is true",
     response_model=FoundSpans,
     responses={
         200: {
             "content": EVENT_STREAM,
-            "description": "All spans or, with `stream`, a `span` event each, `progress` "
-            "where none comes for a while, and then `done`.",
+            "description": "All spans; or, with `stream`, a `span` event for each, `progress` "
+            "events in between and `done` at the end.",
         }
     },
 )
 async def moments(seeker: SeekerHere, wanted: MomentsRequest) -> Any:
-    """Find the spans in which a statement is so. It ends when the client goes away."""
+    """Return every span in which a statement is true. Stops if the client disconnects."""
     return await seeker.answered(wanted, _found)
 
 

@@ -1,17 +1,17 @@
-"""Settings by the names that they had before 0.3: they work until then, and name the new one."""
+"""Old names of settings from before 0.3: they work until then, with a warning."""
 
 import sys
 from typing import Any
 
 
 def with_new_names(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings by section, as files and the environment have them, under the names of now."""
+    """Rename old settings in a tree of sections, as read from a file or the environment."""
     found = dict(settings)
     if "watches" in found:
         _say("watches", "alerts")
         old, new = found.pop("watches") or [], found.get("alerts") or []
         if not isinstance(old, list):
-            new = old  # to be refused, as all that is no list
+            new = old  # not a list: validation will refuse it
         elif isinstance(new, list):
             new = [*new, *map(_told_as_watch, old)]
         found["alerts"] = new
@@ -29,4 +29,4 @@ def _told_as_watch(one: Any) -> Any:
 
 
 def _say(old: str, new: str) -> None:
-    sys.stderr.write(f"{old} is called {new} now, and by this name until 0.3\n")
+    sys.stderr.write(f"{old} is now called {new}; the old name works until 0.3\n")

@@ -1,11 +1,11 @@
-"""OriginGuard: requests in, those of foreign pages refused, and those to names that are not ours.
+"""OriginGuard: refuse requests from other sites' pages, and requests to names that are not ours.
 
-A browser lets any page that is open in it send requests anywhere, with the cookies of the person
-logged in there; with each it says in Origin which page that was. The own page comes from the very
-host that it asks. So Origin is compared with Host, which a proxy must therefore pass on.
+A browser lets any open page send requests anywhere, with the user's cookies for that host; the
+Origin header says which page sent it. Our own page comes from the host that it sends requests to,
+so Origin must match Host. A proxy must therefore pass Host on.
 
-A service on loopback that asks for no key can be reached by a page under any name whose owner lets
-it point to this machine: so there the Host must be one of this machine's own, too.
+Without a key, a service on loopback is open to DNS rebinding: a page can reach it under any name
+that its owner points to this machine. So Host must then be one of this machine's own names.
 """
 
 import re
@@ -25,7 +25,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a page comes from, with the port that its address may leave out."""
+    """The origin of a page; the port is explicit even if its URL leaves it out."""
 
     scheme: str
     host: str
@@ -33,7 +33,7 @@ class Origin:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """None for what is no page of the web, as `null`, `file://` and those of extensions."""
+        """None for anything but a web page, e.g. `null`, `file://` and browser extensions."""
         try:
             parts = urlsplit(text)
             port = parts.port
@@ -45,27 +45,27 @@ class Origin:
         return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme])
 
     def __str__(self) -> str:
-        """As browsers write it."""
+        """Write it as browsers do."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
     def is_at(self, host: str) -> bool:
-        """Whether its requests to its own server have `host` as their Host."""
+        """Whether requests to the origin's own server have `host` as their Host."""
         return self == Origin.parse(f"{self.scheme}://{host}")
 
 
 class OriginGuard:
-    """ASGI middleware: the own page passes, and what is no browser, which says no Origin.
+    """ASGI middleware. Lets through our own page, and clients that send no Origin (not browsers).
 
-    Pages of `allowed` pass without their cookies: they are to have a key. A cookie that is set is
-    SameSite=Lax, so that browsers keep it back where another site's page asks.
+    Pages of `allowed` origins pass too, but without cookies: they must use a key. Cookies are set
+    SameSite=Lax, so that browsers do not send them with other sites' requests.
     """
 
     def __init__(
         self, app: ASGIApp, hosts: Iterable[str] | None, allowed: Iterable[Origin] = ()
     ) -> None:
-        """`hosts` are the names that a request may be sent to; None: any."""
+        """`hosts` are the names that requests may be addressed to; None allows any."""
         self._app = app
         self._hosts = None if hosts is None else frozenset(hosts)
         self._allowed = frozenset(allowed)
@@ -81,10 +81,10 @@ class OriginGuard:
         origin = None if said is None else Origin.parse(said)
         is_allowed = origin in self._allowed
         if self._hosts is not None and host is not None and _name_of(host) not in self._hosts:
-            why = "not for this host: use this machine's own"
+            why = "wrong host: use this machine's own name, e.g. localhost"
             await refuse(ApiError(403, why, "host_refused"), scope, receive, send)
         elif said is not None and not is_allowed and not _is_own(origin, host, scope["scheme"]):
-            why = "not for pages of another host or port: service.allow_origins names exceptions"
+            why = "refused to a page of another host or port: add it to service.allow_origins"
             await refuse(ApiError(403, why, "host_refused"), scope, receive, send)
         else:
             if is_allowed:
@@ -92,7 +92,7 @@ class OriginGuard:
             await self._app(scope, receive, self._guarded(send))
 
     def _guarded(self, send: Send) -> Send:
-        """Browsers send no Origin for a page that is framed, so they are told who may frame it."""
+        """Say who may frame the page, since browsers send no Origin when they frame one."""
 
         async def guarded_send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -109,8 +109,8 @@ class OriginGuard:
 
 
 def own_hosts(host: str, keys: ApiKeys, insecure: bool) -> list[str] | None:
-    """Under which names what listens on `host` may be asked; any where a key is needed or safety
-    waived.
+    """The names that requests may be addressed to; None (any) if a key is needed or with
+    `insecure`.
     """
     if not keys.is_open or insecure:
         return None
@@ -118,7 +118,7 @@ def own_hosts(host: str, keys: ApiKeys, insecure: bool) -> list[str] | None:
 
 
 def _is_own(origin: Origin | None, host: str | None, scheme: str) -> bool:
-    """`scheme` is the request's, which may be http though a proxy ends TLS in front of us."""
+    """`scheme` is the request's; it may be http behind a proxy that terminates TLS."""
     if origin is None or host is None:
         return False
     return origin.is_at(host) and not (scheme in ("https", "wss") and origin.scheme == "http")

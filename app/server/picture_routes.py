@@ -1,4 +1,4 @@
-"""Pictures of a stream's present and past over HTTP: one, some that move, or a clip."""
+"""Pictures of a stream over HTTP, live or from memory: a frame, an animation or a clip."""
 
 import io
 import re
@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from PIL import Image
 
 from app.server.api_errors import ApiError
-from app.server.ask_request import TimeRange
 from app.server.asking import leaving_with_client
 from app.server.documents import rfc3339
 from app.server.looking import Looker, LookerHere
+from app.server.time_range import TimeRange
 from encoders import Frame
 from vstream.device.asker import Asker
 from vstream.service.clip import KeptPicture, animated, pictures_around, pictures_within
@@ -21,16 +21,16 @@ from vstream.service.clip_video import clip_video
 
 router = APIRouter(prefix="/v1/streams", tags=["frames"])
 
-_ABOUT = "A JPEG; X-Stream-Time and X-Capture-Time say of when it is."
+_ABOUT = "A JPEG; X-Stream-Time and X-Capture-Time say when it was captured."
 _ABOUT_CLIP = (
-    "H.264 without sound, each picture at its time. X-Stream-Time and X-Capture-Time say of when "
-    "the first is, X-Picture-Times at which seconds of the clip there is another. A part of it, if "
-    "`Range` asks for one, is answered by 206."
+    "H.264 without sound, each picture shown at its time. X-Stream-Time and X-Capture-Time say "
+    "when the first was captured, X-Picture-Times at which seconds of the clip each one is shown. "
+    "A `Range` request gets a 206."
 )
 _JPEG_QUALITY = 85
 MOST_S = 60.0
 _SLACK_S = 1.0
-"""A minute by the clock need not be one of stream time."""
+"""A minute by the clock may be slightly more in stream time."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -42,9 +42,9 @@ def _binary(kind: str, about: str) -> dict[int | str, dict[str, Any]]:
 async def _moment(
     t: Annotated[
         str | None,
-        Query(max_length=64, description="RFC 3339, seconds since the epoch, or as `-10m`."),
+        Query(max_length=64, description="RFC 3339, seconds since the epoch, or e.g. `-10m`."),
     ] = None,
-    t_s: Annotated[float | None, Query(ge=0, le=1e10, description="Stream time.")] = None,
+    t_s: Annotated[float | None, Query(ge=0, le=1e10, description="Stream time, seconds.")] = None,
 ) -> TimeRange:
     return TimeRange(to=t, to_s=t_s)
 
@@ -59,7 +59,7 @@ MomentHere = Annotated[TimeRange, Depends(_moment)]
     responses=_binary("image/jpeg", _ABOUT),
 )
 async def frame(looker: LookerHere, moment: MomentHere) -> Response:
-    """The newest frame; or of a moment the small picture that the memory keeps of it."""
+    """Return the newest frame; or, for a past moment, the small picture that the memory keeps."""
     return await looker.look(partial(_frame, looker, moment))
 
 
@@ -84,12 +84,12 @@ def _frame(looker: Looker, moment: TimeRange) -> Response:
 
 @router.get(
     "/{stream_id}/clip.webp",
-    summary="Get a moving picture",
+    summary="Get an animation",
     response_class=Response,
-    responses=_binary("image/webp", "Of a few pictures, over and over."),
+    responses=_binary("image/webp", "A few pictures, in a loop."),
 )
 async def moving_picture(looker: LookerHere, moment: MomentHere) -> Response:
-    """A short animated picture of the seconds around a moment, of what the memory keeps of it."""
+    """Return a short animation of the seconds around a moment, made of pictures in memory."""
     return await looker.look(partial(_moving_picture, looker, moment))
 
 
@@ -111,8 +111,8 @@ def _moving_picture(looker: Looker, moment: TimeRange) -> Response:
     responses=_binary("video/mp4", _ABOUT_CLIP),
 )
 async def clip(looker: LookerHere, span: Annotated[TimeRange, Query()]) -> Response:
-    """The pictures that are kept of a stretch of a minute at most, as a video. Without a bound it
-    is the minute at the other one, or the newest. It ends when the client goes away.
+    """Return the pictures in memory of up to a minute, as a video. With one bound, the clip is the
+    minute from or up to it; with none, the newest minute. Stops if the client disconnects.
     """
     asker = Asker(looker.caller.holder)
     async with leaving_with_client(looker.request, asker):
@@ -133,13 +133,13 @@ def _clip(looker: Looker, span: TimeRange, asker: Asker) -> Response:
 
 
 def _bounded(from_s: float | None, to_s: float | None, newest_s: float) -> tuple[float, float]:
-    """Raises ApiError for a stretch that is too long."""
+    """Fill in missing bounds. Raises ApiError for a range that is too long."""
     if to_s is None:
         to_s = newest_s if from_s is None else from_s + MOST_S
     if from_s is None:
         from_s = to_s - MOST_S
     if to_s - from_s > MOST_S + _SLACK_S:
-        told = f"a clip is of {MOST_S:.0f} s at most: ask for a shorter stretch"
+        told = f"a clip lasts up to {MOST_S:.0f} s: ask for a shorter range"
         raise ApiError(422, told, "clip_too_long", param="to")
     return from_s, to_s
 
@@ -157,8 +157,8 @@ def _about(stream_id: str, pictures: Sequence[KeptPicture]) -> dict[str, str]:
 
 
 def _part_of(video: bytes, wanted: str) -> Response:
-    """The bytes that a `Range` header asks for, as players do; without one that is understood all.
-    Raises ApiError for bytes that there are not.
+    """The bytes that a `Range` header asks for, as players do; all of them if there is none that we
+    understand. Raises ApiError for a range past the end.
     """
     headers, status = {"Accept-Ranges": "bytes"}, 200
     if (match := _RANGE.fullmatch(wanted)) and any(match.groups()):
@@ -167,7 +167,7 @@ def _part_of(video: bytes, wanted: str) -> Response:
         behind = min(int(end) + 1, len(video)) if begin and end else len(video)
         if first >= behind:
             there = {"Content-Range": f"bytes */{len(video)}"}
-            raise ApiError(416, "the clip is shorter", "range_invalid", headers=there)
+            raise ApiError(416, "the range is past the end", "range_invalid", headers=there)
         headers["Content-Range"] = f"bytes {first}-{behind - 1}/{len(video)}"
         video, status = video[first:behind], 206
     return Response(video, status, headers, "video/mp4")
@@ -189,8 +189,8 @@ def _response(picture: bytes, stream_s: float, captured_at: float) -> Response:
 
 
 def _nothing(param: str) -> ApiError:
-    return ApiError(404, "no picture of that time is kept", "frame_not_found", param=param)
+    return ApiError(404, "no picture is kept of that time", "frame_not_found", param=param)
 
 
 _NO_STORE = {"Cache-Control": "no-store"}
-"""What is forgotten is in nobody's cache."""
+"""Forgotten pictures must not live on in a cache."""

@@ -1,4 +1,4 @@
-"""Recap documents: what /v1/recaps and webhooks tell of what came and left."""
+"""Recap documents: what /v1/recaps and webhooks return for a recap."""
 
 from typing import TYPE_CHECKING, Self
 from zoneinfo import ZoneInfo
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class RecapEntryDocument(FoundSpanDocument):
-    """A stretch in which what the model said, `sentence`, is so."""
+    """A span in which the model's `sentence` is true."""
 
     sentence: str
-    came: bool = Field(description="It was not so before; else it is not known since when it is.")
-    left: bool = Field(description="It was not so any more after it; else it still may be.")
+    came: bool = Field(description="Whether it was false before; else its beginning is unknown.")
+    left: bool = Field(description="Whether it was false afterwards; else it may still be true.")
 
     @classmethod
     def of_entry(cls, entry: "RecapEntry") -> Self:
@@ -24,7 +24,7 @@ class RecapEntryDocument(FoundSpanDocument):
 
 
 class RecapProgress(FindingProgress):
-    """How far it has come; as in RecapDocument."""
+    """Progress so far; fields as in RecapDocument."""
 
     described: int
 
@@ -34,23 +34,28 @@ class RecapProgress(FindingProgress):
 
 
 class RecapDocument(BaseModel):
-    """All entries, in time order; `coverage` has the parts of each stream's stretch."""
+    """All entries, in time order; `coverage` has the parts of each stream's range."""
 
     object: str = "recap"
     title: str
+    begins_at: float | None = Field(None, description="Seconds since the epoch, if there is any.")
+    ends_at: float | None = Field(None, description="As `begins_at`.")
+    timezone: str = Field("UTC", description="Of the times in `title`.")
     data: list[RecapEntryDocument]
     coverage: dict[str, list[CoveredDocument]]
-    described: int = Field(description="Runs of alike blocks that the model described.")
+    described: int = Field(description="Runs of similar blocks that the model described.")
     judged: int = Field(description="Blocks that the model judged.")
-    known: int = Field(description="Blocks that it had judged before.")
+    known: int = Field(description="Blocks that the model had judged before.")
     dropped: int = Field(description="Sentences that the model did not confirm.")
-    unchecked: int = Field(description="Sentences for which no time or judgement was left.")
+    unchecked: int = Field(description="Sentences left unchecked when the effort was used up.")
     seconds: float
 
     @classmethod
     def of(cls, recap: "Recap", zone: ZoneInfo) -> Self:
-        """Of one that has ended; its title has times in `zone`."""
+        """Describe a finished recap; times in its title are in `zone`."""
         told = recap.document()
         del told["entries"]
         entries = [RecapEntryDocument.of_entry(entry) for entry in recap.entries]
-        return cls(title=recap.title(zone), data=entries, **told)
+        begins_at, ends_at = recap.between
+        between = {"begins_at": begins_at, "ends_at": ends_at, "timezone": zone.key}
+        return cls(title=recap.title(zone), data=entries, **between, **told)

@@ -1,4 +1,4 @@
-"""/v1/recaps: stretches of streams in, what came and left in them out."""
+"""/v1/recaps: recap what appeared in ranges of streams, and what left."""
 
 from typing import Any
 
@@ -15,18 +15,18 @@ router = APIRouter(prefix="/v1", tags=["search"])
 
 @router.post(
     "/recaps",
-    summary="Tell what came and left",
+    summary="Recap what appeared and left",
     response_model=RecapDocument,
     responses={
         200: {
             "content": EVENT_STREAM,
-            "description": "The whole or, with `stream`, an `entry` event each, `progress` "
-            "where none comes for a while, and then `done`.",
+            "description": "The whole recap; or, with `stream`, an `entry` event for each entry, "
+            "`progress` events in between and `done` at the end.",
         }
     },
 )
 async def recaps(seeker: SeekerHere, wanted: StretchRequest) -> Any:
-    """Tell what came and left in all streams, in time order. It ends when the client goes away."""
+    """Cover all streams, in time order. Stops if the client disconnects."""
     return await seeker.answered(wanted, _told)
 
 

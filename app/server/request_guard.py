@@ -1,4 +1,4 @@
-"""Guards: all requests are counted, their bodies bounded, and those without a key refused."""
+"""Guards: count all requests, bound their bodies, and refuse those without a key."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from vstream.device.shares import Shares
 from vstream.errors import BusyError
 
 UPLOAD_PATH = "/ui/gradio_api/upload"
-"""Where the page takes videos: it has a bound of its own."""
+"""The page uploads videos here, within a limit of its own."""
 ASKING_PATHS = ("/v1/chat/completions", "/v1/responses")
 _OPENAI = re.compile(r"/(chat/completions$|(models|responses)(/|$))")
 
@@ -27,7 +27,7 @@ class RequestGuard:
     def __init__(
         self, app: ASGIApp, limits: ServiceConfig, saw_request: Callable[[str, str, int], None]
     ) -> None:
-        """`saw_request` is told of each: its method, its route, the status of its answer."""
+        """`saw_request` is called for each request with method, route and response status."""
         self._app = app
         self._most = limits.max_body_bytes
         self._most_asking = max(limits.request_bytes, limits.max_body_bytes)
@@ -39,13 +39,13 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         status, taken = 500, 0
-        if _OPENAI.match(scope["path"]):  # as clients ask whose base URL ends without /v1
+        if _OPENAI.match(scope["path"]):  # a client whose base URL lacks /v1
             scope["path"] = f"/v1{scope['path']}"
         length = dict(scope["headers"]).get(b"content-length", b"")
         declared = int(length) if length.isdigit() else 0
         most: float = inf if scope["path"] == UPLOAD_PATH else self._most
         is_large = declared > most and scope["path"] in ASKING_PATHS
-        if is_large:  # it may show pictures
+        if is_large:  # it may have pictures
             most = self._most_asking
 
         async def noted_send(message: Message) -> None:
@@ -78,13 +78,13 @@ def _too_large(most: float) -> str:
 
 
 def _route(scope: Scope) -> str:
-    """The route's own path, with names in place of ids: a label must not take any value."""
+    """The route's path template: with ids in it, a label would have too many values."""
     route: Any = scope.get("route")
     return getattr(route, "path", "unknown") if route is not None else "unknown"
 
 
 class KeyGuard:
-    """ASGI middleware: all under /v1/ takes a key, whatever route may come there."""
+    """ASGI middleware: require a key for everything under /v1/, including future routes."""
 
     def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""/v1/responses: questions answered in the background, looked up, listened to and cancelled."""
+"""/v1/responses: ask in the background, then get, follow or cancel the response."""
 
 import asyncio
 import threading
@@ -8,28 +8,43 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.server.access import CallerHere, ServiceHere
-from app.server.api_errors import ApiError
+from app.server.api_errors import ApiError, no_key
 from app.server.ask_request import AskRequest, ask_request_of
-from app.server.asking import AskerHere, asking, begin, finished, in_thread, require_model
-from app.server.background import ENDED, ResponseRecord, response_document
+from app.server.asking import (
+    AskerHere,
+    asking,
+    begin,
+    finished,
+    in_thread,
+    pinned,
+    require_model,
+)
+from app.server.attempt import attempt_of
+from app.server.background import Ask, Finish
 from app.server.chat_documents import InputMessage, Wishes, Words, only
 from app.server.documents import Deleted
+from app.server.keys import Caller
+from app.server.response_record import ENDED, ResponseRecord, response_document
+from app.server.service import Service
 from app.server.showing import shown_by
 from app.server.sse import EVENT_STREAM, event_of
+from vstream.device.asker import Asker
 
 _CANCEL_S = 30.0
 _LOOK_S = 0.02
+_LEFT = ApiError(503, "the service is ending: look the response up again", "cancelled")
 router = APIRouter(prefix="/v1/responses", tags=["questions"])
 
 
 class TextFormat(BaseModel):
-    """As in /v1/chat/completions, with the schema's own fields beside `type`."""
+    """As in /v1/chat/completions, but with the schema's fields next to `type`."""
 
     model_config = ConfigDict(strict=True, populate_by_name=True)
 
@@ -63,25 +78,25 @@ _EXAMPLE: JsonDict = {
 
 
 class ResponseRequest(Wishes):
-    """What is not named here is ignored, but for what would change the answer."""
+    """Other fields are ignored, unless they would change the answer."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field("default", max_length=200)
     input: Words | list[InputMessage] = Field(
-        description="The question; parts as in /v1/chat/completions, also {type: input_text}."
+        description="The question; parts as in /v1/chat/completions, and {type: input_text}."
     )
     instructions: Words | None = Field(
-        None, description="What to know first; for this question only."
+        None, description="Background and instructions, for this question only."
     )
     previous_response_id: str | None = Field(
-        None, max_length=100, description="Go on with its dialogue, and about its streams."
+        None, max_length=100, description="Continue its dialogue, about the same streams."
     )
-    background: bool = Field(False, description="Answer at once with an id, to be looked up.")
+    background: bool = Field(False, description="Return at once; get the answer later by its id.")
     store: bool | None = Field(
-        None, description="false: it cannot be looked up once it has ended; else for an hour."
+        None, description="false: drop the response once it ends; else keep it for an hour."
     )
-    max_output_tokens: int | None = Field(None, ge=1, description="Of more, 4096.")
+    max_output_tokens: int | None = Field(None, ge=1, description="Capped at 4096.")
     metadata: dict[MetadataKey, MetadataValue] | None = Field(None, max_length=16)
     text: TextOptions | None = None
     conversation: Annotated[str | None, only()] = None
@@ -89,7 +104,7 @@ class ResponseRequest(Wishes):
 
 
 class ResponseDocument(BaseModel):
-    """As OpenAI's; see there."""
+    """OpenAI's response object; see their API reference."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -103,7 +118,7 @@ class ResponseDocument(BaseModel):
     error: dict[str, Any] | None
 
 
-_DESCRIPTION = "The response or, with `stream`, its events."
+_DESCRIPTION = "The response; or, with `stream`, its events."
 _SHAPES: dict[int | str, dict[str, Any]] = {
     200: {"content": EVENT_STREAM, "description": _DESCRIPTION}
 }
@@ -118,16 +133,19 @@ async def create(
     wanted: ResponseRequest,
 ) -> Any:
     """Ask; with `background` the answer is looked up later, with `stream` listened to."""
-    model = require_model(service, wanted.model)
-    ask_request = _asked(wanted)
+    model, attempt = require_model(service, wanted.model), attempt_of(request.scope)
+    ask_request = replace(_asked(wanted), spans=attempt.spans)
     if wanted.previous_response_id is not None:
-        before = service.responses.get(wanted.previous_response_id, caller.name)
+        before = await _found(service, wanted.previous_response_id, caller)
         streams = ask_request.streams or before.request.streams
         dialogue = (*before.turns, *ask_request.dialogue)
         ask_request = replace(ask_request, dialogue=dialogue, streams=streams)
     if wanted.background and wanted.store is False:
-        why = "what is answered in the background must be kept"
+        why = "a background response must be stored: leave `store` out"
         raise ApiError(400, why, "invalid_value", param="store")
+    if wanted.background and not attempt.spans:
+        spans = await in_thread(request, lambda: pinned(service, ask_request.streams))
+        ask_request = replace(ask_request, spans=spans)
     shown = await shown_by(service, caller, asker, ask_request)
     ask_request = replace(ask_request, media=())  # it is kept, for an hour
     ask = partial(begin, service, caller, asker, ask_request, shown)
@@ -143,8 +161,14 @@ async def create(
         instructions=wanted.instructions,
         previous=wanted.previous_response_id,
         is_kept=wanted.store is not False,
+        shows_media=bool(shown),
+        id=f"resp_{attempt.id}",
+        created_at=attempt.created_at,
     )
-    service.responses.begin(made, lambda: begun or ask(), partial(finished, service))
+    start = partial(
+        service.responses.begin, made, lambda: begun or ask(), partial(finished, service)
+    )
+    await to_thread.run_sync(start)
     if wanted.stream:
         return _streamed(request, service, made, -1)
     if not wanted.background:
@@ -155,7 +179,7 @@ async def create(
 async def _following(
     request: Request, service: ServiceHere, caller: CallerHere, stream: bool = False
 ) -> AsyncIterator[None]:
-    """Holds a place while events are listened to. Raises BusyError."""
+    """Hold a place while a client follows events. Raises BusyError."""
     if not stream:
         yield
         return
@@ -179,7 +203,7 @@ async def retrieve(
     starting_after: Annotated[int, Query(ge=-1, description="A sequence_number.")] = -1,
 ) -> Any:
     """A response as it is now or, with `stream`, its events after one."""
-    made = service.responses.get(response_id, caller.name)
+    made = await _found(service, response_id, caller)
     if stream:
         return _streamed(request, service, made, starting_after)
     return JSONResponse(response_document(made))
@@ -188,16 +212,14 @@ async def retrieve(
 @router.post("/{response_id}/cancel", summary="Cancel a response", response_model=ResponseDocument)
 async def cancel(service: ServiceHere, caller: CallerHere, response_id: str) -> Any:
     """Answer no more."""
-    made = service.responses.cancel(response_id, caller.name)
-    await _until_ended(made)
-    return JSONResponse(response_document(made))
+    return JSONResponse(response_document(await _cancelled(service, response_id, caller)))
 
 
 @router.delete("/{response_id}", summary="Delete a response")
 async def delete(service: ServiceHere, caller: CallerHere, response_id: str) -> Deleted:
     """Cancel and forget it."""
-    await _until_ended(service.responses.cancel(response_id, caller.name))
-    service.responses.forget(response_id)
+    made = await _cancelled(service, response_id, caller)
+    await to_thread.run_sync(service.responses.forget, made)
     return Deleted(id=response_id, object="response")
 
 
@@ -218,11 +240,34 @@ def _wait(made: ResponseRecord) -> None:
         made.changed.wait_for(lambda: made.status in ENDED)
 
 
-async def _until_ended(made: ResponseRecord) -> None:
-    """Not in a thread: those may all be held by what is to be cancelled."""
+async def _found(service: Service, response_id: str, caller: Caller) -> ResponseRecord:
+    """Raises ApiError, StoreError."""
+    return await to_thread.run_sync(service.responses.get, response_id, caller.name)
+
+
+async def _cancelled(service: Service, response_id: str, caller: Caller) -> ResponseRecord:
+    """Once it has ended. Not in a thread of those that answer: they may all be held by what is to
+    be cancelled. Raises ApiError, StoreError.
+    """
     give_up_at = time.monotonic() + _CANCEL_S
-    while made.status not in ENDED and time.monotonic() < give_up_at:
+    await to_thread.run_sync(service.responses.cancel, response_id, caller.name)
+    while True:
+        made = await _found(service, response_id, caller)
+        if made.status in ENDED or time.monotonic() > give_up_at:
+            return made
         await asyncio.sleep(_LOOK_S)
+
+
+def again(service: Service, made: ResponseRecord) -> tuple[Ask, Finish]:
+    """How to go on with what another process has left. Raises ApiError where its key is not good
+    any more.
+    """
+    caller = service.keys.named(made.owner)
+    if caller is None or not service.loaded:
+        raise no_key()
+    made.asker = Asker(caller.holder)
+    ask = lambda: begin(service, caller, made.asker, made.request)  # noqa: E731  the asker of then
+    return ask, partial(finished, service)
 
 
 def _streamed(
@@ -235,6 +280,8 @@ def _streamed(
             while True:
                 event = await in_thread(request, lambda: next(following, None), abandon=True)
                 if event is None:
+                    if made.is_left:
+                        yield event_of(_LEFT.body)
                     return
                 yield event_of(event, kind=event["type"])
         finally:

@@ -1,8 +1,8 @@
-"""run: an application in, HTTP on its address until a signal; what was asked is answered first.
+"""run: serve the application over HTTP until a signal, then finish running answers.
 
-SIGTERM and SIGINT drain: new questions are refused with 503, streams of events end, running answers
-go on for `grace_s` or until a second signal, then are marked as cut off; blocks are flushed, and
-the exit code is 0.
+SIGTERM and SIGINT drain the service: it refuses new questions with 503, ends event streams, and
+lets running answers go on for `grace_s` or until a second signal; then it marks them as cut off.
+It flushes all blocks and exits with code 0.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from app.server.connections import (
 from app.server.service import Service
 
 _LEFT_S = 5.0
-"""For what is left once running answers have been cut off."""
+"""Time for the rest of the shutdown once running answers have been cut off."""
 _LOOK_S = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,11 +39,11 @@ def run(
     on_listening: Callable[[str], None] = lambda url: None,
     with_page: Callable[[FastAPI, str], FastAPI] = lambda app, url: app,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `on_listening` is told the address. `with_page` adds a page to
-    the application, given the address under which this process reaches it.
+    """Serve until SIGTERM or SIGINT. Calls `on_listening` with the URL; `with_page` adds a page to
+    the application, given the URL at which this process reaches it.
 
-    Raises SettingsError for an address that cannot be listened on, and what kept the service from
-    beginning (ModelError, StoreError).
+    Raises SettingsError if it cannot listen on the address, and ModelError or StoreError if the
+    service could not start.
     """
     settings = service.settings.service
     listening = listen_on(settings.host, settings.port)
@@ -64,7 +64,7 @@ def run(
 def server_config(
     service: Service, app: FastAPI | None = None, bounds: ConnectionBounds | None = None
 ) -> uvicorn.Config:
-    """How the service is served; `app` is its application with whatever was added to it."""
+    """Configure uvicorn; `app` is the service's application, with anything added to it."""
     settings = service.settings.service
     return bounded_config(
         app or create_app(service),
@@ -75,9 +75,7 @@ def server_config(
 
 
 class _Server(uvicorn.Server):
-    """Signals are counted as they come, which may be in the midst of anything, and heeded by the
-    server's own loop.
-    """
+    """Counts signals in the handler, which may interrupt anything, and acts on them in its loop."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -88,7 +86,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
-        """Also before its loop runs: one who is told the address may end it at once."""
+        """Handle signals even before the loop runs: `on_listening` may lead to one at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -100,12 +98,12 @@ class _Server(uvicorn.Server):
                 signal.signal(one, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A first signal drains, a second one cuts answers off, a third one waits for nothing."""
+        """The first signal drains, the second cuts answers off, the third exits at once."""
         self._num_signals += 1
         self.force_exit = self._num_signals > 2
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to stop listening: not while answers go on, so that others hear a 503."""
+        """Whether to stop listening. Keeps on while answers run, so that others get a 503."""
         failed = await super().on_tick(counter)
         if self._num_signals:
             self._drain()
@@ -129,7 +127,7 @@ class _Server(uvicorn.Server):
         return 0.0 if self._num_signals > 1 else max(0.0, self._cut_at - time.monotonic())
 
     def _is_cut_off(self) -> bool:
-        """Whether running answers have had their time; then they end."""
+        """Cut running answers off once their time is up; return whether it is."""
         if self._left_s > 0:
             return False
         self._service.cut_off()
@@ -144,5 +142,5 @@ class _Server(uvicorn.Server):
 
 
 def _reached_at(host: str) -> str:
-    """How this machine reaches a service that listens on `host`."""
+    """The host under which this machine reaches a service that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, in_url(host))

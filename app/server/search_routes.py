@@ -1,4 +1,4 @@
-"""/v1/search: words in, the moments of streams that are most like them out."""
+"""/v1/search: find the moments of streams that best match some words."""
 
 from typing import Annotated
 
@@ -6,17 +6,17 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
-from app.server.ask_request import TimeRange
 from app.server.documents import FoundMoment, frame_url, rfc3339
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.threads import Work, in_threads
+from app.server.time_range import TimeRange
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
 
 class SearchRequest(TimeRange):
-    """`stream_ids` of `*` are all that this key may see."""
+    """`*` in `stream_ids` stands for every stream that this key may see."""
 
     model_config = ConfigDict(strict=True)
 
@@ -28,7 +28,7 @@ class SearchRequest(TimeRange):
 
 
 class Found(BaseModel):
-    """The moments, best first."""
+    """The moments found, best first."""
 
     object: str = "list"
     query: str
@@ -39,7 +39,7 @@ class Found(BaseModel):
 async def search(
     service: ServiceHere, caller: CallerHere, request: Request, wanted: SearchRequest
 ) -> Found:
-    """Find the moments most like some words. Nothing is answered and nothing decoded."""
+    """Find the moments that best match some words, without decoding an answer."""
     return await in_threads(
         request, Work.SEARCHING, lambda: _search(service, caller, wanted), caller.holder
     )

@@ -1,12 +1,12 @@
-"""Service: settings in, everything that lives as long as the process out: model, streams, alerts.
+"""Service: what lives as long as the process: the model, streams, alerts and so on.
 
-The model is loaded in a thread, so that the server answers `/health` and `/ready` meanwhile.
+A thread loads the model, so that the server can already answer `/health` and `/ready`.
 """
 
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from enum import StrEnum
@@ -17,13 +17,13 @@ import structlog
 
 from app.server.answering import Answering
 from app.server.api_errors import ApiError
-from app.server.ask_request import TimeRange
-from app.server.background import BackgroundResponses
+from app.server.background import KEPT_S, MOST_KEPT, Again, BackgroundResponses
 from app.server.documents import pictured, rfc3339
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
 from app.server.recap_documents import RecapDocument
 from app.server.settings import ServiceSettings
+from app.server.time_range import TimeRange
 from memory import MemoryReader, StoreError, tier_of
 from memory.locks import Rank, ranked_lock
 from vstream.decoding.grammar_trials import MOST_WAITING
@@ -34,13 +34,17 @@ from vstream.models.video_llm import VideoLLM, load_video_llm
 from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
 from vstream.service.alert_record import FiredAlert
+from vstream.service.alert_spec import WebhookSpec
 from vstream.service.alerts import Alerts
-from vstream.service.answer_log import AnswerLog
+from vstream.service.answer_log import open_answer_log
 from vstream.service.event import MOST
 from vstream.service.event_log import EventLog
 from vstream.service.kept_events import KeptEvents
+from vstream.service.owed_webhook import MOST as MOST_OWED
+from vstream.service.owed_webhook import OwedWebhook
 from vstream.service.recaps import MadeRecap, Recaps
 from vstream.service.stream_keeper import StreamKeeper
+from vstream.service.stream_lines import StreamLines
 from vstream.service.streams import Streams
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
@@ -51,7 +55,7 @@ _log = structlog.get_logger()
 
 
 class Phase(StrEnum):
-    """Where a service is between its start and its end."""
+    """The phases of a service's life."""
 
     LOADING = "loading"
     READY = "ready"
@@ -62,9 +66,14 @@ class Phase(StrEnum):
 class Service:
     """One for each process."""
 
-    def __init__(self, settings: ServiceSettings, keys: ApiKeys) -> None:
-        """`model` and all that needs it are there once `phase` is ready."""
+    def __init__(
+        self, settings: ServiceSettings, keys: ApiKeys, *, is_one_of_many: bool = False
+    ) -> None:
+        """`model` and all that needs it are there once `phase` is ready. Those of many over one
+        store are one service: each is told which streams to watch, and all tell of all.
+        """
         limits = settings.service
+        self.is_one_of_many = is_one_of_many
         self.settings = settings
         self.keys = keys
         self.page_token = secrets.token_urlsafe()
@@ -73,8 +82,8 @@ class Service:
         self.phase = Phase.LOADING
         self.failure: Exception | None = None
         self.events = EventLog()
-        self._keep_events()
-        self.answer_log = AnswerLog(limits.answer_log) if limits.answer_log is not None else None
+        shared = settings.memory.store if is_one_of_many else None
+        self.answer_log = open_answer_log(limits.answer_log, shared)
         self.metrics = Metrics()
         self.rate_limit = RateLimit(limits.requests_per_minute)
         self.policy = SourcePolicy(
@@ -83,10 +92,14 @@ class Service:
             allow_webcams=limits.allow_webcams,
         )
         self.webhooks = WebhookSender(allow_private=limits.allow_private)
+        self._keep_lines()
         self.listeners = Shares(limits.max_listeners, "clients are listening to events")
         self.showing = Shares(limits.request_media, "questions that show pictures are answered")
         self.answering = Answering(limits.max_running + limits.max_waiting + MOST_WAITING)
-        self.responses = BackgroundResponses(self.events, self.answering)
+        tasks = tier_of(settings.memory.store).tasks(MOST_KEPT, KEPT_S)
+        self.responses = BackgroundResponses(self.events, self.answering, tasks)
+        self.again: Again | None = None
+        """How to go on with a response that another process has left."""
         self.on_failed: Callable[[], None] = lambda: None
         """Called if the service cannot begin, in the loading thread."""
         self._drained_at = 0.0
@@ -103,10 +116,10 @@ class Service:
         return self._running
 
     def load(self) -> None:
-        """Load the model and open the streams; `phase` and `failure` tell what came of it."""
+        """Load the model and open the streams; `phase` and `failure` say how that went."""
         try:
             self._running = _Loaded(self, self._load_model())
-            self._keep_events()  # a store that was away may be back, or no stream opens either
+            self._keep_lines()  # a store that was away may be back, or no stream opens either
             self._open_known(self._running)
             leave_out_of_collections()
             with self._phase_lock:
@@ -126,11 +139,11 @@ class Service:
 
     @property
     def is_loading(self) -> bool:
-        """Whether the model is being loaded, which nothing can cut short."""
+        """Whether the model is loading, which cannot be interrupted."""
         return self._loading is not None and self._loading.is_alive()
 
     def drain(self) -> None:
-        """Take no more questions, and let those who follow events go; running answers go on."""
+        """Refuse new questions and end event streams; running answers go on."""
         with self._phase_lock:
             if self.phase is not Phase.DRAINING:
                 self.phase, self._drained_at = Phase.DRAINING, time.monotonic()
@@ -140,7 +153,7 @@ class Service:
         self.answering.cut_off()
 
     def close(self) -> None:
-        """End what still runs, flush what was seen, and let everything go."""
+        """Stop what still runs, flush all blocks, and close everything."""
         self.drain()
         until = self._drained_at + self.settings.service.grace_s
         self._opened.wait(until - time.monotonic())
@@ -153,19 +166,25 @@ class Service:
             self.answer_log.close()
 
     def _open_known(self, loaded: "_Loaded") -> None:
-        loaded.streams.open_known(self.settings.streams)
-        self.events.leave_to_others({one.spec.id for one in loaded.streams.all()})
+        if not self.is_one_of_many:
+            loaded.streams.open_known()
+            self.events.leave_to_others({one.spec.id for one in loaded.streams.all()})
         loaded.alerts.open_known(self.settings.alerts)
+        loaded.send_owed({one.spec.id for one in loaded.streams.all()})
         loaded.recaps.begin()
+        if self.again is not None:
+            self.responses.go_on(self.again)
 
-    def _keep_events(self) -> None:
-        """Unless they are already, or nothing lasts there."""
+    def _keep_lines(self) -> None:
+        """Events and owed webhooks, unless they are already, or nothing lasts there."""
         try:
             tier = tier_of(self.settings.memory.store)
             if not self.events.is_kept and (lines := tier.lines("events", MOST)):
-                self.events.keep(KeptEvents(lines))
+                self.events.keep(KeptEvents(lines), owned=self.is_one_of_many)
+            if not self.webhooks.is_kept and (lines := tier.lines("webhooks", MOST_OWED)):
+                self.webhooks.keep(StreamLines(lines, OwedWebhook.of))
         except StoreError as error:
-            _log.error("events are not kept", reason=str(error))
+            _log.error("events and webhooks are not kept", reason=str(error))
 
     def _load_model(self) -> VideoLLM:
         settings = self.settings
@@ -189,9 +208,11 @@ class _Loaded:
             policy=service.policy,
             max_streams=limits.max_streams,
             max_readers=limits.max_running,
+            configured=settings.streams,
+            is_one_of_many=service.is_one_of_many,
             on_frame=self._saw,
             on_forgotten=lambda *stretch: self.alerts.forget(*stretch),
-            on_adopted=lambda keeper: self.alerts.adopt(keeper),
+            on_adopted=self._adopt,
             on_released=self._release,
         )
         self.alerts = Alerts(
@@ -200,7 +221,7 @@ class _Loaded:
             limits.max_alerts,
             on_fired=lambda fired: service.metrics.saw_firing(fired.past.stream_id),
             on_told=self._tell,
-            on_forgotten=service.answer_log.forget if service.answer_log is not None else None,
+            on_forgotten=self._forget,
         )
         self.recaps = Recaps(
             self.streams,
@@ -217,11 +238,11 @@ class _Loaded:
     def stream_range(
         self, stream_id: str, span: TimeRange, *, between_blocks: bool = False
     ) -> tuple[float | None, float | None]:
-        """`span` in stream time; a bound that is None is open.
+        """Convert `span` to stream time; a bound of None is open.
 
-        Clock times are turned into stream time by when the stream's blocks were captured: that of
-        the blocks of then, or of all moments, see `moments_range`. Raises QuestionError for a time
-        that is none, UnknownStreamError.
+        Clock times are converted by the capture times of the stream's blocks; with `between_blocks`
+        the range also covers moments between blocks (see `moments_range`). Raises QuestionError for
+        an invalid time, UnknownStreamError.
         """
         from_s, to_s = span.from_s, span.to_s
         if span.from_ is None and span.to is None:
@@ -242,7 +263,7 @@ class _Loaded:
         """The zone of times in words: that of these streams, or the service's where they have none
         or several.
         """
-        own = {keeper.spec.timezone for one in stream_ids if (keeper := self.streams.find(one))}
+        own = {spec.timezone for one in stream_ids if (spec := self.streams.spec_of(one))}
         zone = own.pop() if len(own) == 1 else None
         return ZoneInfo(zone or self._service.settings.service.timezone)
 
@@ -255,18 +276,39 @@ class _Loaded:
         self._service.metrics.saw_frame(keeper.spec.id, frame)
         self.alerts.saw(keeper, frame)
 
+    def _adopt(self, keeper: StreamKeeper) -> None:
+        self.alerts.adopt(keeper)
+        self.send_owed({keeper.spec.id})
+
+    def _forget(self, stream_id: str, from_s: float, to_s: float) -> None:
+        self._service.webhooks.forget(stream_id, from_s, to_s)
+        if self._service.answer_log is not None:
+            self._service.answer_log.forget(stream_id, from_s, to_s)
+
     def _release(self, keeper: StreamKeeper) -> None:
         self.alerts.release(keeper)
         self._service.metrics.forget(keeper.spec.id)
 
+    def send_owed(self, stream_ids: Collection[str]) -> None:
+        """The webhooks of these streams that another process has not come to send."""
+        webhooks = self._service.webhooks
+        try:
+            owed = [one for one in webhooks.owed() if one.stream_id in stream_ids]
+        except StoreError as error:
+            _log.warning("webhooks that are owed are not known", reason=str(error))
+            return
+        actions = {one.id: one.actions for one in self._service.settings.recaps}
+        actions |= {one.id: one.spec.actions for one in self.alerts.all()}
+        for one in owed:
+            if (delivery := one.delivery(actions.get(one.source, ()))) is not None:
+                webhooks.send(delivery, one, is_noted=True)
+            else:
+                webhooks.settle(one)
+
     def _tell(self, fired: FiredAlert) -> None:
-        told = pictured(fired.document)
-        for action in fired.alert.spec.actions:
-            assert action.secret is not None, "one is made up when the alert is set"
-            to = action.url, action.secret
-            kind = f"{fired.alert.spec.told_as}.fired"
-            delivery = WebhookDelivery.of(*to, kind, time.time(), told)
-            self._service.webhooks.send(delivery)
+        alert, past = fired.alert, fired.past
+        kind, of = f"{alert.spec.told_as}.fired", (alert.id, past.stream_id, past.at_s)
+        self._send(alert.spec.actions, kind, time.time(), pictured(fired.document), of)
 
     def send_recap(self, made: MadeRecap) -> None:
         """To its webhooks."""
@@ -276,16 +318,26 @@ class _Loaded:
             "to": rfc3339(made.end_at),
             **RecapDocument.of(made.recap, made.zone).model_dump(by_alias=True),
         }
-        for action in made.spec.actions:
-            assert action.secret is not None, "see RecapSpec"
-            to = action.url, action.secret
-            self._service.webhooks.send(
-                WebhookDelivery.of(*to, "recap.made", made.end_at, document)
-            )
+        of = made.spec.id, made.stream_ids[0], None
+        self._send(made.spec.actions, "recap.made", made.end_at, document, of)
+
+    def _send(
+        self,
+        actions: Sequence[WebhookSpec],
+        kind: str,
+        at: float,
+        document: dict[str, Any],
+        of: tuple[str, str, float | None],
+    ) -> None:
+        """`of` is the alert or recap, the stream, and its moment; see OwedWebhook."""
+        for action in actions:
+            assert action.secret is not None, "one is made up when the alert is set; see RecapSpec"
+            delivery = WebhookDelivery.of(action.url, action.secret, kind, at, document)
+            self._service.webhooks.send(delivery, OwedWebhook.of_delivery(delivery, *of))
 
 
 class StreamSearch:
-    """Keeps the search's index of each stream while the stream's memory stays the same."""
+    """Keeps the search index of each stream for as long as its memory object lives."""
 
     def __init__(self, streams: Streams, model: VideoLLM, layers: Sequence[int] | None) -> None:
         """Raises SettingsError for layers that the decoder does not have."""
@@ -297,8 +349,8 @@ class StreamSearch:
     def search(
         self, words: str, top: int, spans: Mapping[str, tuple[float | None, float | None]]
     ) -> list[Moment]:
-        """At most `top` moments of the streams in `spans`, each within its stretch, best first. One
-        search at a time. Raises UnknownStreamError, QuestionError, KVMemoryError.
+        """Find up to `top` moments of the streams in `spans`, each within its range, best first.
+        Runs one search at a time. Raises UnknownStreamError, QuestionError, KVMemoryError.
         """
         with self._lock, ExitStack() as reading:
             for stream_id in spans:

@@ -1,4 +1,4 @@
-"""log_to_stderr: what a service logs, in lines for a person or, without a terminal, in JSON."""
+"""log_to_stderr: log in plain lines on a terminal, and in JSON elsewhere."""
 
 import logging
 import sys
@@ -8,10 +8,10 @@ import structlog
 
 
 def log_to_stderr(level: int = logging.INFO, *, for_people: bool | None = None) -> None:
-    """From now on, from `level` up; for people if they read it, unless it is said."""
+    """Log from `level` up. `for_people` chooses plain lines; None: if stderr is a terminal."""
     for_people = sys.stderr.isatty() if for_people is None else for_people
     renderer = (
-        # Plain: others show local variables, and with them passwords.
+        # Other tracebacks show local variables, which may hold passwords.
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if for_people
         else structlog.processors.JSONRenderer()

@@ -1,4 +1,4 @@
-"""ServiceSettings: flags, environment and a file in, all settings of a service out."""
+"""ServiceSettings: all settings of a service, from flags, the environment and a file."""
 
 import os
 import re
@@ -25,67 +25,70 @@ _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
 class ServiceConfig(BaseModel):
-    """Bounds of one service, and who may use it."""
+    """Limits of one service, and who may use it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8900, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
+    port: int = Field(8900, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     insecure: bool = Field(False, description="Listen beyond this machine without a key.")
     keys: tuple[ScopedKey, ...] = ()
     allow_origins: tuple[str, ...] = Field(
-        (), description="Pages of elsewhere that may call with a key, as https://panel.example.org."
+        (), description="Sites whose pages may call with a key, e.g. https://panel.example.org."
     )
     allow_files: tuple[Path, ...] = Field(
-        (), description="Directories whose videos may be named through the API."
+        (), description="Directories whose videos API callers may open."
     )
     allow_private: bool = Field(
-        False, description="Whether the API may name sources and webhooks on private networks."
+        False, description="Let API callers use sources and webhooks on private networks."
     )
-    allow_webcams: bool = Field(False, description="Whether the API may name this machine's.")
+    allow_webcams: bool = Field(False, description="Let API callers open this machine's webcams.")
     timezone: str = Field(
         default_factory=lambda: tzlocal.get_localzone_name() or "UTC",
-        description="IANA name: the zone of times in words where a stream has none of its own.",
+        description="IANA time zone for times written in words, for streams without their own.",
     )
     max_streams: int = Field(
         16,
         ge=1,
         le=1000,
-        description="So many share memory.host_bytes, or half of it where others are stored.",
+        description="Most streams at a time. They share memory.host_bytes, or half of it when the "
+        "store holds other streams too.",
     )
-    max_alerts: int = Field(64, ge=0, le=10_000)
-    max_running: int = Field(16, ge=1, le=256, description="Answers decoded at a time.")
-    max_waiting: int = Field(64, ge=0, le=10_000, description="Questions waiting at most.")
-    max_listeners: int = Field(64, ge=1, le=10_000, description="Clients of /v1/events at a time.")
-    max_body_bytes: ByteSize = Field(ByteSize(8 << 20), ge=1 << 10, description="Of one request.")
+    max_alerts: int = Field(64, ge=0, le=10_000, description="Most alerts at a time.")
+    max_running: int = Field(16, ge=1, le=256, description="Most answers decoded at a time.")
+    max_waiting: int = Field(64, ge=0, le=10_000, description="Most questions that may wait.")
+    max_listeners: int = Field(64, ge=1, le=10_000, description="Most clients of /v1/events.")
+    max_body_bytes: ByteSize = Field(ByteSize(8 << 20), ge=1 << 10, description="Largest body.")
     request_bytes: ByteSize = Field(
         ByteSize(32 << 20),
         ge=1 << 10,
-        description="Of a question that shows pictures and clips, and of those it names.",
+        description="Largest body of a question with pictures or clips, and most bytes to fetch.",
     )
-    request_pictures: int = Field(96, ge=0, le=10_000, description="Shown by one question.")
-    request_pixels: int = Field(40_000_000, ge=1, description="Of each of those pictures.")
+    request_pictures: int = Field(96, ge=0, le=10_000, description="Most pictures in a question.")
+    request_pixels: int = Field(40_000_000, ge=1, description="Most pixels of such a picture.")
     request_fetch_s: float = Field(
         60.0,
         gt=0,
         le=3600,
-        description="For fetching what a question shows, and reading its clips.",
+        description="Longest time to fetch a question's pictures and read its clips, in seconds.",
     )
-    request_media: int = Field(8, ge=1, le=256, description="Questions that show some at a time.")
+    request_media: int = Field(8, ge=1, le=256, description="Most questions with any at a time.")
     model_aliases: tuple[str, ...] = Field(
-        (), description="Names that requests may use for the model, beside `default` and its own."
+        (), description="More names for the model, besides `default` and its own."
     )
     uploads_bytes: ByteSize = Field(
-        ByteSize(10 << 30), ge=0, description="Of all that visitors of the page have uploaded."
+        ByteSize(10 << 30), ge=0, description="Budget for all videos uploaded through the page."
     )
     answer_log: Path | None = Field(
-        None, description="A file of what is asked and answered, as lines of JSON; else none is."
+        None,
+        description="A file of what is asked and answered, as lines of JSON; in a cluster they are "
+        "kept in the store instead. Unset: nothing is.",
     )
     requests_per_minute: int = Field(
-        6000, ge=1, description="Of one caller, pushed frames not counted."
+        6000, ge=1, description="Most requests of one caller, not counting pushed frames."
     )
     grace_s: float = Field(
-        20.0, ge=0, le=600, description="On SIGTERM answers may go on for so many seconds."
+        20.0, ge=0, le=600, description="Seconds that running answers may take after SIGTERM."
     )
 
     @field_validator("allow_origins")
@@ -93,12 +96,12 @@ class ServiceConfig(BaseModel):
     def _as_browsers_write_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         found = {text: Origin.parse(text) for text in origins}
         if wrong := [text for text, origin in found.items() if origin is None]:
-            raise ValueError(f"{wrong[0]!r} is no origin: name each, as https://panel.example.org")
+            raise ValueError(f"{wrong[0]!r} is no origin: write e.g. https://panel.example.org")
         return tuple(str(origin) for origin in found.values())
 
 
 class ServiceSettings(VStreamConfig):
-    """All settings of `vstream serve` and `vstream ingest`."""
+    """All settings of `vstream serve` and of `vstream ingest --config`."""
 
     service: ServiceConfig = ServiceConfig()
     streams: tuple[StreamSpec, ...] = ()
@@ -115,13 +118,13 @@ class ServiceSettings(VStreamConfig):
     def _named_once(cls, specs: tuple[Named, ...]) -> tuple[Named, ...]:
         counts = Counter(spec.id for spec in specs)
         if twice := [name for name, count in counts.items() if count > 1]:
-            raise ValueError(f"{', '.join(twice)} is there twice")
+            raise ValueError(f"id used twice: {', '.join(twice)}")
         return specs
 
 
 def load_settings(path: Path | None, **values: Any) -> ServiceSettings:
-    """Read the file and the environment, and put `values` (nested dicts) over both. `${NAME}` in
-    the file stands for a variable of the environment. Raises SettingsError.
+    """Read the file and the environment; `values` (nested dicts) override both. `${NAME}` in the
+    file stands for an environment variable. Raises SettingsError.
     """
     found = {} if path is None else read_file(path)
 
@@ -148,21 +151,21 @@ def read_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: this is no YAML: it is not UTF-8 ({error.reason})") from error
+        raise SettingsError(f"{path}: not valid YAML: it is not UTF-8 ({error.reason})") from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: this is no YAML: {_place_of(error)}") from None
+        raise SettingsError(f"{path}: not valid YAML: {_place_of(error)}") from None
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise SettingsError(
-            f"{path}: wanted settings by name, as `model: ...` and `streams: [...]`"
+            f"{path}: expected settings by name, e.g. `model: ...` and `streams: [...]`"
         )
     filled: dict[str, Any] = _filled(found, path)
     return filled
 
 
 def _place_of(error: yaml.YAMLError) -> str:
-    """Where and why, without the line itself, which may hold a password."""
+    """Say where and why, but leave out the line itself, which may hold a password."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return "it holds a character that is not allowed"
@@ -170,7 +173,7 @@ def _place_of(error: yaml.YAMLError) -> str:
 
 
 def _filled(value: Any, path: Path) -> Any:
-    """`value` with variables of the environment in place of their `${NAME}`."""
+    """Replace each `${NAME}` in `value` by its environment variable."""
     if isinstance(value, dict):
         return {name: _filled(part, path) for name, part in value.items()}
     if isinstance(value, list):

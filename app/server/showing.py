@@ -1,6 +1,6 @@
-"""Showing: the pictures and clips of a request in, a stream of them out that nobody else sees.
+"""Showing: turn the pictures and clips of a request into a private, temporary stream.
 
-It is there for one answer: nothing of it is listed, stored, noted or told of but that it was asked.
+It lives for one answer. Nothing of it is listed, stored or logged but that a question was asked.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from vstream.service.shown_media import ShownMedia, show
 from vstream.session import Session
 
 REQUEST = "(request)"
-"""Stands for a stream's id, and cannot be one."""
+"""Takes the place of a stream's id; no stream can have it."""
 
 
 async def shown_by(
     service: Service, caller: Caller, asker: Asker, wanted: AskRequest
 ) -> tuple[ShownMedia, ...]:
-    """What the request shows, fetched. Until the asker leaves it holds one of few places.
+    """Fetch the request's pictures and clips. Holds one of a few places until the asker leaves.
 
     Raises ApiError, SourceError, BusyError; CancelledError if the asker leaves.
     """
@@ -33,7 +33,7 @@ async def shown_by(
     require_ask(caller)
     limits = service.settings.service
     if len(wanted.media) > limits.request_pictures:
-        why = f"{len(wanted.media)} pictures and clips: {limits.request_pictures} may be shown"
+        why = f"{len(wanted.media)} pictures and clips; the limit is {limits.request_pictures}"
         raise ApiError(400, f"{why} (service.request_pictures)", "too_many_pictures")
     with ExitStack() as place:
         try:
@@ -47,7 +47,7 @@ async def shown_by(
     loop = asyncio.get_running_loop()
 
     def end_fetching() -> None:
-        with suppress(RuntimeError):  # of a loop that has ended
+        with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(fetching.cancel)
 
     fetching = asyncio.ensure_future(fetch_media(urls, limits.allow_private, *bounds))
@@ -65,7 +65,7 @@ async def shown_by(
 
 
 def passing_stream(service: Service, asker: Asker, shown: tuple[ShownMedia, ...]) -> Session:
-    """A stream of what is shown. Blocks until it has been encoded. Raises as `show`."""
+    """Encode what is shown as a stream; blocks until done. Raises what `show` raises."""
     settings = service.settings
     limits = settings.service
     session = service.loaded.streams.passing()

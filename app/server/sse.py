@@ -1,4 +1,4 @@
-"""Server-sent events: JSON-able documents in, the lines of text/event-stream out."""
+"""Server-sent events: write JSON-able documents as lines of text/event-stream."""
 
 import asyncio
 import json
@@ -20,18 +20,18 @@ EVENT_STREAM: dict[str, Any] = {
         }
     }
 }
-"""Of a route's answer, for its documentation: what each event is."""
+"""Documents the events of a route's response in OpenAPI."""
 
 
 def event_of(document: dict[str, Any], kind: str | None = None, event_id: int | None = None) -> str:
-    """One event; `kind` and `event_id` as the standard has them."""
+    """Format one event; `kind` and `event_id` become the standard's `event` and `id`."""
     head = "" if event_id is None else f"id: {event_id}\n"
     head += "" if kind is None else f"event: {kind}\n"
     return f"{head}data: {json.dumps(document, ensure_ascii=False)}\n\n"
 
 
 async def with_pauses(items: AsyncIterator[Item], pause_s: float) -> AsyncIterator[Item | None]:
-    """`items`, and None whenever none has come for `pause_s`."""
+    """Yield the `items`, and None whenever none has come for `pause_s` seconds."""
     coming: asyncio.Future[Item] | None = None
     try:
         while True:

@@ -1,4 +1,4 @@
-"""Streams over HTTP: create, list, look at, change, pause, restart, forget, delete, probe."""
+"""/v1/streams: create, list, get, change, pause, restart, forget, delete and probe streams."""
 
 from typing import Annotated
 
@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import ApiError, invalid_value
-from app.server.ask_request import TimeRange
 from app.server.documents import Deleted, StreamDocument, stream_document
 from app.server.keys import Action
+from app.server.time_range import TimeRange
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import SourceSpec, StreamSpec
 from vstream.sources.probe import ProbeReport, probe_source
@@ -27,7 +27,7 @@ Managed = Annotated[StreamKeeper, Depends(_managed)]
 
 
 class StreamList(BaseModel):
-    """`stored` are ids of streams that the store holds and this service does not have."""
+    """`stored` has the ids of streams in the store that this service has not opened."""
 
     object: str = "list"
     data: list[StreamDocument]
@@ -35,13 +35,11 @@ class StreamList(BaseModel):
 
 
 class ProbeRequest(BaseModel):
-    """What to look at."""
-
     source: SourceSpec
 
 
 class Forgotten(BaseModel):
-    """How many blocks are gone, and of which stretch of stream time."""
+    """How many blocks were deleted, and from which range of stream time."""
 
     id: str
     object: str = "memory.forgotten"
@@ -51,7 +49,7 @@ class Forgotten(BaseModel):
 
 
 class StreamChange(BaseModel):
-    """What of a stream can be changed while it runs."""
+    """What can be changed while a stream runs."""
 
     context: str | None = Field(None, max_length=4000)
     timezone: str | None = Field(None, max_length=64, description="IANA name.")
@@ -59,14 +57,14 @@ class StreamChange(BaseModel):
 
 @router.post("", status_code=201, summary="Create a stream")
 def create(service: ServiceHere, caller: CallerHere, spec: StreamSpec) -> StreamDocument:
-    """Add a stream: its source is opened at once."""
+    """Add a stream and open its source at once."""
     require(caller, Action.MANAGE, spec.id)
     return stream_document(service.loaded.streams.create(spec))
 
 
 @router.get("", summary="List streams")
 def all_streams(service: ServiceHere, caller: CallerHere) -> StreamList:
-    """All streams that this key may see."""
+    """Return all streams that this key may see."""
     streams = service.loaded.streams
     return StreamList(
         data=[
@@ -78,11 +76,11 @@ def all_streams(service: ServiceHere, caller: CallerHere) -> StreamList:
 
 @router.post("/probe", summary="Probe a source")
 def probe(service: ServiceHere, caller: CallerHere, wanted: ProbeRequest) -> ProbeReport:
-    """Look at a source without adding it: what it is, or what is wrong with it."""
+    """Check a source without adding it: report what it is, or what is wrong with it."""
     require(caller, Action.MANAGE, None)
     url = wanted.source.url
     if url is None:
-        raise ApiError(422, "there is nothing to probe where frames are pushed", "source_invalid")
+        raise ApiError(422, "a source of type push cannot be probed", "source_invalid")
     config = service.policy.confined(service.settings.source)
     if wanted.source.transport is not None:
         config = config.model_copy(update={"transport": wanted.source.transport})
@@ -91,7 +89,7 @@ def probe(service: ServiceHere, caller: CallerHere, wanted: ProbeRequest) -> Pro
 
 @router.get("/{stream_id}", summary="Get a stream")
 def one(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
-    """How a stream is doing."""
+    """Return a stream's settings and state."""
     require(caller, Action.READ, stream_id)
     return stream_document(service.loaded.streams.get(stream_id))
 
@@ -100,7 +98,7 @@ def one(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocum
 def change(
     service: ServiceHere, caller: CallerHere, stream_id: str, wanted: StreamChange
 ) -> StreamDocument:
-    """Change what is said with every question about the stream."""
+    """Set the context that goes with every question about the stream, or its time zone."""
     keeper = _managed(service, caller, stream_id)
     given = wanted.model_dump(exclude_none=True)
     try:
@@ -116,9 +114,9 @@ def delete(
     service: ServiceHere,
     caller: CallerHere,
     stream_id: str,
-    purge: Annotated[bool, Query(description="Delete what is remembered of it as well.")] = False,
+    purge: Annotated[bool, Query(description="Also delete the stream's memory.")] = False,
 ) -> Deleted:
-    """Let go of the stream. What it remembers stays in the store, unless purged."""
+    """Close a stream and remove it. Its memory stays in the store unless `purge` is set."""
     require(caller, Action.MANAGE, stream_id)
     service.loaded.streams.delete(stream_id, purge=purge)
     service.metrics.forget(stream_id)
@@ -127,21 +125,21 @@ def delete(
 
 @router.post("/{stream_id}/pause", summary="Pause a stream")
 def pause(keeper: Managed) -> StreamDocument:
-    """Let go of the source; what has been seen can be asked about."""
+    """Close the source. The stream can still be asked about."""
     keeper.pause()
     return stream_document(keeper)
 
 
 @router.post("/{stream_id}/resume", summary="Resume a stream")
 def resume(keeper: Managed) -> StreamDocument:
-    """Open the source again."""
+    """Reopen the source."""
     keeper.resume()
     return stream_document(keeper)
 
 
 @router.post("/{stream_id}/restart", summary="Restart a stream")
 def restart(keeper: Managed) -> StreamDocument:
-    """Open the source again, at once."""
+    """Close and reopen the source at once."""
     keeper.restart()
     return stream_document(keeper)
 
@@ -153,17 +151,17 @@ def forget(
     stream_id: str,
     span: Annotated[TimeRange, Query()],
 ) -> Forgotten:
-    """Delete what was seen in a range of time, in every tier, for good."""
+    """Permanently delete a range of a stream's memory, in every tier."""
     require(caller, Action.MANAGE, stream_id)
     if span.is_open:
-        wanted = "give the range to forget: from and to, or from_s and to_s"
+        wanted = "give a range to forget: from and to, or from_s and to_s"
         raise ApiError(422, wanted, "invalid_value")
     from_s, to_s = service.loaded.stream_range(stream_id, span, between_blocks=True)
     if from_s is None or to_s is None:
         raise ApiError(422, "give both ends of the range to forget", "invalid_value")
     if from_s > to_s and span.from_ is None and span.to is None:
         raise ApiError(422, "from_s is after to_s", "invalid_value", param="from_s")
-    if from_s > to_s:  # of before the stream
+    if from_s > to_s:  # a range before the stream began
         return Forgotten(id=stream_id, blocks=0, from_s=0, to_s=0)
     blocks = service.loaded.streams.forget(stream_id, from_s, to_s)
     return Forgotten(id=stream_id, blocks=blocks, from_s=from_s, to_s=to_s)

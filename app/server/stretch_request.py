@@ -1,4 +1,4 @@
-"""StretchRequest: which streams are looked through, and when, in; what is found there out."""
+"""StretchRequest: run find and recap on ranges of streams, and send what they find."""
 
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import ExitStack, suppress
@@ -11,25 +11,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import api_error
-from app.server.ask_request import TimeRange
 from app.server.asking import AskerHere, in_thread
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.sse import DONE, event_of, with_pauses
+from app.server.time_range import TimeRange
 from vstream.device.asker import Asker
 from vstream.search.recap import Describable
 from vstream.search.stretch_blocks import Bounds
 
 Found = Generator[tuple[str, Any]]
-"""Names with documents: what is found as it is found, and at last `done` with the whole. Before
-them comes `begun` with what tells how far it has come.
+"""Pairs of an event name and its document: first `begun`, with a function that reports progress;
+then each finding; last `done`, with the whole result.
 """
 _PAUSE_S = 0.25
-"""Who listens hears at least so often how far it has come, and so can go at any time."""
+"""Send progress at least this often, so that a client that has left is noticed soon."""
 
 
 class StretchRequest(TimeRange):
-    """`stream_ids` of `*` are all that this key may ask about."""
+    """`*` in `stream_ids` stands for every stream that this key may ask about."""
 
     model_config = ConfigDict(strict=True)
 
@@ -37,16 +37,16 @@ class StretchRequest(TimeRange):
         ["*"], min_length=1, max_length=64
     )
     effort: Literal["quick", "default", "thorough"] = "default"
-    stream: bool = Field(False, description="Send what is found as events, once it is found.")
+    stream: bool = Field(False, description="Send each finding as an event, as it is found.")
 
     def require_allowed(self, caller: Caller) -> None:
-        """Raises ApiError."""
+        """Raises ApiError if the caller may not ask about one of the streams."""
         for stream_id in self.stream_ids:
             if stream_id != "*":
                 require(caller, Action.ASK, stream_id)
 
     def bounds(self, service: Service, caller: Caller) -> dict[str, Bounds]:
-        """The stretch of each stream. Raises UnknownStreamError, QuestionError."""
+        """The range of each stream, in stream time. Raises UnknownStreamError, QuestionError."""
         ids = list(dict.fromkeys(self.stream_ids))
         if "*" in ids:
             watched = [keeper.spec.id for keeper in service.loaded.streams.all()]
@@ -58,7 +58,7 @@ Wanted = TypeVar("Wanted", bound=StretchRequest)
 
 
 class Stretches(TypedDict):
-    """What Finding and Recap look through, and for whom."""
+    """The arguments that Finding and Recap share."""
 
     streams: Mapping[str, Describable]
     within: Mapping[str, Bounds]
@@ -68,7 +68,7 @@ class Stretches(TypedDict):
 
 @dataclass(frozen=True)
 class Seeker:
-    """Who has streams looked through."""
+    """A request that searches ranges of streams."""
 
     service: Service
     caller: Caller
@@ -78,8 +78,8 @@ class Seeker:
     async def answered(
         self, wanted: Wanted, look: Callable[["Seeker", Wanted, Stretches], Found]
     ) -> Any:
-        """What `look` finds: the whole, or all as events. What is wrong with the request is raised
-        before anything is sent; it ends when the client goes away.
+        """Return what `look` finds, whole or as events. A bad request raises before anything is
+        sent. Stops if the client disconnects.
         """
         wanted.require_allowed(self.caller)
         found = self._found(wanted, look)
@@ -90,8 +90,8 @@ class Seeker:
         return await in_thread(self.request, lambda: [*found][-1][1])
 
     def _found(self, wanted: Wanted, look: Callable[["Seeker", Wanted, Stretches], Found]) -> Found:
-        """Raises UnknownStreamError, QuestionError, KVMemoryError; CancelledError if the asker
-        leaves.
+        """Run `look` on the streams' ranges. Raises UnknownStreamError, QuestionError,
+        KVMemoryError; CancelledError if the asker leaves.
         """
         within, streams = wanted.bounds(self.service, self.caller), self.service.loaded.streams
         layers = self.service.settings.engine.search_layers
@@ -117,11 +117,11 @@ async def _events(
         async for told in with_pauses(_told(request, found), _PAUSE_S):
             kind, one = told or ("progress", how_far())
             yield event_of(one.model_dump(by_alias=True), kind)
-    except Exception as error:  # noqa: BLE001  the headers are gone: it is told in the stream
+    except Exception as error:  # noqa: BLE001  headers are sent: report the error in the stream
         yield event_of(api_error(error).body)
     finally:
         asker.leave()
-        with suppress(ValueError):  # it is in a thread that was left, and ends by itself
+        with suppress(ValueError):  # it still runs in an abandoned thread, and ends by itself
             found.close()
     yield DONE
 

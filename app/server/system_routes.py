@@ -1,4 +1,4 @@
-"""What is told of the service: whether it lives and is ready, its version, figures and model."""
+"""Health, readiness, version, metrics and models of the service."""
 
 import time
 from importlib.metadata import version
@@ -24,14 +24,12 @@ models = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 class Health(BaseModel):
-    """That it lives."""
-
     status: str = "ok"
 
 
 class Ready(BaseModel):
-    """`store` is away while new blocks wait for it. `loading_s`: the model that is called
-    `model_name` has been loading for so long.
+    """`store` is `away` while new blocks wait for it. `loading_s` is how long the model
+    `model_name` has been loading.
     """
 
     status: str
@@ -44,22 +42,20 @@ class Ready(BaseModel):
 
 
 class Version(BaseModel):
-    """Of the software."""
-
     version: str
 
 
-@router.get("/health", summary="Is it alive")
+@router.get("/health", summary="Check health")
 async def health() -> Health:
-    """The process answers."""
+    """Succeed as long as the process runs."""
     return Health()
 
 
 @router.get(
-    "/ready", summary="Is it ready", response_model=Ready, responses={503: {"model": Ready}}
+    "/ready", summary="Check readiness", response_model=Ready, responses={503: {"model": Ready}}
 )
 async def ready(service: ServiceHere, request: Request) -> Any:
-    """Questions can be asked: the model is loaded and the store takes blocks."""
+    """Succeed once the model is loaded and while the store takes blocks."""
     told = await in_threads(request, Work.TELLING, lambda: _ready(service))
     return JSONResponse(told.model_dump(), 200 if told.store == "ok" else 503)
 
@@ -88,7 +84,7 @@ def _ready(service: Service) -> Ready:
 
 @router.get("/version", summary="Get the version")
 async def the_version() -> Version:
-    """Of vstream."""
+    """Return the version of vstream."""
     return Version(version=version("vstream"))
 
 
@@ -99,7 +95,7 @@ async def the_version() -> Version:
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}},
 )
 async def metrics(service: ServiceHere, request: Request) -> Response:
-    """Figures for Prometheus."""
+    """Return all metrics in Prometheus's text format."""
     content, kind = await in_threads(request, Work.TELLING, service.metrics.text)
     return Response(content, media_type=kind)
 
@@ -107,28 +103,26 @@ async def metrics(service: ServiceHere, request: Request) -> Response:
 @router.api_route("/", methods=["GET", "POST"], include_in_schema=False)
 @router.api_route("/v1", methods=["GET", "POST"], include_in_schema=False)
 async def no_route() -> None:
-    """For clients that post to the base URL alone, and tell of nothing but the message."""
-    why = "nothing is here: a client's base URL ends with /v1, and it posts to /chat/completions"
+    """Help clients that post to the base URL itself; they show only the error's message."""
+    why = "nothing is here: set the client's base URL to end in /v1, and post to /chat/completions"
     raise ApiError(404, why, "not_found")
 
 
 class ModelList(BaseModel):
-    """As OpenAI's."""
-
     object: str = "list"
     data: list[ModelDocument]
 
 
 @models.get("", summary="List models")
 def all_models(service: ServiceHere) -> ModelList:
-    """The one model that answers, under all its names."""
+    """Return the one model that answers, under each of its names."""
     names = "default", service.loaded.model.name, *service.settings.service.model_aliases
     return ModelList(data=[_told(service, name) for name in dict.fromkeys(names)])
 
 
 @models.get("/{model:path}", summary="Get a model")
 def one_model(service: ServiceHere, model: str) -> ModelDocument:
-    """By any of its names."""
+    """Look the model up by any of its names."""
     require_model(service, model)
     return _told(service, model)
 

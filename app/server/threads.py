@@ -1,9 +1,8 @@
-"""Threads: work that a request has done and its kind in, done by threads of that kind alone.
+"""Threads: run each kind of blocking work in threads of its own.
 
-Plain routes share AnyIO's 40 threads. What waits there for a lock or for the device takes them from
-all others: so it has its own, and those who ask whether the service lives never wait for them. How
-many wait is bounded, with a share for each key: a request that waits counts although its client has
-gone.
+Plain routes share AnyIO's 40 threads. Work that waits there for a lock or the device would block
+every other route, health checks included, so it gets separate threads. The number of waiting
+requests is bounded, with a share for each key; one whose client has gone still counts.
 """
 
 from collections.abc import Callable
@@ -19,14 +18,14 @@ Reply = TypeVar("Reply")
 
 
 class Work(StrEnum):
-    """What has threads of its own."""
+    """The kinds of work with their own threads."""
 
     TELLING = "telling"
-    """Whether the service is ready, and its figures."""
+    """Readiness and metrics."""
     SEARCHING = "searching"
-    """One search runs at a time; those behind it wait without a thread."""
+    """One search runs at a time; the others wait without a thread."""
     LOOKING = "looking"
-    """At the memory, with the device's turn."""
+    """Reading the memory, which takes a turn of the device."""
 
 
 _THREADS = {Work.TELLING: 2, Work.SEARCHING: 2, Work.LOOKING: 8}
@@ -34,7 +33,7 @@ _MOST_AT_ONCE = {Work.TELLING: 1000, Work.SEARCHING: 64, Work.LOOKING: 64}
 
 
 def open_threads(app: FastAPI) -> None:
-    """In the event loop that `app` runs in."""
+    """Call it in the event loop that `app` runs in."""
     app.state.threads = {work: CapacityLimiter(most) for work, most in _THREADS.items()}
     app.state.at_once = {
         work: Shares(most, f"requests are {work}") for work, most in _MOST_AT_ONCE.items()
@@ -44,6 +43,8 @@ def open_threads(app: FastAPI) -> None:
 async def in_threads(
     request: Request, work: Work, call: Callable[[], Reply], holder: Holder | None = None
 ) -> Reply:
-    """What `call` gives. Raises BusyError where too many of `holder`, or of all, wait already."""
+    """Run `call` in a thread of its kind. Raises BusyError if too many of `holder`'s requests, or
+    of all requests, are waiting.
+    """
     with request.app.state.at_once[work].held(holder):
         return await to_thread.run_sync(call, limiter=request.app.state.threads[work])

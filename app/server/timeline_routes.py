@@ -1,4 +1,4 @@
-"""/v1/streams/ID/timeline: a stream in, its whole history in a few parts out, to be drawn."""
+"""/v1/streams/ID/timeline: a stream's whole history in a few parts, for drawing."""
 
 from bisect import bisect_right
 from functools import partial
@@ -7,13 +7,13 @@ from typing import Annotated
 import torch
 from fastapi import APIRouter, Query
 
-from app.server.ask_request import TimeRange
 from app.server.documents import Timeline, TimelinePart
 from app.server.looking import Looker, LookerHere
+from app.server.time_range import TimeRange
 from memory import MemoryReader
 
 MOST_COMPARED = 4096
-"""Of a day of a block a second, 86,400, about every 32nd is compared; of an hour all are."""
+"""At a block per second, an hour has all its blocks compared, a day (86,400) about every 32nd."""
 _SHORTEST_S = 1.0
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 
@@ -24,7 +24,7 @@ async def timeline(
     span: Annotated[TimeRange, Query()],
     parts: Annotated[int, Query(ge=1, le=1000)] = 120,
 ) -> Timeline:
-    """What is kept of a stream's history, and where its picture changed."""
+    """Return what is kept of a stream's history, and where its picture changed."""
     return await looker.look(partial(_timeline, looker, span, parts))
 
 
@@ -39,10 +39,10 @@ def _timeline(looker: Looker, span: TimeRange, parts: int) -> Timeline:
 def timeline_of(
     stream_id: str, memory: MemoryReader, ids: list[int], parts: int, most: int = MOST_COMPARED
 ) -> Timeline:
-    """The blocks `ids` of `memory`, in stream order, in at most so many parts.
+    """Group the blocks `ids` of `memory`, in stream order, into up to `parts` parts.
 
-    Costs what is looked at, not what is kept: the bounds of the parts are searched for, and about
-    `most` blocks are compared, equally many of each part.
+    The cost does not grow with the memory: a binary search finds the bounds of each part, and about
+    `most` blocks are compared, spread evenly over the parts.
     """
     kept_from_s = memory.info(memory.first_block).start_s if memory.num_readable else 0.0
     kept = {"kept_from_s": kept_from_s, "kept_to_s": memory.newest_s}
@@ -83,7 +83,7 @@ def timeline_of(
 
 
 def _some_of(ids: list[int], most: int, *, is_newest: bool) -> list[int]:
-    """All of them, or every so many: by id, so that the same ones are looked at the next time."""
+    """All of them, or every n-th. Chosen by id, so that the next call compares the same ones."""
     if len(ids) <= most:
         return ids
     stride = 2
@@ -96,7 +96,7 @@ def _some_of(ids: list[int], most: int, *, is_newest: bool) -> list[int]:
 
 
 def _changes(memory: MemoryReader, ids: list[int]) -> list[float]:
-    """Of each block against the one before; 0 for the first."""
+    """The change from the block before to each block; 0 for the first."""
     keys = memory.representative_keys(ids)
     unit = torch.nn.functional.normalize(keys, dim=-1)
     cosines = (unit[:, 1:] * unit[:, :-1]).sum(dim=-1).mean(dim=0)

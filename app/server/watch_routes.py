@@ -1,4 +1,4 @@
-"""/v1/watches, as /v1/alerts was called before 0.3: it works until then, and names the new one."""
+"""/v1/watches, the name of /v1/alerts before 0.3: it works until then and names its successor."""
 
 from typing import Literal
 
@@ -27,7 +27,7 @@ router = APIRouter(
 
 
 class WatchDocument(AlertDocument):
-    """An alert, as it was called before 0.3."""
+    """An alert under its name before 0.3."""
 
     object: Literal["watch"] = "watch"  # type: ignore[assignment]
 
@@ -38,7 +38,7 @@ class WatchList(BaseModel):
 
 
 class WatchRequest(AlertRequest):
-    """As of an alert, told under the old name."""
+    """An alert to create, with events under the old name."""
 
     told_as: Literal["alert", "watch"] = "watch"
 

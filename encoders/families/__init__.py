@@ -1,1 +1,1 @@
-"""Model families: one file each, called as the family."""
+"""Model families: one file each, named like the family."""

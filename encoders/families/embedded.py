@@ -1,6 +1,6 @@
-"""Embedded: a frame in, three time words and nine visual tokens out; one frame is one block.
+"""Embedded: encodes a frame as three time words and nine visual tokens; one frame is one block.
 
-The model that ships with vstream: SmolVLM's shape with its own way to show frames. Its config.json
+The model that ships with vstream: SmolVLM's shape with its own layout of frames. Its config.json
 says `"vstream_family": "embedded"`.
 """
 
@@ -16,9 +16,9 @@ from encoders.check import Check
 from encoders.drawn_statement import drawn_checks
 from encoders.families.family import Family
 from encoders.frame import Frame
+from encoders.images import SmolVLMVision
 from encoders.own_world import OwnWorld, pooled
 from encoders.recommended import EMBEDDED
-from encoders.smolvlm_vision import SmolVLMVision
 from encoders.spoken_time import with_time_words
 from encoders.tokens import TextTokens, VisualTokens, one_frame_block, weave
 
@@ -31,7 +31,7 @@ class Embedded(Family):
     recommended = EMBEDDED
 
     def read_preprocessing(self, directory: Path) -> None:
-        """And what its own world looks like, where that has been measured."""
+        """Also read its own world, if that has been measured."""
         super().read_preprocessing(directory)
         self._world = OwnWorld.read(directory)
 
@@ -40,7 +40,7 @@ class Embedded(Family):
         self._vision = SmolVLMVision(self.model, self.transform)
 
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
-        """One pass of the tower; see `Family.encode`."""
+        """Encode in one pass of the tower; see `Family.encode`."""
         frames = [frame for (frame,) in groups]
         seen = self._vision(frames, [[self._size]] * len(frames))
         return [
@@ -49,7 +49,7 @@ class Embedded(Family):
         ]
 
     def are_strange(self, pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[bool]:
-        """By the distance of what the tower sees in them; see `OwnWorld`."""
+        """Judge by the distance of their tower features; see `OwnWorld`."""
         if self._world is None:
             return super().are_strange(pictures)
         told: list[bool] = self._world.are_strange(self.world_features(pictures)).tolist()
@@ -58,7 +58,6 @@ class Embedded(Family):
     def world_features(
         self, pictures: Sequence[UInt8[np.ndarray, "h w 3"]]
     ) -> Float[Tensor, "pictures features"]:
-        """What `OwnWorld` compares."""
         frames = [Frame(pixels, 0.0, 0.0) for pixels in pictures]
         return pooled(self._vision.patches(frames, [[self._size]] * len(frames)))
 
@@ -69,19 +68,17 @@ class Embedded(Family):
         context: str = "",
         answer_start: str = "",
     ) -> TextTokens:
-        """Moments are put into the words that frames open with: `12:30` becomes `0h12m30s`.
-
-        `dialogue` and `context` are left out: the model was trained on questions alone, and after
-        any other words it says that it cannot tell.
+        """Write moments in the words that frames start with: `12:30` becomes `0h12m30s`. Ignores
+        `dialogue` and `context`: the model was trained on questions alone, and after any other
+        words it says that it cannot tell.
         """
         return super().question(with_time_words(question, time_words), answer_start=answer_start)
 
     def checks(self, statement: str) -> list[Check]:
-        """See `encoders.drawn_statement`."""
         return drawn_checks(statement) or super().checks(statement)
 
 
 def time_words(stream_s: float) -> str:
-    """Three words of the vocabulary, as `1h02m05s`. Hours wrap at 24: there are no more words."""
+    """Return three words of the vocabulary, as `1h02m05s`. Hours wrap at 24: words run out."""
     seconds = int(stream_s)
     return f"{seconds // 3600 % 24}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"

@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class EmbedsPictures(Protocol):
-    """What a family has that can compare pictures with words, as SigLIP does."""
+    """The methods of a family that can compare pictures with words, as SigLIP does."""
 
     def embed_picture(self, groups: Sequence[Sequence[Frame]]) -> "Float[Tensor, 'blocks dim']":
-        """A unit vector of each block, given by its frames, whichever others come with it."""
+        """Return a unit vector per block, given by its frames, whichever blocks come along."""
 
     def embed_text(self, text: str) -> "Float[Tensor, ' dim']":
-        """A unit vector; the better a picture fits the words, the larger the product."""
+        """Return a unit vector; the better a picture fits the words, the larger the product."""
 
 
 class Family:
-    """Base of the families. Stateless but for the weights and the tokenizer it was given.
+    """Base of the families. Stateless except for the given weights and tokenizer.
 
-    A subclass says what it is called, where its template shows the video, and how frames are
-    encoded. The text side is that of the checkpoint's chat template and tokenizer.
+    A subclass defines its name, where its template shows the video, and how frames are encoded. The
+    text side comes from the checkpoint's chat template and tokenizer.
     """
 
     name: str
-    """The `model_type` of its checkpoints, or their `vstream_family` where config.json has that."""
+    """The `model_type` of its checkpoints, or their `vstream_family` if config.json has one."""
     place: VideoPlace
     frames_per_block = 1
     """1, or the frames of one temporal grid."""
@@ -51,8 +51,7 @@ class Family:
     ) -> None:
         """Read the checkpoint's files. `sample_fps` is the rate at which frames will come.
 
-        `system` is a system prompt in place of the template's own; "" is the template's. Raises
-        UnsupportedModelError.
+        `system` replaces the template's system prompt; "" keeps it. Raises UnsupportedModelError.
         """
         self.model: Any = model
         self.sample_fps = sample_fps
@@ -61,7 +60,7 @@ class Family:
         self.stop_ids = self.chat.stop_ids
         """Token ids that end an answer."""
         self.vocabulary_size = self.chat.vocabulary_size
-        """Token ids from here on stand for nothing: a decoder may have more rows than there are."""
+        """Token ids from here on mean nothing: a decoder may have more rows than the vocabulary."""
         self.prepare()
 
     def read_preprocessing(self, directory: Path) -> None:
@@ -70,27 +69,27 @@ class Family:
         self.transform = ImageTransform(self.preprocessor, self.model.device)
 
     def prepare(self) -> None:
-        """Read what else `encode` needs, once, as the last thing when a family is made."""
+        """Read whatever else `encode` needs; called once, at the end of construction."""
 
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
         """Encode blocks, each given by its `frames_per_block` frames, in one pass of the tower.
 
-        The result for one block does not depend on which others are encoded with it.
+        A block's result does not depend on which others are encoded with it.
         """
         raise NotImplementedError
 
     def are_strange(self, pictures: Sequence["UInt8[np.ndarray, 'h w 3']"]) -> list[bool]:
-        """Whether pictures are none of what it was trained to see. Only a family that does not know
-        the world can tell; of all others none is.
+        """Return for each picture whether it is unlike anything in training. Only a family that
+        does not know the world can tell; others return False.
         """
         return [False] * len(pictures)
 
     def blank(self, stream_s: float) -> Frame:
-        """A frame that shows nothing."""
+        """Return a frame that shows nothing."""
         return Frame(np.full((96, 96, 3), 127, np.uint8), stream_s, 0.0)
 
     def token_ids(self, text: str) -> list[int]:
-        """The tokens of a stream of text, each of which is a frame of it.
+        """Return the tokens of a text stream, each of which is one frame.
 
         Raises UnsupportedModelError for a family that watches pictures.
         """
@@ -99,7 +98,7 @@ class Family:
         )
 
     def prefix(self) -> TextTokens:
-        """All that stands before the first block: the attention sinks of the stream."""
+        """Return everything before the first block: the stream's attention sinks."""
         return self.chat.prefix()
 
     def question(
@@ -109,26 +108,26 @@ class Family:
         context: str = "",
         answer_start: str = "",
     ) -> TextTokens:
-        """All that stands after the last block, up to where the answer begins.
+        """Return everything after the last block, up to where the answer starts.
 
-        `context` is what one should know to read the picture: it stands before the question, and is
-        no part of its own words. A family that does not read it leaves it out. `answer_start` is
-        put in the model's mouth: its answer goes on from there.
+        `context` is what one should know to read the picture: it comes before the question and is
+        not part of its own words. A family that does not read it ignores it. `answer_start` is put
+        in the model's mouth: its answer continues from there.
         """
         return self.chat.question(question, dialogue, context, answer_start)
 
     def checks(self, statement: str) -> list[Check]:
-        """What to ask about a block to know whether `statement` is so there: all must say so."""
+        """Return what to ask about a block to check `statement` there: all must agree."""
         return [Check(self.recommended.judge_prompt.replace("{condition}", statement))]
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """Detokenize the ids of an answer, special tokens left out."""
+        """Detokenize the ids of an answer, without special tokens."""
         return self.chat.text(token_ids)
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
-        """Token ids with which an answer begins that opens with one of `words`."""
+        """Return the token ids that start an answer with one of `words`."""
         return self.chat.first_tokens(words)
 
     def tokenizer_json(self) -> str:
-        """The tokenizer as tokenizer.json has it, added tokens included."""
+        """Return the tokenizer as in tokenizer.json, added tokens included."""
         return self.chat.tokenizer_json()

@@ -1,7 +1,7 @@
-"""LlavaOneVision: a frame in, its pooled SigLIP features out; one frame is one block.
+"""LlavaOneVision: encodes a frame as its pooled SigLIP features; one frame is one block.
 
 Source: LLaVA-OneVision (https://arxiv.org/abs/2408.03326); 196 tokens a frame at the published
-size. `image_newline` ends a video: a stream has no end, so it opens the question.
+size. `image_newline` ends a video: a stream has no end, so it starts the question.
 """
 
 import math
@@ -29,7 +29,7 @@ class LlavaOneVision(Family):
 
     @torch.no_grad()
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
-        """One pass of the tower; see `Family.encode`."""
+        """Encode in one pass of the tower; see `Family.encode`."""
         pixels = torch.stack([self.transform(frame.pixels, [self._size]) for (frame,) in groups])
         features = self.model.get_video_features(pixels[None].to(self.model.dtype)).pooler_output[0]
         # Newer releases of transformers append image_newline here, older ones later.
@@ -42,7 +42,7 @@ class LlavaOneVision(Family):
         ]
 
     def question(self, *said: Any, **options: Any) -> TextTokens:
-        """The question behind `image_newline`; see `Family.question`."""
+        """Put `image_newline` before the question; see `Family.question`."""
         text = super().question(*said, **options)
         newline = self.model.model.image_newline.detach()[None]
         return TextTokens(

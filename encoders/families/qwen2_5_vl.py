@@ -1,9 +1,9 @@
-"""Qwen25VL: two frames in, the visual tokens of one temporal grid out; one grid is one block.
+"""Qwen25VL: encodes two frames as the visual tokens of one temporal grid; one grid is one block.
 
 Source: Qwen2.5-VL (https://arxiv.org/abs/2502.13923). Rotary positions have three axes; the time
-axis runs with real time, so a block lies `tokens_per_second` times its seconds after the last.
+axis follows real time, so a block lies `tokens_per_second` times its seconds after the last one.
 Differs: these steps are whole numbers, at least 1, where transformers rounds each position down;
-the same wherever `tokens_per_second` * `frames_per_block` / `sample_fps` is a whole number.
+both agree if `tokens_per_second` * `frames_per_block` / `sample_fps` is a whole number.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,9 @@ from encoders.tokens import VisualTokens
 
 
 class Qwen25VL(Family):
-    """Qwen2.5-VL checkpoints."""
-
     name = "qwen2_5_vl"
     place = VideoPlace("<|video_pad|>")
-    """<|vision_start|> before and <|vision_end|> after it are the template's own."""
+    """The template itself adds <|vision_start|> before it and <|vision_end|> after it."""
     recommended = Recommended(sample_fps=2.0)
 
     def prepare(self) -> None:
@@ -37,7 +35,7 @@ class Qwen25VL(Family):
 
     @torch.no_grad()
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
-        """One pass of the tower, also over grids of different sizes; see `Family.encode`."""
+        """Encode in one pass of the tower, even grids of different sizes; see `Family.encode`."""
         grids = self._grid(groups)
         features = self.model.get_video_features(grids.patches, grids.shapes).pooler_output
         return [

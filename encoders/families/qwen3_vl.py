@@ -1,8 +1,8 @@
-"""Qwen3VL: two frames in, `<t seconds>` and the tokens of one temporal grid out; a grid is a block.
+"""Qwen3VL: encodes two frames as `<t seconds>` and the tokens of one temporal grid, one block.
 
 Source: Qwen3-VL (https://arxiv.org/abs/2511.21631). Time is text, so all three rotary axes advance
-together: past the text, and past the longer side of the grid. Blocks differ in length, as their
-times have more or fewer digits. Features of earlier layers of the tower (DeepStack) go along.
+together: past the text, and past the longer side of the grid. Blocks differ in length, because
+their times have more or fewer digits. Blocks include features of earlier tower layers (DeepStack).
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,14 @@ from encoders.tokens import VisualTokens, weave
 
 
 class Qwen3VL(Family):
-    """Qwen3-VL checkpoints."""
-
     name = "qwen3_vl"
     place = VideoPlace("<|vision_start|><|video_pad|><|vision_end|>")
-    """Each grid has markers of its own in place of the template's."""
+    """Each grid brings its own markers instead of the template's."""
     recommended = Recommended(sample_fps=2.0)
 
     def prepare(self) -> None:
         vision, edge = self.model.config.vision_config, self.preprocessor.edge
-        # This family's edges are pixels of a whole video; a grid is a video of one grid.
+        # This family's edges count pixels of a whole video; each grid is treated as one.
         frames = vision.temporal_patch_size
         limits = PixelLimits(edge("shortest_edge") // frames, edge("longest_edge") // frames)
         self._grid = GridTransform(self.transform, vision, limits)
@@ -37,7 +35,7 @@ class Qwen3VL(Family):
 
     @torch.no_grad()
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
-        """One pass of the tower, also over grids of different sizes; see `Family.encode`."""
+        """Encode in one pass of the tower, even grids of different sizes; see `Family.encode`."""
         grids = self._grid(groups)
         output = self.model.get_video_features(grids.patches, grids.shapes)
         # Newer releases of transformers split these by grid, older ones do not.
@@ -67,6 +65,6 @@ class Qwen3VL(Family):
 
 
 def before_grid(group: Sequence[Frame]) -> str:
-    """The time halfway between a grid's first and last frame, and what opens the grid."""
+    """Return the time halfway between a grid's first and last frame, and the start marker."""
     middle_s = (group[0].stream_s + group[-1].stream_s) / 2
     return f"<{middle_s:.1f} seconds><|vision_start|>"

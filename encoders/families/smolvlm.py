@@ -1,8 +1,8 @@
-"""SmolVLM: a frame in, its time as text and its visual tokens out; one frame is one block.
+"""SmolVLM: encodes a frame as its time in text and its visual tokens; one frame is one block.
 
 Source: SmolVLM2 (https://arxiv.org/abs/2504.05299), laid out as transformers' SmolVLM processor
-lays out a video. Differs in the sentence before the frames: it names the number of frames and the
-length of the video, which a stream does not know.
+lays out a video. Differs in the sentence before the frames: the original names the number of frames
+and the length of the video, which a stream does not know.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from encoders.chat_prompt import VIDEO_SLOT, VideoPlace
 from encoders.families.family import Family
 from encoders.frame import Frame
-from encoders.images import Size, longest_edge_size
-from encoders.smolvlm_vision import SmolVLMVision
+from encoders.images import Size, SmolVLMVision, longest_edge_size
 from encoders.tokens import VisualTokens, one_frame_block, weave
 
 STREAM_INTRO = "You are provided the following series of frames from a video.\n"
@@ -19,11 +18,9 @@ _FAKE_TOKEN = "<fake_token_around_image>"
 
 
 class SmolVLM(Family):
-    """SmolVLM2 checkpoints."""
-
     name = "smolvlm"
-    # The frames are text with pictures in between, and so the place of the video is text:
-    # the templates of several published checkpoints do not know a video.
+    # The frames are text with pictures in between, so the video's place is text:
+    # the templates of several published checkpoints know no video.
     place = VideoPlace(
         VIDEO_SLOT, {"type": "text", "text": VIDEO_SLOT}, before=STREAM_INTRO, after="\n\n"
     )
@@ -36,7 +33,7 @@ class SmolVLM(Family):
         )
 
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
-        """One pass of the tower; see `Family.encode`."""
+        """Encode in one pass of the tower; see `Family.encode`."""
         frames = [frame for (frame,) in groups]
         sizes = [self._sizes((frame.pixels.shape[0], frame.pixels.shape[1])) for frame in frames]
         before = [self.chat.embed(before_frame(frame)) for frame in frames]
@@ -44,12 +41,12 @@ class SmolVLM(Family):
         return [one_frame_block(f, *weave(text, v, self._after_frame)) for f, text, v in seen]
 
     def _sizes(self, size: Size) -> list[Size]:
-        """Resized twice, as transformers does: to the length for video, then to one square tile."""
+        """Return the two sizes that transformers resizes to: the video's, then one square tile."""
         first = longest_edge_size(size, self.preprocessor.edge("longest_edge"))
         return [first, (self._tile_side, self._tile_side)]
 
 
 def before_frame(frame: Frame) -> str:
-    """A frame's time in minutes and seconds, and what opens its picture."""
+    """Return a frame's time in minutes and seconds, and its picture's start marker."""
     minutes, seconds = divmod(int(frame.stream_s), 60)
     return f"\nFrame from {minutes:02d}:{seconds:02d}:{_FAKE_TOKEN}<global-img>"

@@ -1,7 +1,7 @@
-"""Text: tokens of a stream of text in, their word embeddings out; 32 of them are one block.
+"""Text: encodes the tokens of a text stream as their word embeddings; 32 tokens are one block.
 
-For decoders without a vision tower, so that what is measured of a memory policy can be measured
-with trained weights of any size. A frame is a token here, and settings in frames count tokens.
+For decoders without a vision tower, so that a memory policy can be measured on trained weights of
+any size. A frame is one token here, and settings in frames count tokens.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ class Text(Family):
     recommended = TEXT
 
     def read_preprocessing(self, directory: Path) -> None:
-        """There is none."""
+        """Do nothing: there is no preprocessing."""
 
     @torch.no_grad()
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
-        """Raises EncoderError for pictures; see `Family.encode`."""
+        """Encode tokens. Raises EncoderError for pictures; see `Family.encode`."""
         return [self._block(group) for group in groups]
 
     def _block(self, group: Sequence[Frame]) -> VisualTokens:

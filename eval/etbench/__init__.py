@@ -1,4 +1,4 @@
-"""E.T. Bench: its official score of a model's answers, reproduced, and a strict one beside it."""
+"""E.T. Bench: reproduces its official score of a model's answers, with a strict one besides."""
 
 from eval.etbench.command import etbench
 

@@ -1,9 +1,9 @@
-"""Read the times and captions of an answer as the official scorer does; it clips and sorts nothing.
+"""Reads an answer's times and captions as the official scorer does; it clips and sorts nothing.
 
 Times are ranges `a - b` anywhere; else ranges `a to b`; else the first number of each line or
-sentence that speaks of a start or an end, two at a time. Captions (dvc, slc) are what is left
-between all ranges of the text, paired with them in order; answers of other forms have another
-attempt, and at last one event is read from the first line (or sentence) that has a time.
+sentence that mentions a start or an end, two at a time. Captions (dvc, slc) are the text between
+all ranges, paired with them in order; answers of other forms get another attempt, and finally one
+event is read from the first line (or sentence) that has a time.
 """
 
 import re
@@ -12,16 +12,16 @@ from typing import NamedTuple
 from eval.etbench.sample import Interval
 
 _KEYWORDS = ("start", "end", "happen")
-"""The official list is longer, but each of its phrases holds one of these."""
+"""The official list is longer, but each of its phrases contains one of these."""
 RADIUS_S = 20
-"""How far an event reaches from the one time that is named for it."""
-# Possessive, and from the first digit on: an endless row of digits is else tried in n^2 ways.
+"""How far an event extends from the only time named for it."""
+# Possessive and anchored at the first digit: otherwise a long row of digits takes n^2 tries.
 NUMBER = r"(?<!\d)\d++(?:\.++\d*+)?"
 RANGE = rf"({NUMBER})\s*-\s*({NUMBER})"
 
 
 def answer_times(answer: object) -> tuple[Interval, ...]:
-    """The spans in the order of the answer, each with its start first; none if it has failed."""
+    """Return the spans in the answer's order, each with its start first; none if it failed."""
     if not isinstance(answer, str):
         return ()
     text = answer.lower()
@@ -42,20 +42,18 @@ def _keyword_pairs(text: str) -> list[tuple[str, str]]:
 
 
 def spans_of(pairs: list[tuple[str, str]]) -> tuple[Interval, ...]:
-    """Two numbers each, as text, in. Raises ValueError for one that is no number, as `12...`."""
+    """Parse pairs of numbers. Raises ValueError for text that is no number, such as `12...`."""
     numbers = [(float(one), float(other)) for one, other in pairs]
     return tuple((min(pair), max(pair)) for pair in numbers)
 
 
 class TimedCaption(NamedTuple):
-    """One event of an answer."""
-
     span: Interval
     caption: str
 
 
 def answer_captions(answer: object) -> tuple[TimedCaption, ...]:
-    """Empty if the answer has failed: what the official reader raises on counts as that."""
+    """Return captions; none if the answer failed, such as where the official reader raises."""
     if not isinstance(answer, str):
         return ()
     try:
@@ -107,7 +105,6 @@ def _first_event(text: str) -> list[TimedCaption]:
 
 
 def _span_in(text: str) -> Interval | None:
-    """Raises ValueError for what the official reader raises on."""
     if found := re.search(RANGE, text):
         return spans_of([(found[1], found[2])])[0]
     if text.count(":") in (1, 2):
@@ -121,10 +118,7 @@ def _span_in(text: str) -> Interval | None:
         raise ValueError(f"{len(times)} numbers in {text!r}")
     if len(times) == 2:
         return (min(times), max(times))
-    return _around(times[0]) if times else None
-
-
-def _around(at_s: float) -> Interval:
-    if at_s > RADIUS_S:
-        return (at_s - RADIUS_S, at_s + RADIUS_S)
-    return (at_s, at_s + 2 * RADIUS_S)
+    if not times:
+        return None
+    start = times[0] - RADIUS_S if times[0] > RADIUS_S else times[0]
+    return (start, start + 2 * RADIUS_S)

@@ -1,12 +1,12 @@
-"""Caption score: answers to dvc or slc of one source in, how well times and captions fit out.
+"""Caption score: how well the times and captions of answers to dvc or slc of one source fit.
 
 A caption is compared with the true caption of every event that its time matches. The figures that
-compare words (Bleu, ROUGE_L, CIDEr) stand beside the score and enter no merged number; METEOR is
-left empty, because it is defined by a Java program and its tables.
+compare words (Bleu, ROUGE_L, CIDEr) are reported beside the score and enter no merged number;
+METEOR is left empty, because a Java program and its tables define it.
 
-Sources of what compares words: Papineni et al. 2002 (BLEU), Lin 2004 (ROUGE), Vedantam et al. 2015
-(CIDEr), each with the constants of the COCO caption evaluation (Chen et al. 2015). There is one
-true caption for each given one.
+Sources of the word figures: Papineni et al. 2002 (BLEU), Lin 2004 (ROUGE), Vedantam et al. 2015
+(CIDEr), each with the constants of the COCO caption evaluation (Chen et al. 2015). Each given
+caption has one true one.
 """
 
 import math
@@ -27,7 +27,7 @@ from eval.etbench.time_scores import THRESHOLDS, caption_overlaps
 
 
 class CaptionPair(NamedTuple):
-    """Places of a caption of the answer and of a true one that its time matches, or of none."""
+    """Places of an answer's caption and of a true one that its time matches, or None."""
 
     found: int
     true: int | None
@@ -35,28 +35,23 @@ class CaptionPair(NamedTuple):
 
 @dataclass(frozen=True)
 class CaptionedVideo:
-    """One answer that could be read."""
-
     sample: Sample
     captions: tuple[TimedCaption, ...]
 
     @cached_property
     def overlap(self) -> Float[np.ndarray, "captions true"]:
-        """Of every caption's time with every true one."""
         return caption_overlaps([one.span for one in self.captions], self.sample.tgt)
 
     @cached_property
     def found_texts(self) -> tuple[str, ...]:
-        """The tokens of the answer's captions."""
         return tuple(ptb_tokens(one.caption) for one in self.captions)
 
     @cached_property
     def true_texts(self) -> tuple[str, ...]:
-        """The tokens of the true captions."""
         return tuple(ptb_tokens(caption) for caption in self.sample.g)
 
     def pairs(self, threshold: float) -> list[CaptionPair]:
-        """Each caption with all true ones that its time matches, or with None."""
+        """Pair each caption with all true ones that its time matches, or with None."""
         pairs = []
         for found, row in enumerate(self.overlap):
             matched = [CaptionPair(found, int(true)) for true in np.flatnonzero(row >= threshold)]
@@ -65,7 +60,7 @@ class CaptionedVideo:
 
 
 def caption_score(answered: Sequence[Answered], likeness: SentenceLikeness) -> Figures:
-    """Means over the videos that could be read; F1 alone counts the others, too."""
+    """Return means over the readable videos; only F1 also counts the others."""
     videos, failed = captioned_videos(answered)
     scale = len(videos) / len(answered)
     f1 = [scale * _f1(videos, threshold) for threshold in THRESHOLDS]
@@ -80,7 +75,7 @@ def caption_score(answered: Sequence[Answered], likeness: SentenceLikeness) -> F
 
 
 def captioned_videos(answered: Sequence[Answered]) -> tuple[list[CaptionedVideo], int]:
-    """A later answer about a video replaces an earlier one; also how many could not be read."""
+    """Return videos, a later answer replacing an earlier one; and how many were unreadable."""
     videos: dict[str | int, CaptionedVideo] = {}
     failed = 0
     for sample, answer in answered:
@@ -102,7 +97,6 @@ def _f1(videos: Sequence[CaptionedVideo], threshold: float) -> float:
 
 
 def _similarity(videos: Sequence[CaptionedVideo], likeness: SentenceLikeness) -> float:
-    """The mean over pairs, then over videos, then over thresholds."""
     if not videos:
         return 0.0
     likeness.learn(text for video in videos for text in video.found_texts + video.true_texts)
@@ -110,10 +104,8 @@ def _similarity(videos: Sequence[CaptionedVideo], likeness: SentenceLikeness) ->
 
 
 def video_similarities(video: CaptionedVideo, likeness: SentenceLikeness) -> list[float]:
-    """At each threshold, the mean over the pairs of one video.
-
-    A caption without a match is officially compared with a random string: its expected similarity
-    is taken, so that a score is the same twice.
+    """Return the mean over the pairs at each threshold. Officially, a caption without a match is
+    compared with a random string; here the expected similarity makes scores reproducible.
     """
     between = likeness.between(video.found_texts, video.true_texts)
     unmatched = likeness.to_random_string(video.found_texts)
@@ -157,7 +149,7 @@ def _ngrams(tokens: Tokens, n: int) -> Counter[tuple[str, ...]]:
 
 
 def bleu(pairs: Sequence[Pair]) -> list[float]:
-    """Over all pairs together, for n-grams up to 1, 2, 3 and 4; the tiny summands are COCO's."""
+    """Compute over all pairs, for n-grams up to 1, 2, 3 and 4; the tiny summands are COCO's."""
     num_given = sum(len(given) for given, _ in pairs)
     num_true = sum(len(true) for _, true in pairs)
     ratio = (num_given + 1e-15) / (num_true + 1e-9)
@@ -172,7 +164,7 @@ def bleu(pairs: Sequence[Pair]) -> list[float]:
 
 
 def rouge_l(pairs: Sequence[Pair]) -> float:
-    """The mean F measure of the longest common subsequence."""
+    """Return the mean F measure of the longest common subsequence."""
     return sum(_rouge_l(*pair) for pair in pairs) / len(pairs)
 
 
@@ -197,7 +189,7 @@ def _longest_common(given: Tokens, true: Tokens) -> int:
 
 
 def cider(pairs: Sequence[Pair]) -> float:
-    """CIDEr-D, ten at most; the true captions of the pairs are the documents that are counted."""
+    """Compute CIDEr-D, at most ten; the pairs' true captions are the counted documents."""
     documents = Counter(
         gram for _, true in pairs for n in range(1, LONGEST + 1) for gram in _ngrams(true, n)
     )

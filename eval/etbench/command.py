@@ -1,6 +1,6 @@
 """`python -m eval etbench` scores answers to E.T. Bench, or a model that sees its videos.
 
-E.T. Bench asks about a whole video: nothing comes after the question, and all frames may be seen.
+E.T. Bench asks about a whole video: nothing follows the question, and all frames may be seen.
 """
 
 import json
@@ -83,7 +83,7 @@ def _check(data: PublishedData) -> None:
 
 
 def _show(scores: Scores, of: str = "") -> None:
-    """Merged and overall numbers in percent, the sources, and how many have no answer."""
+    """Show merged and overall numbers in percent, the sources, and the unanswered count."""
     summary = ResultTable(f"E.T. Bench{of}", ("", "percent"), tuple(_summary(scores)))
     columns = ("", "samples", "failed", "figure", "percent")
     sources = ResultTable("by task and source", columns, tuple(_sources(scores)))
@@ -119,7 +119,7 @@ _FIGURES: dict[str, str] = {task: name for task, name in OVERALL.values() if nam
 def play_samples(
     data: PublishedData, subset: Collection[SampleKey] | None, options: PlayOptions
 ) -> tuple[Records, list[Sample]]:
-    """The run, and the samples that it was to ask. Raises SettingsError for what is missing."""
+    """Return the run and the samples it asked. Raises SettingsError for what is missing."""
     samples = [one for one in data.samples() if subset is None or one.key in subset]
     wanted = chosen(samples, options)
     return play_run(NAME, asked_of(wanted, data), options, CONVENTION), wanted
@@ -128,10 +128,10 @@ def play_samples(
 def evaluate_played(
     data: PublishedData, run: Records, samples: Sequence[Sample], likeness: SentenceLikeness
 ) -> dict[str, Scores]:
-    """By policy; writes the run's records, its report and the files for the official scorer."""
+    """Return scores by policy; write the run's records, report and official scorer's files."""
     found, records = {}, []
     for policy, answers in run.answers.items():
-        given = [  # the model's answer, None where it had none, of those that were asked
+        given = [  # answers to what was asked, None for a failed one
             Prediction(task=one.task, source=one.source, idx=one.idx, a=answers[name]["texts"][0])
             for one in samples
             if (name := str(one.key)) in answers
@@ -164,7 +164,7 @@ def evaluate_played(
 def _write_official(
     path: Path, data: PublishedData, answers: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """The annotated entries with the answer `a` in each, as `--score-only` reads them, too."""
+    """Write the annotated entries with the answer `a` in each, as `--score-only` reads them."""
     entries = []
     for entry in data.entries():
         key = str(SampleKey(entry["task"], entry["source"], entry["idx"]))
@@ -183,7 +183,7 @@ def _truth(sample: Sample) -> str:
 
 
 def asked_of(samples: Sequence[Sample], data: PublishedData) -> list[Asked]:
-    """In the order of the samples. Raises SettingsError where a video is missing."""
+    """Return questions in the samples' order. Raises SettingsError if a video is missing."""
     data.require_videos(samples)
     asked = []
     for sample in samples:
@@ -196,9 +196,7 @@ def asked_of(samples: Sequence[Sample], data: PublishedData) -> list[Asked]:
 
 
 def prompt_of(sample: Sample) -> Prompt:
-    """The text as published, with options and the format of the answer in it, and what the official
-    inference puts in the model's mouth; that is no part of the answer `a`.
-    """
+    """Return the published prompt; `answer_start` is how the official inference starts answers."""
     if "<vid>" in sample.q:
         raise SettingsError(
             f"{sample.key} has `<vid>` for its times: give the annotations with times as text "

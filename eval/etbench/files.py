@@ -1,6 +1,6 @@
-"""Read E.T. Bench's files: its published folder, a subset, and the answers of a model.
+"""Reads E.T. Bench's files: its published folder, a subset, and a model's answers.
 
-Nothing is downloaded. What is not there is named, with the place where it is published.
+Downloads nothing. Errors name what is missing and where it is published.
 """
 
 import json
@@ -32,17 +32,16 @@ _SUBSET = TypeAdapter(dict[str, dict[str, list[int]]])
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """The annotated samples. Raises SettingsError if the file is not of the official layout."""
+    """Read the annotated samples. Raises SettingsError if the layout is not the official one."""
     return _all_different(_read(path, _SAMPLES), path)
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """The answers of a model. Raises SettingsError if the file is not of the official layout."""
     return _all_different(_read(path, _PREDICTIONS), path)
 
 
 def read_subset(path: Path) -> frozenset[SampleKey]:
-    """The keys of {task: {source: [idx, ...]}}."""
+    """Return the keys of {task: {source: [idx, ...]}}."""
     return frozenset(
         SampleKey(task, source, idx)
         for task, sources in _read(path, _SUBSET).items()
@@ -79,7 +78,7 @@ def join(
     predictions: Sequence[Prediction],
     subset: Collection[SampleKey] | None,
 ) -> tuple[list[Answered], list[Sample]]:
-    """What was answered, in the order of the predictions, and the samples that were not."""
+    """Return what was answered, in the predictions' order, and the unanswered samples."""
     by_key = {sample.key: sample for sample in samples}
     for one in predictions:
         if one.key not in by_key:
@@ -92,16 +91,16 @@ def join(
 
 @dataclass(frozen=True)
 class PublishedData:
-    """A folder as published, its archives of videos extracted."""
+    """A folder as published, with its video archives extracted."""
 
     root: Path
 
     def samples(self) -> list[Sample]:
-        """Of the merged file, else of the files by task. Raises SettingsError if there is none."""
+        """Read the merged file, else the files by task. Raises SettingsError if there is none."""
         return [sample for path in self._annotations() for sample in read_samples(path)]
 
     def entries(self) -> list[dict[str, Any]]:
-        """What the samples were read from, with all that is published of them."""
+        """Return the raw entries of the samples, with everything published of them."""
         paths = self._annotations()
         return [entry for path in paths for entry in json.loads(path.read_text("utf-8"))]
 
@@ -118,7 +117,7 @@ class PublishedData:
         return by_task
 
     def subset(self) -> Path:
-        """The file that names the 470 samples of the commercial models."""
+        """The 470 samples used for commercial models."""
         path = self.root / SUBSET
         if not path.is_file():
             raise SettingsError(
@@ -127,12 +126,12 @@ class PublishedData:
         return path
 
     def video(self, sample: Sample) -> Path | None:
-        """As published, else the compressed one, else None."""
+        """Return the video as published, else the compressed one, else None."""
         places = (self.root / folder / sample.video for folder in VIDEO_FOLDERS)
         return next((place for place in places if place.is_file()), None)
 
     def require_videos(self, samples: Sequence[Sample]) -> None:
-        """Raises SettingsError that names the videos that are not there."""
+        """Raise SettingsError naming the missing videos."""
         missing = sorted({s.video for s in samples if s.video and self.video(s) is None})
         if missing:
             named = ", ".join(f"{VIDEO_FOLDERS[0]}/{name}" for name in missing[:_MOST_NAMED])

@@ -1,7 +1,7 @@
-"""Read out of an official question what it wants found, and say spans as it wants them told.
+"""Reads what an official question wants found, and phrases spans the way it wants them.
 
-Of tvg, epm, tal and vhd that is what stands in quotation marks. What evs wants is a summary, tem
-something like a stretch of the video and gvq an answer as well: no statement says that.
+In tvg, epm, tal and vhd that is the quoted text. evs wants a summary, tem something similar to a
+stretch of the video and gvq an answer as well: no statement expresses those.
 """
 
 import re
@@ -12,11 +12,11 @@ from eval.play.asked import Sought
 from vstream import FoundSpan
 
 _QUOTED = re.compile(r"(?<!\w)'(.+)'\W*The format of your response should be", re.DOTALL)
-"""From the first quotation mark on: there may be apostrophes in what is quoted."""
+"""From the first quotation mark on: the quoted text may have apostrophes."""
 
 
 def sought_in(sample: Sample) -> Sought | None:
-    """None: the model is to say it, from what it sees."""
+    """Return what to find; None: the model has to answer from what it sees."""
     quoted = _QUOTED.search(sample.q)
     if sample.task not in _ANSWERS or quoted is None:
         return None
@@ -28,7 +28,7 @@ def _one_event(spans: Sequence[FoundSpan]) -> str:
 
 
 def _all_moments(spans: Sequence[FoundSpan]) -> str:
-    return f"{', '.join(map(_times, spans))}"
+    return ", ".join(map(_times, spans))
 
 
 def _highlight(spans: Sequence[FoundSpan]) -> str:
@@ -41,10 +41,11 @@ _ANSWERS: Mapping[Task, Callable[[Sequence[FoundSpan]], str]] = {
     "tal": _all_moments,
     "vhd": _highlight,
 }
+"""Functions with names: questions go to worker processes, and lambdas cannot be pickled."""
 
 
 def _best(spans: Sequence[FoundSpan]) -> FoundSpan:
-    """Where it is most probable; the longest of those that are equally so, to six digits."""
+    """Return the most probable span; the longest of those equal to six digits."""
     return max(spans, key=lambda span: (round(span.probability, 6), span.to_s - span.from_s))
 
 

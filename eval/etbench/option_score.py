@@ -1,8 +1,8 @@
-"""Option score: answers to multiple-choice questions in, the options picked and the score out.
+"""Option score: scores answers to multiple-choice questions by the options they pick.
 
-rar, eca and rvq look for a letter in brackets, then for a letter at the front, and a letter counts
-there only if it is the right one: any other answer picks the option that it is most like. In gvq
-the letter at the front decides, right or wrong, and likeness only if there is none.
+rar, eca and rvq look for a letter in brackets, then for a leading letter, and a letter counts there
+only if it is right: any other answer picks the option it is most similar to. In gvq the leading
+letter decides, right or wrong, and similarity only if there is none.
 """
 
 import re
@@ -30,10 +30,7 @@ class PickedOption:
 
 
 def option_score(answered: Sequence[Answered], likeness: SentenceLikeness) -> Figures:
-    """Of rar, eca or rvq, with the letters of the first sample for all.
-
-    `Failed` are those that show no letter; they may be right all the same.
-    """
+    """Use the first sample's letters for all; `Failed` answers show no letter, right or not."""
     first = next((len(s.o) for s, _ in answered if len(s.o) in _NUMS_OF_OPTIONS), 0)
     picked = [pick_option(sample, answer, first, likeness) for sample, answer in answered]
     right = sum(
@@ -47,7 +44,7 @@ def option_score(answered: Sequence[Answered], likeness: SentenceLikeness) -> Fi
 def pick_option(
     sample: Sample, answer: object, letters: int, likeness: SentenceLikeness
 ) -> PickedOption | None:
-    """As rar, eca and rvq are read; None for what the official scorer raises on."""
+    """Read as for rar, eca and rvq; None where the official scorer raises."""
     if not isinstance(answer, str) or len(sample.o) not in _NUMS_OF_OPTIONS:
         return None
     bracketed = _BRACKETED.search(answer)
@@ -61,7 +58,7 @@ def pick_option(
 def pick_grounded_option(
     sample: Sample, answer: object, likeness: SentenceLikeness
 ) -> PickedOption | None:
-    """As gvq is read, with the letters of the sample's own options."""
+    """Read as for gvq, with the letters of the sample's own options."""
     if not isinstance(answer, str) or len(sample.o) not in _NUMS_OF_OPTIONS:
         return None
     rest = _without_prefix(answer)
@@ -79,7 +76,7 @@ def _without_prefix(text: str) -> str:
 
 
 def _front_letter(text: str) -> str | None:
-    """The first character if it stands alone, whatever it is."""
+    """Return the first character, whatever it is, if it stands alone."""
     return text[0] if len(text) == 1 or text[1:2] in (".", ",", " ", ")") else None
 
 

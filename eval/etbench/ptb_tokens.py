@@ -1,10 +1,10 @@
-"""ptb_tokens: a caption in, its tokens in lower case without punctuation out, a blank between them.
+"""ptb_tokens: a caption's tokens in lower case, without punctuation, separated by blanks.
 
-The tokens that COCO's caption evaluation makes with Stanford's PTBTokenizer (3.4.1, `-lowerCase`):
-the conventions of the Penn Treebank, where the longest pattern that fits takes the text. Brackets
-stay, as `-lrb-`. What captions do not hold (smileys with letters, telephone numbers, markup with
-attributes) is not followed. tests/data/etbench/ptb_captions.json holds what the original makes of
-some hundred captions.
+These are the tokens that COCO's caption evaluation makes with Stanford's PTBTokenizer (3.4.1,
+`-lowerCase`): the conventions of the Penn Treebank, where the longest matching pattern wins.
+Brackets stay, as `-lrb-`. What captions do not contain (smileys with letters, telephone numbers,
+markup with attributes) is not reproduced. tests/data/etbench/ptb_captions.json holds the original's
+output for some hundred captions.
 """
 
 import re
@@ -83,7 +83,7 @@ _SPELT = {
 
 
 def ptb_tokens(caption: str) -> str:
-    """What is not ASCII becomes a blank first, as the official scorer has it."""
+    """Tokenize; characters outside ASCII become blanks first, as in the official scorer."""
     text = re.sub(r"[^\x20-\x7e]", " ", caption)
     tokens: list[str] = []
     at = 0
@@ -106,6 +106,6 @@ def _written(token: str) -> list[str]:
         return ["--"]
     if token in (":)", ":(", ";)", ";(", ":-)", ":-(", ";-)", ";-("):
         return [token[:-1] + _SPELT[token[-1]]]
-    if " " in token:  # one and a half: a single token with a blank that does not break
+    if " " in token:  # as in "1 1/2": one token, kept whole by a no-break space
         return [token.replace(" ", "\N{NO-BREAK SPACE}")]
     return _SPELT.get(token, token).split(" ")

@@ -1,4 +1,4 @@
-"""Sample: one annotated item of E.T. Bench in, checked, with its times in one form out."""
+"""Sample: one annotated item of E.T. Bench, validated, with its times in one form."""
 
 from string import ascii_uppercase
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
@@ -8,22 +8,21 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Task = Literal["rar", "eca", "rvq", "tvg", "epm", "tal", "evs", "vhd", "dvc", "slc", "tem", "gvq"]
 TASKS: tuple[Task, ...] = get_args(Task)
 CHOICE_TASKS: tuple[Task, ...] = ("rar", "eca", "rvq")
-"""Those with options and no times."""
+"""Tasks with options and no times."""
 OPTION_TASKS: frozenset[Task] = frozenset((*CHOICE_TASKS, "gvq"))
 CAPTION_TASKS: frozenset[Task] = frozenset(("dvc", "slc"))
 
 Interval = tuple[float, float]
-"""Start and end in seconds."""
 
 Figures = dict[str, float | None]
-"""Those of one task and source, by the official names."""
+"""The figures of one task and source, by their official names."""
 
 Option = str | tuple[int | float, int | float]
-"""Text, or a span that is rendered as the annotation has its numbers."""
+"""Text, or a span, rendered with the annotation's own numbers."""
 
 
 class SampleKey(NamedTuple):
-    """`idx` begins again in every task and source."""
+    """`idx` restarts in every task and source."""
 
     task: str
     source: str
@@ -34,7 +33,7 @@ class SampleKey(NamedTuple):
 
 
 def _spans(value: Any) -> Any:
-    """[s, e], [[s, e], ...] and, one list an annotator, [[[s, e], ...], ...] alike, as spans."""
+    """Return [s, e], [[s, e], ...] or, one list per annotator, [[[s, e], ...], ...] as spans."""
     if not isinstance(value, list) or not value:
         return value
     if not any(isinstance(inner, list) for inner in value):
@@ -45,7 +44,7 @@ def _spans(value: Any) -> Any:
 
 
 class Keyed(BaseModel):
-    """What official files have of each entry: what an answer is joined by."""
+    """The fields of every entry in official files that an answer is joined by."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -59,13 +58,13 @@ class Keyed(BaseModel):
 
 
 class Prediction(Keyed):
-    """What is read of an entry of a prediction file: the key and `a`, of whatever type it is."""
+    """The fields read from a prediction file's entry: the key and `a`, of any type."""
 
     a: Any = None
 
 
 class Sample(Keyed):
-    """The official fields; `version` and `src` are not needed."""
+    """The official fields, without `version` and `src`."""
 
     task: Task
     video: str = ""
@@ -96,7 +95,7 @@ class Sample(Keyed):
 
 
 class Answered(NamedTuple):
-    """A sample with the raw answer that a model gave; anything but text has failed."""
+    """A sample with a model's raw answer; anything but text has failed."""
 
     sample: Sample
     answer: Any

@@ -1,4 +1,4 @@
-"""Score answers: the figures of every task and source, and the merged numbers."""
+"""Scores answers: the figures of every task and source, and the merged numbers."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ OVERALL: Mapping[str, tuple[Task, str]] = {
     "TEM_Rec": ("tem", "mRec"),
     "GVQ_Rec": ("gvq", "mRec"),
 }
-"""Name -> the task and its figure, of which the mean over sources is taken."""
+"""Name -> a task and its figure, averaged over sources."""
 
 MERGED: Mapping[str, tuple[str, ...]] = {
     "Acc_ref": ("RAR_Acc", "ECA_Acc", "RVQ_Acc"),
@@ -61,16 +61,15 @@ MERGED: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Scores:
-    """By the names of the official scorer; a number without samples is None."""
+    """By the official scorer's names; a number without samples is None."""
 
     by_task_source: dict[str, dict[str, Figures]]
     overall: dict[str, float | None]
     merged: dict[str, float | None]
     num_unanswered: int
-    """Annotated samples that no answer was given to; like the official scorer, none counts."""
+    """Annotated samples without an answer; as in the official scorer, they do not count."""
 
     def document(self) -> dict[str, object]:
-        """The score under the official names."""
         return {
             "merged_unrounded": self.merged,
             "overall": self.overall,
@@ -102,7 +101,6 @@ def score(
 
 
 def _figures(task: Task, answered: Sequence[Answered], likeness: SentenceLikeness) -> Figures:
-    """To five decimals, as the official scorer prints them."""
     if task in _SCORES:
         found = _SCORES[task](answered)
     else:

@@ -1,4 +1,4 @@
-"""SentenceLikeness: two lists of sentences in, the inner product of every pair's vectors out."""
+"""SentenceLikeness: inner products of all pairs of vectors from two lists of sentences."""
 
 import random
 import string
@@ -11,12 +11,10 @@ from jaxtyping import Float
 from encoders.sentence_encoder import SentenceEncoder
 
 NUM_RANDOM_STRINGS = 512
-"""Enough that their mean vector moves a caption's similarity to it by a few thousandths."""
+"""Enough that their mean vector moves a caption's similarity to it by only a few thousandths."""
 
 
 class SentenceLikeness:
-    """Encodes each sentence once."""
-
     def __init__(self, encoder: SentenceEncoder) -> None:
         self._encoder = encoder
         self._vectors: dict[str, Float[np.ndarray, 384]] = {}
@@ -24,22 +22,19 @@ class SentenceLikeness:
     def between(
         self, sentences: Sequence[str], others: Sequence[str]
     ) -> Float[np.ndarray, "sentences others"]:
-        """In float32, as the official scorer."""
+        """Compute in float32, like the official scorer."""
         products: Float[np.ndarray, "sentences others"]
         products = self._rows(sentences) @ self._rows(others).T
         return products
 
     def to_random_string(self, sentences: Sequence[str]) -> Float[np.ndarray, " sentences"]:
-        """What each sentence's product with a random string of 10 to 20 letters is on average.
-
-        A product is linear, so that this is the product with the mean of such strings' vectors.
-        """
+        """Return each sentence's mean product with random strings of 10 to 20 letters."""
         random_string = _mean_random_string(self._encoder)
         products: Float[np.ndarray, " sentences"] = self._rows(sentences) @ random_string
         return products
 
     def learn(self, sentences: Iterable[str]) -> None:
-        """Encode what is not known yet, in one go: many at once are quicker."""
+        """Encode unknown sentences in one go: batches are faster."""
         unknown = sorted({one for one in sentences if one not in self._vectors})
         if unknown:
             self._vectors.update(zip(unknown, self._encoder.encode(unknown), strict=True))
@@ -51,7 +46,7 @@ class SentenceLikeness:
 
 @cache
 def _mean_random_string(encoder: SentenceEncoder) -> Float[np.ndarray, "384"]:
-    """Once in a process: it takes longer than the captions of a small run."""
+    """Computed once per process: it takes longer than the captions of a small run."""
     chance = random.Random(0)
     strings = [
         "".join(chance.choices(string.ascii_lowercase, k=chance.randint(10, 20)))

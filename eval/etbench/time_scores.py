@@ -1,4 +1,4 @@
-"""Score answers that name times (tvg, epm, tem, gvq, tal, vhd, evs) by how well these fit."""
+"""Scores answers that name times (tvg, epm, tem, gvq, tal, vhd, evs) by how well these fit."""
 
 import re
 from collections.abc import Sequence
@@ -13,17 +13,15 @@ from eval.etbench.sentence_likeness import SentenceLikeness
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
 LENGTH_S = 1000
-"""What lies beyond is dropped, as officially."""
+"""Anything beyond is dropped, as officially."""
 _SIGNED = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
 
 
 def overlaps(
     spans: Sequence[Interval], others: Sequence[Interval]
 ) -> Float[np.ndarray, "spans others"]:
-    """In float32, as the official scorer; not a number where both are empty and touch.
-
-    Compared with 0.7 as a Python float, an overlap of seven tenths is too small; compared in
-    float32, as tal is, it is enough.
+    """Compute in float32, like the official scorer; nan if both are empty and touch. A Python float
+    0.7 is more than an overlap of seven tenths; in float32, as for tal, it is not.
     """
     with np.errstate(all="ignore"):
         a = np.asarray(spans, np.float32)[:, None]
@@ -38,7 +36,7 @@ def overlaps(
 def caption_overlaps(
     spans: Sequence[Interval], others: Sequence[Interval]
 ) -> Float[np.ndarray, "spans others"]:
-    """In float64 and never not a number: as dvc and slc are scored."""
+    """Compute in float64, never nan, as dvc and slc are scored."""
     with np.errstate(all="ignore"):
         a, b = np.asarray(spans, np.float64)[:, None], np.asarray(others, np.float64)[None]
         start, end = np.maximum(a[..., 0], b[..., 0]), np.minimum(a[..., 1], b[..., 1])
@@ -51,17 +49,17 @@ def caption_overlaps(
 
 
 def first_span_score(answered: Sequence[Answered]) -> Figures:
-    """tvg and epm: the first span of the answer; `F1` is in fact the recall."""
+    """tvg and epm: the answer's first span; `F1` is in fact the recall."""
     return _figures([_best_overlap(one) for one in answered], "F1@", "F1")
 
 
 def similar_moment_score(answered: Sequence[Answered]) -> Figures:
-    """tem: the first span of the answer against the true one that it fits best."""
+    """tem: the answer's first span against the true one it fits best."""
     return _figures([_best_overlap(one) for one in answered], "R@", "mRec")
 
 
 def grounded_answer_score(answered: Sequence[Answered], likeness: SentenceLikeness) -> Figures:
-    """gvq: the first span counts where the option is right; only there its absence is a failure."""
+    """gvq: the first span counts if the option is right; only then is a missing one a failure."""
     best: list[float | None] = []
     num_right = 0
     for one in answered:
@@ -77,7 +75,7 @@ def grounded_answer_score(answered: Sequence[Answered], likeness: SentenceLikene
 
 
 def _best_overlap(one: Answered) -> float | None:
-    """Of the answer's first span with a true one; None if it has failed."""
+    """Return the answer's first span's best overlap with a true one; None if it failed."""
     spans = answer_times(one.answer)
     if not spans:
         return None
@@ -113,7 +111,7 @@ def action_score(answered: Sequence[Answered]) -> Figures:
 
 
 def _f1_at_thresholds(true: Sequence[Interval], found: Sequence[Interval]) -> list[float] | None:
-    """None where spans without length overlap 0/0: the official scorer raises there."""
+    """Return None if empty spans overlap 0/0, where the official scorer raises."""
     overlap = overlaps(true, found)
     scores = []
     for threshold in THRESHOLDS:
@@ -129,7 +127,7 @@ def _f1_at_thresholds(true: Sequence[Interval], found: Sequence[Interval]) -> li
 
 
 def moment_score(answered: Sequence[Answered]) -> Figures:
-    """vhd: a moment within any span of any annotator is right, its ends included."""
+    """vhd: a moment within any annotator's span is right, its ends included."""
     moments = [answer_moment(answer) for _, answer in answered]
     hits = sum(
         at_s is not None and any(start <= at_s <= end for start, end in sample.tgt)
@@ -143,13 +141,13 @@ def moment_score(answered: Sequence[Answered]) -> Figures:
 
 
 def answer_moment(answer: object) -> float | None:
-    """The first number, in seconds; None if the answer names none."""
+    """Return the first number, in seconds; None if the answer has none."""
     first = _SIGNED.search(answer) if isinstance(answer, str) else None
     return None if first is None else float(first[0])
 
 
 def summary_score(answered: Sequence[Answered]) -> Figures:
-    """The mean over the answers with times."""
+    """Return the mean over the answers with times."""
     scores = [summary_f1(one) for one in answered]
     counted = [one for one in scores if one is not None]
     return {
@@ -160,20 +158,20 @@ def summary_score(answered: Sequence[Answered]) -> Figures:
 
 
 def summary_f1(one: Answered) -> float | None:
-    """Of the whole seconds that answer and truth hold; None if the answer has failed."""
+    """Return F1 over whole seconds of answer and truth; None if the answer failed."""
     true, found = one.sample.tgt, answer_times(one.answer)
     if not found:
         return None
     try:
         num_true, num_found, num_any = _count(true), _count(found), _count([*true, *found])
-    except OverflowError:  # a number beyond all bounds, on which the official scorer raises
+    except OverflowError:  # an infinite number, on which the official scorer raises
         return None
     shared = num_true + num_found - num_any
     return 2 * shared / (num_true + num_found) if shared else 0.0
 
 
 def _count(spans: Sequence[Interval]) -> int:
-    """How many whole seconds the spans cover; ends are rounded half to even."""
+    """Count the whole seconds that the spans cover; ends are rounded half to even."""
     count = reached = 0
     for start, end in sorted(
         (max(0, round(start)), min(LENGTH_S, round(end))) for start, end in spans

@@ -1,9 +1,9 @@
-"""Rules that `moments` is measured against: the same policy, but for which tokens stay.
+"""Rules that `moments` is compared with: the same policy, except for which tokens stay.
 
-shared_moments  the same tokens in all heads and layers, those of largest value norm in the mean
+shared_moments  the same tokens in all heads and layers, those of largest mean value norm
 even_moments    evenly spaced tokens, each from the middle of an equal part of the block
-mean_moments    the mean key and the mean value of each such part, where its middle token stood, as
-                token merging does (ToMe, https://arxiv.org/abs/2210.09461; Flash-VStream)
+mean_moments    the mean key and the mean value of each such part, at its middle token's position,
+                as token merging does (ToMe, https://arxiv.org/abs/2210.09461; Flash-VStream)
 """
 
 from dataclasses import replace
@@ -34,7 +34,7 @@ class SharedMoments(Moments):
 
 
 class EvenMoments(SharedMoments):
-    """Looks at no number of the block."""
+    """Ignores the block's numbers."""
 
     name = "even_moments"
 
@@ -43,8 +43,6 @@ class EvenMoments(SharedMoments):
 
 
 class MeanMoments(EvenMoments):
-    """Keeps no token as it was."""
-
     name = "mean_moments"
 
     def cut(self, block: KVBlock, num_kept: int) -> KVBlock:

@@ -1,4 +1,4 @@
-"""`python -m eval memory`: options in, the report and a JSON document on stdout out."""
+"""The command `python -m eval memory`: prints the report and a JSON document."""
 
 import sys
 from typing import Annotated

@@ -1,6 +1,6 @@
-"""MemoryFigures: what was kept and said of one contender in, its figures out.
+"""MemoryFigures: the figures of one contender, from what was kept and said.
 
-It is paired with everything kept as it was made, the reference.
+Each contender is paired with the reference, which keeps everything exactly.
 """
 
 import statistics
@@ -19,14 +19,11 @@ from eval.stream_world.past import PAST
 ONE_MOMENT = ("after", "at_time", "before", "last_minute")
 """Kinds that ask for one moment, not for the first, the last or all of several."""
 _HOUR_FRAMES = 3600
-"""At a frame a second."""
 
 
 @dataclass(frozen=True)
 class MemoryFigures:
-    """`records` and `said` have the same questions in the same order; `before` are the records of
-    the reference by question.
-    """
+    """`records` and `said` are in the same order; `before` holds the reference by question."""
 
     name: str
     kept: Sequence[Kept]
@@ -36,7 +33,7 @@ class MemoryFigures:
 
     @cached_property
     def bytes_per_hour(self) -> dict[str, float]:
-        """By part: what the second half of the streams has added to what is kept."""
+        """By part: what the second half of the streams added to what is kept."""
         frames = sum(one.num_frames - one.half_frame for one in self.kept)
         return {
             part: sum(one.all_bytes[part] - one.half_bytes[part] for one in self.kept)
@@ -46,24 +43,23 @@ class MemoryFigures:
 
     @property
     def grows(self) -> float:
-        """Bytes an hour."""
         return sum(self.bytes_per_hour.values())
 
     @property
     def in_all(self) -> float:
-        """Bytes at the end, what is kept whatever the length among them, as if of an hour."""
+        """Bytes at the end per hour of stream, including what is kept whatever the length."""
         frames = sum(one.num_frames for one in self.kept)
         return sum(sum(one.all_bytes.values()) for one in self.kept) * (_HOUR_FRAMES / frames)
 
     @property
     def raw(self) -> float:
-        """Bytes an hour of all keys and values as bf16."""
+        """Bytes per hour of all keys and values as bf16."""
         frames = sum(one.num_frames for one in self.kept)
         return sum(one.raw_bytes for one in self.kept) * (_HOUR_FRAMES / frames)
 
     @property
     def ingest_cpu_ms(self) -> float:
-        """A frame, tower and picture left out."""
+        """Per frame, without tower and picture."""
         frames = sum(one.num_frames for one in self.kept)
         return 1000 * sum(one.ingest_cpu_s for one in self.kept) / frames
 
@@ -83,7 +79,7 @@ class MemoryFigures:
         return statistics.fmean(found), statistics.median(found), same
 
     def compared(self, wants: Callable[[Record], bool]) -> Paired | None:
-        """With the reference, over those questions; None without one."""
+        """Compare with the reference over those questions; None if there are none."""
         pairs = [
             (self.before[one.scored.question_id].scored, one.scored)
             for one in self.records
@@ -92,7 +88,7 @@ class MemoryFigures:
         return paired(pairs) if pairs else None
 
     def recall(self, wants: Callable[[Record], bool]) -> tuple[float, ...] | None:
-        """By layer, over those questions whose evidence a memory must find."""
+        """Return recall by layer, over those questions whose evidence a memory must find."""
         found = [
             one.recall
             for one in self.records
@@ -101,7 +97,7 @@ class MemoryFigures:
         return tuple(map(statistics.fmean, zip(*found, strict=True))) if found else None
 
     def document(self) -> dict[str, Any]:
-        """Bytes an hour, shares of 1, milliseconds, nats and points of percent."""
+        """Return bytes per hour, shares of 1, milliseconds, nats and percentage points."""
         mean, median, same = self.kl
         past = self.compared(is_past)
         return {
@@ -135,11 +131,10 @@ def of_kind(kind: str) -> Callable[[Record], bool]:
 
 
 def of_age(age: str, kinds: Iterable[str] = tuple(PAST)) -> Callable[[Record], bool]:
-    """Whether a question of these kinds has evidence of that age; see AGES_S."""
+    """Return a test for questions of these kinds with evidence of that age; see AGES_S."""
     among = frozenset(kinds)
     return lambda one: one.scored.task in among and age_of(one.scored.evidence_age_s) == age
 
 
 def mean_of(by_layer: Sequence[float] | None) -> float | None:
-    """Over layers."""
     return None if by_layer is None else statistics.fmean(by_layer)

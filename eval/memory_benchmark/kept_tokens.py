@@ -1,7 +1,7 @@
-"""KeptTokens: a stream in, the tower's tokens of its blocks on disk, made once and read by all.
+"""KeptTokens: the vision tower's tokens of a stream's blocks on disk, made once and read by all.
 
-A file holds the blocks one after the other, each behind its length. It has its name only once it
-is whole.
+A file holds the blocks one after another, each preceded by its length. It gets its name only once
+it is complete.
 """
 
 import copy
@@ -24,7 +24,7 @@ _BATCH_BLOCKS = 16
 
 
 class KeptTokens:
-    """Those of one stream. `cpu_s` is what it took the tower now, None if they were there."""
+    """The tokens of one stream. `cpu_s` is the tower's time, None if they already existed."""
 
     def __init__(self, path: Path, video: Footage, model: VideoLLM) -> None:
         self.cpu_s: float | None = None
@@ -47,12 +47,12 @@ class KeptTokens:
         return (len(self._starts) - 1) * self._size
 
     def frames(self, start: int, end: int) -> list[Frame]:
-        """Frames that stand for those of the stream, without a picture."""
+        """Return placeholders for the stream's frames, without pictures."""
         nothing = np.empty((0, 0, 3), np.uint8)
         return [Frame(nothing, number / self._fps, 0.0) for number in range(start, end)]
 
     def model(self) -> VideoLLM:
-        """The model, with a tower that reads what is kept."""
+        """Return the model with a tower that reads the kept tokens."""
         family = copy.copy(self._model.family)
         family.encode = self._encode  # type: ignore[method-assign, assignment]
         return replace(self._model, family=family)

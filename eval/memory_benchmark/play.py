@@ -1,9 +1,8 @@
-"""play_stream: one stream of an exam in, what each contender said about it and what it cost out.
+"""play_stream: plays one stream of an exam; returns what each contender said and what it cost.
 
-All contenders watch it at the same time: a chunk of frames is given to one after the other, and
-each question is put to one after the other, so that their times are taken under the same load. The
-first of them is what the others are measured by. Nobody runs the vision tower or makes pictures:
-the tokens are those of `KeptTokens`.
+All contenders watch it at the same time: each chunk of frames goes to one after the other, and so
+does each question, so that their times are taken under the same load. The first is the reference
+for the others. Nobody runs the vision tower or makes pictures: the tokens come from `KeptTokens`.
 """
 
 import time
@@ -39,7 +38,7 @@ _BITS = 8
 
 
 def stored_bytes(memory: KVMemory) -> dict[str, int]:
-    """By PARTS, of all blocks; pictures are no part of them. What no block has is in the rest."""
+    """Return bytes of all blocks by PARTS, without pictures. The rest includes other bytes."""
     found: Counter[str] = Counter()
     pictures = 0
     for block_id in memory.visible(None):
@@ -63,14 +62,12 @@ def _of_record(record: BlockRecord) -> dict[str, int]:
 
 _CHUNK_FRAMES = 64
 _HOST_BYTES = 1 << 26
-"""Copies of rows in RAM, for each contender: all are open at the same time."""
+"""Copies of rows in RAM, per contender: all are open at the same time."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """What one contender said to one question. `kl` is that of its first token to the reference's,
-    in nats, `is_same` whether the best first token is the same.
-    """
+    """`kl`: of the first token to the reference's, in nats; `is_same`: both have one best token."""
 
     stream: str
     contender: str
@@ -87,9 +84,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Kept:
-    """What one contender kept of one stream, by `stored_bytes.PARTS`, at `half_frame` and at the
-    end, and the processor time of keeping it, tower and pictures left out.
-    """
+    """By PARTS, at `half_frame` and at the end; `ingest_cpu_s` excludes tower and pictures."""
 
     stream: str
     contender: str
@@ -103,7 +98,7 @@ class Kept:
 
 
 class _Listener(QueryHandler):
-    """Remembers what the first token of the last answer was chosen from, and what it cost."""
+    """Remembers the first token's distribution of the last answer, and what the answer cost."""
 
     first: Float[Tensor, " vocabulary"]
     cpu_ms = 0.0
@@ -127,8 +122,6 @@ class _Listener(QueryHandler):
 
 
 class _Watcher:
-    """One contender, watching."""
-
     def __init__(self, contender: Contender, session: Session, settings: PlaySettings) -> None:
         self.contender = contender
         self.session = session
@@ -145,7 +138,7 @@ class _Watcher:
     def ask(
         self, question: Question, evidence: Sequence[TimeSpan]
     ) -> tuple[GivenAnswer, Float[Tensor, " vocabulary"], float]:
-        """The answer, the logs of what the first token may be, and milliseconds of processor."""
+        """Return the answer, the log-probabilities of its first token, and CPU milliseconds."""
         given = self._asker.ask(question, evidence)
         handler = self._asker.handler
         assert isinstance(handler, _Listener)
@@ -153,7 +146,7 @@ class _Watcher:
 
 
 def policy_of(contender: Contender, settings: PlaySettings, model: VideoLLM) -> MemoryPolicy:
-    """The product's, or one of the ablations. Raises PolicyError."""
+    """Return the product's policy, or one of the ablations. Raises PolicyError."""
     kind = ABLATIONS.get(contender.policy)
     if kind is None:
         return settings.policy(contender, model)
@@ -169,7 +162,7 @@ def play_stream(
     folder: Path,
     tell: Callable[[int], None],
 ) -> Iterator[tuple[list[Said], Kept]]:
-    """For each contender in turn; the first is the reference. `tell` hears of frames seen."""
+    """Yield each contender's results in turn; the first is the reference. `tell`: frames seen."""
     model = tokens.model()
     raw = _raw_bytes(tokens, model)
     said: dict[str, list[Said]] = {one.name: [] for one in contenders}
@@ -222,7 +215,6 @@ _END: _Asked = (1 << 62, None, ())
 
 
 def _asked(stream: ExamStream, model: VideoLLM) -> Iterator[_Asked]:
-    """After so many frames, in order of time."""
     for drawn in stream.questions:
         one = drawn.question
         spans = [TimeSpan(span.start_s, span.end_s) for span in one.evidence]
@@ -231,7 +223,6 @@ def _asked(stream: ExamStream, model: VideoLLM) -> Iterator[_Asked]:
 
 
 def _stops(start: int, end: int, half: int) -> list[int]:
-    """Where chunks end between two frames."""
     stops = {*range(start + _CHUNK_FRAMES, end, _CHUNK_FRAMES), end, half}
     return sorted(stop for stop in stops if start < stop <= end)
 
@@ -272,7 +263,7 @@ def _raw_bytes(tokens: KeptTokens, model: VideoLLM) -> int:
 def _configured(
     contender: Contender, settings: PlaySettings, raw_bytes: int, folder: Path
 ) -> VStreamConfig:
-    """In files of its own, which alone are the budget: copies in RAM do not count."""
+    """Use files of its own, which alone count towards the budget, not copies in RAM."""
     config = settings.configured(contender)
     memory: dict[str, object] = {"store": folder.resolve().as_uri(), "host_bytes": _HOST_BYTES}
     if contender.budget is not None:

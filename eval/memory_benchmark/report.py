@@ -1,4 +1,4 @@
-"""write_memory_report: what is on record in, one page with tables and curves out."""
+"""write_memory_report: one page with tables and curves from what is on record."""
 
 import importlib.util
 import statistics
@@ -35,7 +35,7 @@ def write_memory_report(
     said: _Answers,
     tower_ms: Sequence[float],
 ) -> dict[str, Any]:
-    """The figures of each contender; `kept` has the reference first, `tower_ms` is a frame's."""
+    """Return each contender's figures; `kept` has the reference first, `tower_ms` is per frame."""
     found = figures_of(exam, kept, said)
     write_scored(path, [one.scored for each in found for one in each.records])
     has_plots = importlib.util.find_spec("matplotlib") is not None
@@ -48,7 +48,7 @@ def write_memory_report(
 def figures_of(
     exam: Sequence[ExamStream], kept: Sequence[Kept], said: _Answers
 ) -> list[MemoryFigures]:
-    """Of every contender over the streams that it has watched, the reference first."""
+    """Return figures of every contender over the streams it has watched, the reference first."""
     streams, found = {stream.name: stream for stream in exam}, list[MemoryFigures]()
     for name in dict.fromkeys(one.contender for one in kept):
         answers = [one for stream in streams for one in said.get((stream, name), ())]
@@ -173,7 +173,6 @@ def _number(value: float | None) -> str:
 
 
 def curves(found: Sequence[MemoryFigures]) -> dict[str, bytes]:
-    """By title."""
     from matplotlib import rc_context
 
     with rc_context(STYLE):

@@ -1,7 +1,8 @@
-"""run_memory: streams and contenders in, all that is on record of them out; a killed run goes on.
+"""run_memory: plays streams to contenders and reports on everything on record; a killed run
+resumes.
 
-One stream is played at a time, to all contenders at once. What came of it is kept when it has been
-played to its end; one that was interrupted is played again, from tokens that are there.
+It plays one stream at a time, to all contenders at once, and keeps the results of finished ones; an
+interrupted stream is played again, from tokens that already exist.
 """
 
 import shutil
@@ -30,13 +31,10 @@ from vstream import SettingsError, VideoLLM, VStreamConfig, load_video_llm
 from vstream.device.cpu_threads import choose_cpu_threads
 
 REFERENCE = "policy=default,codec=exact"
-"""Everything kept, as it was made."""
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What is the same for all streams; `records` are what is on record."""
-
     directory: RunDirectory
     settings: PlaySettings
     model: VideoLLM
@@ -44,7 +42,7 @@ class _Run:
     frame_px: int
 
     def kept(self) -> dict[tuple[str, str], Kept]:
-        """By stream and contender; what is here has been played to its end."""
+        """Return by stream and contender what was kept; those in it have been played to the end."""
         documents = self.directory.records("kept").documents
         return {(one["stream"], one["contender"]): Kept(**one) for one in documents}
 
@@ -58,7 +56,7 @@ class _Run:
         return tokens
 
     def play(self, stream: ExamStream) -> None:
-        """Those of whom nothing is kept yet, and the reference beside them."""
+        """Play to contenders without results yet, and to the reference beside them."""
         reference, *others = self.contenders
         known = self.kept()
         new = [one for one in others if (stream.name, one.name) not in known]
@@ -86,10 +84,7 @@ class _Run:
 def run_memory(
     options: ExamOptions, contenders: Sequence[str], config: VStreamConfig, out: Path | None
 ) -> tuple[dict[str, Any], str]:
-    """The figures of every contender by name, and the report as Markdown.
-
-    Raises SettingsError, and what a contender raises that the model cannot follow.
-    """
+    """Return figures by contender and the report in Markdown. Raises SettingsError, PolicyError."""
     model = load_video_llm(config.model, config.device, config.dtype, sample_fps=1.0)
     options = replace(options, frames_per_block=model.family.frames_per_block)
     if config.threads is None:
@@ -122,7 +117,7 @@ def run_memory(
 
 
 def chosen(texts: Sequence[str]) -> list[Contender]:
-    """The reference, then those named; `policy=all` is every policy. Raises SettingsError."""
+    """Return the reference, then those named; `policy=all`: every policy. Raises SettingsError."""
     every = [f"policy={name}" for name in POLICIES.names()]
     told = [one for text in texts for one in (every if text == f"policy={ALL}" else [text])]
     reference, *others = parse_contenders([REFERENCE, *told], own=ABLATIONS)
@@ -133,7 +128,7 @@ def chosen(texts: Sequence[str]) -> list[Contender]:
 
 
 def _on_record(run: _Run) -> tuple[list[Kept], dict[tuple[str, str], list[Said]], list[float]]:
-    """Also of contenders of earlier starts, the reference first; milliseconds of the tower."""
+    """Include contenders of earlier starts, the reference first; and the tower's milliseconds."""
     kept = run.kept()
     said: defaultdict[tuple[str, str], dict[int, Said]] = defaultdict(dict)
     for one in run.directory.records("said").documents:

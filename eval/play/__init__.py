@@ -1,1 +1,1 @@
-"""Videos of any benchmark played in stream time through the product's engine, and asked about."""
+"""Plays any benchmark's videos in stream time through the product's engine, and asks about them."""

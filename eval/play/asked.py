@@ -1,12 +1,11 @@
-"""Asked: one question of any benchmark as a run needs it: the video, when, what may be seen, words.
+"""Asked: one question of any benchmark as a run needs it: the video, times, what may be seen, text.
 
-A benchmark makes these of its items; the player gives back what a model said, the texts in the
-order in which they were said. True answers are not in here; where the evidence lies is, for what
-is measured of memories.
+A benchmark makes these of its items; the player returns the texts that a model said, in order. The
+true answers are not included; where the evidence is, is included, to measure memories.
 
-Questions that may see a video from the same moment on are asked in one play of one session, whose
-memory is kept from one to the next. A session never holds a frame from before that moment: even the
-blocks of what may be seen would know of it, because they were encoded with it in view.
+Questions that may see a video from the same moment on share one play of one session and its memory.
+A session never holds a frame from before that moment: even later blocks would know of it, because
+it was in view when they were encoded.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,18 +23,16 @@ from vstream.sources.config import SourceConfig
 
 
 class Pictures(Protocol):
-    """Frames of any moments."""
-
     @property
     def duration_s(self) -> float: ...
 
     def frames_at(self, seconds: Sequence[float]) -> list[Frame]:
-        """Those on screen at these moments; one that comes within a millisecond counts as there."""
+        """Return the frames on screen at these moments; one due within a millisecond counts."""
         ...
 
 
 class Footage(Pictures, Protocol):
-    """Plain data, which can be sent to another process; `open` is as IngestWorker takes it."""
+    """Plain data that can be sent to another process; `open` is what IngestWorker takes."""
 
     @property
     def name(self) -> str: ...
@@ -45,12 +42,11 @@ class Footage(Pictures, Protocol):
 
 
 def source_of(video: Path | Footage) -> str | OpenSource:
-    """What an ingest worker reads."""
     return str(video) if isinstance(video, Path) else video.open
 
 
 def pictures_of(video: Path | Footage, config: SourceConfig) -> AbstractContextManager[Pictures]:
-    """Random access to it, for as long as the context lasts. Raises SourceError (FILE_...)."""
+    """Give random access to it while the context lasts. Raises SourceError (FILE_...)."""
     return VideoFile(str(video), config) if isinstance(video, Path) else nullcontext(video)
 
 
@@ -64,7 +60,7 @@ class TimeSpan:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Text as published. The model's answer begins with `answer_start`, which is not its own."""
+    """Text as published. The model's answer begins with `answer_start`, which is given to it."""
 
     text: str
     system: str = ""
@@ -73,18 +69,13 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Sought:
-    """What a question wants to be found in the video, for who answers it by `find`.
-
-    `answer` says the spans in which the statement is so, at least one and in the order of the
-    video, as the benchmark reads them.
-    """
+    """What `find` should find; `answer` phrases its spans, at least one, as the benchmark does."""
 
     statement: str
     answer: Callable[[Sequence[FoundSpan]], str]
 
 
 def nothing_more(text: str | None) -> Prompt | None:
-    """The question is put once."""
     return None
 
 
@@ -92,9 +83,9 @@ def nothing_more(text: str | None) -> Prompt | None:
 class Asked:
     """One question, put at the end of each of its `spans`, in order of time.
 
-    `follow_up` is told what was said each time; the prompt that it returns is put at once, and is
-    the last. A span may end at math.inf: with the video. `evidence` are the stretches that show
-    the answer, where the benchmark knows them.
+    `follow_up` gets each answer; if it returns a prompt, that is put at once, and is the last. A
+    span may end at math.inf: with the video. `evidence` are the stretches that show the answer, if
+    known.
     """
 
     id: str
@@ -126,9 +117,8 @@ class AskTime:
 
 @dataclass(frozen=True)
 class Play:
-    """A video from `from_s` on and all that is asked about it, under one system prompt.
-
-    `standing` questions are watched under the contender that is called `default`.
+    """A video from `from_s` on and everything asked about it, under one system prompt. `standing`
+    questions are watched under the contender called `default`.
     """
 
     video: Path | Footage
@@ -139,13 +129,13 @@ class Play:
 
     @cached_property
     def times(self) -> tuple[AskTime, ...]:
-        """In order of time; at the same time in the order of the benchmark."""
+        """In order of time, then in the benchmark's order."""
         numbered = enumerate(self.asked)
         return tuple(sorted(AskTime(span.end_s, n) for n, one in numbered for span in one.spans))
 
 
 def plan(asked: Iterable[Asked]) -> list[Play]:
-    """In the order in which the benchmark comes upon them."""
+    """Group questions into plays, in the benchmark's order."""
     found: dict[tuple[Path | Footage, float, str], list[Asked]] = {}
     for one in asked:
         key = (one.video, one.spans[0].start_s, one.prompt.system)

@@ -1,11 +1,11 @@
-"""Askers: a question at a moment of a playing stream in, what a memory or a baseline says out."""
+"""Askers: put a question at a moment of a playing stream to a memory or a baseline."""
 
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from eval.play.asked import Pictures, TimeSpan
+from eval.play.asked import Pictures, Play, TimeSpan
 from eval.play.block_choice import (
     BlockTimes,
     Oracle,
@@ -16,7 +16,7 @@ from eval.play.block_choice import (
 from eval.play.contender import FRAMES, ORACLE, Contender
 from eval.play.settings import PlaySettings
 from memory.policies.default import Default, DefaultSettings
-from vstream import Answer, Question, Session, VideoLLM, open_session
+from vstream import EFFORTS, Answer, Finding, Question, Session, VideoLLM, open_session
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream, Reading
 from vstream.engine import MemoryView, view_at
@@ -27,15 +27,18 @@ from vstream.question import Basis
 from vstream.sources.video_file import SAME_MOMENT_S
 
 _ROUNDING_S = 1e-6
+FIND_EFFORT = replace(EFFORTS["default"], milliseconds=None)
+"""Without a time limit, so that an answer is the same on any machine."""
+_STREAM = "played"
 
 
 @dataclass(frozen=True)
 class GivenAnswer:
-    """One answer. `seen_s`: start, end and score of every block that it was computed from;
-    `cited_s`: start, end and share of every span at which its words looked.
+    """One answer. `seen_s`: start, end and score of every block it was computed from; `cited_s`:
+    start, end and share of every span its words looked at.
 
-    `recall` is by layer the share of the question's evidence that its context held a block of, and
-    `held` the share of which the memory still had one; None where no evidence is known of.
+    `recall` is by layer the share of the question's evidence that its context had a block of,
+    `held` the share that the memory still had one of; both are None if no evidence is known.
     """
 
     text: str | None
@@ -60,9 +63,7 @@ class SessionAsker:
         settings: PlaySettings,
         handler: type[QueryHandler] | None = None,
     ) -> None:
-        """Under the contender's policy, which may be another that reads the same blocks; with a
-        `handler` of one's own, under the session's.
-        """
+        """Use the contender's policy over the same blocks; with a `handler`, the session's."""
         self._session = session
         self._has_plan = contender.plan
         self._ask = session.ask
@@ -116,7 +117,7 @@ class FramesAsker:
         self._num_frames = default.context_blocks() * model.family.frames_per_block
 
     def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
-        """The first token waits for the frames, too: they are encoded for this question alone."""
+        """Ask; the time to the first token includes encoding the frames for this question."""
         found = self._pictures.frames_at(self._moments_s(question.at_s))
         seen = {f.stream_s: f for f in found if self._from_s - _ROUNDING_S <= f.stream_s}
         with open_session(self._config, self._model, FRAMES) as session:
@@ -129,17 +130,17 @@ class FramesAsker:
         return replace(given, first_token_ms=pushed_ms + given.first_token_ms)
 
     def _moments_s(self, at_s: float | None) -> list[float]:
-        """Ticks of the sampling rate, spread evenly, none after `at_s` or the end."""
+        """Return ticks of the sampling rate, evenly spread, none after `at_s` or the end."""
         fps, end_s = self._model.sample_fps, self._pictures.duration_s
         end_s = end_s if at_s is None else min(at_s, end_s)
         first, last = math.ceil(self._from_s * fps - _ROUNDING_S), int(end_s * fps + _ROUNDING_S)
-        newest_s = end_s - SAME_MOMENT_S + _ROUNDING_S  # a frame that comes so soon counts as there
+        newest_s = end_s - SAME_MOMENT_S + _ROUNDING_S  # a frame this soon counts as visible
         chosen = spread_to_the_ends(range(first, last + 1), self._num_frames)
         return [min(tick / fps, newest_s) for tick in chosen] or [newest_s]
 
 
 class BlindAsker:
-    """Baseline: the same model asked without a single frame; `session` has seen nothing."""
+    """Baseline: the model without a single frame; `session` has seen nothing."""
 
     def __init__(self, session: Session) -> None:
         self._blind = _BlindHandler(
@@ -152,7 +153,7 @@ class BlindAsker:
 
 
 class _BlindHandler(QueryHandler):
-    """Reads no block, which a session refuses: the context is the prefix alone."""
+    """Reads no blocks, which a session refuses: the context is only the prefix."""
 
     def _reading(
         self,
@@ -170,8 +171,38 @@ class _BlindHandler(QueryHandler):
         return Reading(prefilled, Basis(newest_frame_s=0.0), (), (), context_tokens=num_tokens)
 
 
+class FindAsker:
+    """Finds what a question seeks; otherwise, or if nothing is found, asks as `asker` does."""
+
+    def __init__(self, session: Session, asker: SessionAsker, play: Play) -> None:
+        self._session, self._asker = session, asker
+        self._sought = {one.prompt.text: one.sought for one in play.asked}
+
+    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
+        sought = self._sought[question.text]
+        if sought is None:
+            return self._asker.ask(question, evidence)
+        began = time.perf_counter()
+        finding = Finding(
+            {_STREAM: self._session},
+            sought.statement,
+            within={_STREAM: (None, question.at_s)},
+            effort=FIND_EFFORT,
+        )
+        for _ in finding:
+            pass
+        spans = finding.spans
+        if not spans:
+            return self._asker.ask(question, evidence)
+        return GivenAnswer(
+            sought.answer(spans),
+            first_token_ms=1000 * (time.perf_counter() - began),
+            seen_s=tuple((span.from_s, span.to_s, span.probability) for span in spans),
+        )
+
+
 def _context(stream: AnswerStream) -> list[list[int]]:
-    """By layer the blocks that were read, those whose visual tokens were read again as well."""
+    """Return by layer the blocks that were read, also those whose visual tokens were reread."""
     recent, found = set(stream.recent_ids), {b for blocks in stream.retrieved for b in blocks}
     again = [e.block_id for e in stream.evidence if e.block_id not in recent | found]
     return [[*blocks, *recent, *again] for blocks in stream.retrieved]

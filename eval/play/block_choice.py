@@ -1,9 +1,9 @@
-"""BlockTimes: when the blocks of a memory were, and how much of a question's evidence they show.
+"""BlockTimes: when a memory's blocks were, and how much of a question's evidence they show.
 
-Oracle is default, shown the evidence as well: what a memory could give at best. Every layer
-retrieves the blocks at the ends of the evidence, and then the best of the rest: as many in all as
-under default, for the number of blocks must not tell whether there is any evidence. So the evidence
-stands among the blocks of each layer, as it does in training.
+Oracle is `default` that also sees the evidence: the best that a memory could give. Every layer
+retrieves the blocks at the ends of the evidence, then the best of the rest: as many in all as under
+`default`, because the number of blocks must not reveal whether there is evidence. So the evidence
+is among the blocks of each layer, as it is in training.
 """
 
 from bisect import bisect_left, bisect_right
@@ -22,7 +22,7 @@ from vstream.engine import MemoryView
 
 @dataclass(frozen=True)
 class BlockTimes:
-    """When the blocks that one memory still keeps begin and end, in stream order."""
+    """When the blocks that a memory still keeps begin and end, in stream order."""
 
     starts_s: Sequence[float]
     ends_s: Sequence[float]
@@ -35,14 +35,13 @@ class BlockTimes:
         return cls([info.start_s for info in infos], [info.end_s for info in infos], ids)
 
     def holding(self, span: TimeSpan) -> Sequence[int]:
-        """The blocks that show any second of `span`."""
         first = bisect_left(self.ends_s, span.start_s)
         end = bisect_right(self.starts_s, span.end_s)
         return self.ids[first:end]
 
 
 def spread_to_the_ends(places: Sequence[int], num_places: int) -> list[int]:
-    """As `spread`, but the first and the newest are among them; of one, the newest."""
+    """Like `spread`, but include the first and the newest; with one place, the newest."""
     last = len(places) - 1
     if last < num_places:
         return list(places)
@@ -54,7 +53,7 @@ def spread_to_the_ends(places: Sequence[int], num_places: int) -> list[int]:
 def recall_by_layer(
     times: BlockTimes, evidence: Sequence[TimeSpan], context: Sequence[Sequence[int]]
 ) -> list[float]:
-    """For each layer's blocks, the share of the evidence spans that at least one of them shows."""
+    """Return for each layer's blocks the share of the evidence spans that at least one shows."""
     holding = [times.holding(span) for span in evidence]
     return [
         sum(any(block in blocks for block in layer) for blocks in holding) / len(holding)
@@ -63,7 +62,7 @@ def recall_by_layer(
 
 
 class Oracle(Default):
-    """Asks one question at a time, whose evidence it is told first."""
+    """Asks one question at a time, and gets its evidence first."""
 
     wanted: Collection[int] = ()
     """Blocks; no more than a layer retrieves."""
@@ -86,10 +85,7 @@ class Oracle(Default):
 def evidence_blocks(
     times: BlockTimes, view: MemoryView, evidence: Sequence[TimeSpan], num_blocks: int
 ) -> list[int]:
-    """The first and the last older block of every span, in stream order, as training shows them.
-
-    Where there are more than `num_blocks`, an even share of them.
-    """
+    """Return the first and last older block of every span, as in training; if many, some evenly."""
     older = frozenset(view.older_ids)
     by_span = [[block for block in times.holding(span) if block in older] for span in evidence]
     ends = {end for blocks in by_span if blocks for end in (blocks[0], blocks[-1])}

@@ -1,17 +1,16 @@
-"""Contender: who answers in a benchmark: a memory policy, a codec and a budget, or a baseline.
+"""Contender: answers in a benchmark: a memory policy, a codec and a budget, or a baseline.
 
     policy=NAME[,codec=NAME][,budget=SHARE][,plan=on][,SETTING=VALUE...]
 
-The policies are those of the product. With `plan=on` questions about time are answered from spans,
-as in the product, without a bound of time; else in the model's words. Beside them there are
+The policies are the product's. With `plan=on` questions about time are answered from spans, as in
+the product, without a time limit; otherwise in the model's words. Further contenders:
 
-oracle    default, but that each layer also retrieves the blocks at the ends of the evidence: as
-          many in all, for the number of blocks must not tell whether there is any
-find      default, but what a question wants to be found is found by `Finding`, where the benchmark
-          has such questions
+oracle    default, but each layer also retrieves the blocks at the ends of the evidence: as many in
+          all, because the number of blocks must not reveal whether there is evidence
+find      default, but `Finding` finds what a question seeks, if the benchmark has such questions
 frames    as many frames as default reads blocks of, spread evenly from the first to the newest,
           encoded by themselves for every question
-language  the model asked without a single frame
+language  the model without a single frame
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,15 +29,14 @@ from vstream import SettingsError
 ALL, DEFAULT_CODEC = "all", "int8"
 DEFAULT, ORACLE, FIND, FRAMES, LANGUAGE = "default", "oracle", "find", "frames", "language"
 _OPENED_UNDER = {ORACLE: DEFAULT, FIND: DEFAULT, FRAMES: "full", LANGUAGE: DEFAULT}
-"""The product's policy of a baseline's session."""
 _READ_AS_SHOWN = frozenset(("full", "streaming_llm", "uniform", "window", FRAMES))
-"""Baselines: the words of a question do not help them to a moment, as they do in the product."""
+"""Baselines: a question's words do not direct them to a moment, as they do in the product."""
 _YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
 class Contender:
-    """`budget` is a share of what the stream takes up as bf16 keys and values, none dropped."""
+    """`budget` is a share of the stream's size as bf16 keys and values, none dropped."""
 
     policy: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -48,7 +46,6 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """In reports and as the name of its file of answers."""
         parts = [self.policy]
         if self.codec != DEFAULT_CODEC:
             parts.append(self.codec)
@@ -65,18 +62,17 @@ class Contender:
 
     @property
     def is_watching(self) -> bool:
-        """Whether a session has to watch all of the video for it."""
+        """Whether a session has to watch the whole video for it."""
         return self.policy not in (FRAMES, LANGUAGE)
 
     @property
     def follows_times(self) -> bool:
-        """Whether a question that names a moment may see that alone, if the policy allows it."""
+        """Whether a question that names a moment may see only that, if the policy allows it."""
         return self.policy not in _READ_AS_SHOWN
 
     def shares(self, policy: MemoryPolicy) -> object:
-        """Contenders that agree in this are asked while one session watches; `policy` is its own.
-
-        One that evicts, or keeps a budget, has a store of its own.
+        """Contenders that agree in this share one watching session; `policy` is the contender's
+        own. One that evicts, or has a budget, has its own store.
         """
         if not self.is_watching or self.budget is not None or policy.changes_store:
             return self.name
@@ -90,11 +86,12 @@ def parse_contenders(
     seeks: bool = False,
     own: Mapping[str, type[MemoryPolicy]] | None = None,
 ) -> list[Contender]:
-    """Those named, each as `policy=...` or in a YAML file: a list of mappings with the same keys.
+    """Parse contenders, each as `policy=...` or in a YAML file: a list of mappings with the same
+    keys.
 
-    `policy=all` is every policy that is found, and every baseline; `own` are policies of a
-    benchmark by name. There is an oracle where it `knows_evidence`, and `find` where a question
-    `seeks` something. Raises SettingsError.
+    `policy=all` is every known policy and every baseline; `own` are a benchmark's policies. There
+    is an oracle if it `knows_evidence`, and `find` if a question `seeks` something. Raises
+    SettingsError.
     """
     baselines = [*[ORACLE] * knows_evidence, *[FIND] * seeks, FRAMES, LANGUAGE]
     found: list[Contender] = []
@@ -132,7 +129,7 @@ def _contenders(
     settings = dict(told)
     policy, codec = settings.pop("policy", None), settings.pop("codec", DEFAULT_CODEC)
     budget, plan = _share(settings.pop("budget", None)), settings.pop("plan", "off")
-    if plan not in ("on", "off", True, False):  # as YAML has it
+    if plan not in ("on", "off", True, False):  # YAML gives bools
         raise SettingsError(f"contender: plan {plan!r}: wanted on or off")
     is_planned = plan in ("on", True)
     known = [*POLICIES.names(), *baselines]

@@ -1,4 +1,4 @@
-"""Interview puts one contender's questions of a play, one by one, and tells a PlayedAnswer each."""
+"""Interview: puts one contender's questions of a play, one by one, and passes on PlayedAnswers."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -14,17 +14,17 @@ from memory import KVMemoryError
 from vstream import Question, VStreamError
 
 FAILURES = (VStreamError, KVMemoryError, torch.OutOfMemoryError)
-"""What ends one answer and not the run: a baseline may not fit, a video may be damaged."""
+"""What ends one answer but not the run: a baseline may not fit, a video may be damaged."""
 
 Ask = Callable[[Question, Sequence[TimeSpan]], GivenAnswer]
-"""Asks in order of time, when all frames up to `question.at_s` (None: the end) have been shown and
-no later ones. With the question comes the evidence, where it is known.
+"""Asks in order of time, once exactly the frames up to `question.at_s` (None: the end) have been
+shown; takes the evidence, if it is known.
 """
 
 
 @dataclass(frozen=True)
 class PlayedAnswer:
-    """All that was said to one question, in order; `asked_s` None is the end of the video."""
+    """Everything said to one question, in order; `asked_s` None is the end of the video."""
 
     policy: str
     id: str
@@ -32,7 +32,7 @@ class PlayedAnswer:
     asked_s: tuple[float | None, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """A line of a predictions file, with what else is known of each text."""
+        """Return a line of a predictions file, with what else is known of each text."""
         said = [
             {"asked_s": asked_s, **asdict(one)}
             for asked_s, one in zip(self.asked_s, self.said, strict=True)
@@ -42,7 +42,7 @@ class PlayedAnswer:
 
 
 class Interview:
-    """What is on record is not asked again. Nothing that is said enters another question."""
+    """Skips questions already on record. No answer influences another question."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Interview:
         known: Collection[str],
         tell: Callable[[PlayedAnswer], None],
     ) -> None:
-        """`known`: ids of questions that are on record; `tell` is given each answer when whole."""
+        """`known`: ids of questions on record; `tell` receives each complete answer."""
         self._play = play
         self._settings = settings
         self._tell = tell
@@ -64,11 +64,11 @@ class Interview:
 
     @property
     def until_s(self) -> float:
-        """When the last of what is still to be asked is asked; before everything if nothing is."""
+        """When the last of the remaining questions is asked; before everything if none remain."""
         return max((self._play.asked[n].spans[-1].end_s for n in self._open), default=-math.inf)
 
     def put(self, time: AskTime, ask: Ask) -> None:
-        """Ask, unless the question has been answered already."""
+        """Ask, unless the question has already been answered."""
         if time.number not in self._open:
             return
         asked = self._play.asked[time.number]
@@ -79,7 +79,7 @@ class Interview:
             self._tell(self._open.pop(time.number))
 
     def fail(self, times: Iterable[AskTime], why: Exception) -> None:
-        """At none of these can anything be asked any more."""
+        """Record that nothing can be asked at these times any more."""
         for time in times:
             self.put(time, lambda question, evidence: _failed(why))
 

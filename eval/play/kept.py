@@ -1,4 +1,4 @@
-"""Kept: what a session's store holds while its stream plays, noted at every full hour and the end.
+"""Kept: what a session's store holds while its stream plays, at every full hour and the end.
 
 Bytes are the store's own count, the same for every policy and codec.
 """
@@ -16,9 +16,7 @@ HOUR_S = 3600
 
 @dataclass(frozen=True)
 class Kept:
-    """At `at_s` of the stream. `most_bytes` is the most so far, by tier, after any frame; `by_age`
-    the share of the frames of each age that still have their block.
-    """
+    """`most_bytes`: the most after any frame; `by_age`: the share of frames that have a block."""
 
     at_s: float
     blocks: int
@@ -31,8 +29,6 @@ class Kept:
 
 
 class KeptWatch:
-    """Watches one session."""
-
     def __init__(self, session: Session) -> None:
         self._session = session
         self._most: Counter[str] = Counter()
@@ -40,14 +36,12 @@ class KeptWatch:
         self.noted: list[Kept] = []
 
     def look(self, stream_s: float) -> None:
-        """After every frame that the session has seen."""
         with self._session.model.turn:
             self._most |= Counter(self._session.memory.bytes_by_tier())
         if (stream_s + 1 / self._session.model.sample_fps) // HOUR_S > self._noted_s // HOUR_S:
             self.note(stream_s)
 
     def note(self, stream_s: float) -> MemoryStats:
-        """Note now, unless that has been done."""
         session, rate = self._session, self._session.model.sample_fps
         with session.model.turn:
             stats = session.memory.stats()
@@ -70,7 +64,7 @@ class KeptWatch:
 
 
 def stored_bytes(stats: MemoryStats) -> int:
-    """In the store itself: copies in host RAM of what lies elsewhere do not count."""
+    """Return the bytes in the store itself, without copies in host RAM of what is elsewhere."""
     by_tier = stats.bytes_by_tier
     return sum(num for tier, num in by_tier.items() if tier != "host" or len(by_tier) == 1)
 

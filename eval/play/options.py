@@ -1,4 +1,4 @@
-"""PlayOptions: what a user may choose of a run on the command line, the same for all benchmarks."""
+"""PlayOptions: the command-line options of a run, the same for all benchmarks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,10 +19,7 @@ DEFAULT_CONTENDERS = ["policy=default"]
 
 @dataclass(frozen=True)
 class Convention:
-    """How a benchmark is published to be run, where it says so.
-
-    `sample_fps` None: every model at its own rate. `max_tokens` is how long an answer may get.
-    """
+    """How a benchmark is published to be run; `sample_fps` None: every model at its own rate."""
 
     max_tokens: int
     sample_fps: float | None = None
@@ -30,7 +27,7 @@ class Convention:
 
 @dataclass(frozen=True)
 class PlayOptions:
-    """None is the benchmark's convention, then the model's own recommendation."""
+    """None is the benchmark's convention, else the model's own recommendation."""
 
     model: Annotated[
         str | None,
@@ -90,10 +87,7 @@ class PlayOptions:
 
 
 def play_command(run: Callable[..., None]) -> Callable[..., None]:
-    """`run` is called with its own options and with `play`: PlayOptions, or None without a model.
-
-    For published videos. The stream world has an exam to size and a rate of its own.
-    """
+    """Give `run` its own options and `play`: PlayOptions, or None. For published videos."""
     kinds = get_type_hints(PlayOptions, include_extras=True)
     options = {name: (kinds[name], default) for name, default in vars(PlayOptions()).items()}
 

@@ -1,4 +1,4 @@
-"""play_all plays what is not on record, in this process or in several, and keeps all answers."""
+"""play_all: plays what is not on record, in this process or several, and keeps all answers."""
 
 import shutil
 from collections.abc import Sequence
@@ -21,24 +21,22 @@ _BF16_BYTES = 2
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What a process needs to play for a run. `sample_fps` None is what the model recommends."""
+    """What a process needs to play for a run. `sample_fps` None is the model's recommendation."""
 
     settings: PlaySettings
     sample_fps: float | None
     threads: int
 
     def load(self, device: str) -> VideoLLM:
-        """The run's model, on this device."""
         torch.set_num_threads(self.threads)
         config = self.settings.config
         return load_video_llm(config.model, device, config.dtype, self.sample_fps)
 
     def begin(self, device: str) -> Work[Task, PlayRecord]:
-        """What a worker does, with a model of its own."""
+        """Return a worker's job, with its own model."""
         return self.work(self.load(device))
 
     def work(self, model: VideoLLM) -> Work[Task, PlayRecord]:
-        """The same with this model."""
         return lambda task, tell: Player(model, self.settings, tell).play(task)
 
 
@@ -49,9 +47,9 @@ def play_all(
     here: Work[Task, PlayRecord] | None,
     num_workers: int,
 ) -> None:
-    """By `here` in this process, else by processes that load a model each."""
+    """Play by `here` in this process, else in processes that each load a model."""
     folder = setup.settings.folder
-    if folder is not None:  # what a killed run left there
+    if folder is not None:  # left by a killed run
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     with progress_bar() as progress:
@@ -72,7 +70,7 @@ def play_all(
 def require_fit(
     contender: Contender, settings: PlaySettings, model: VideoLLM, num_frames: int
 ) -> None:
-    """Raises PolicyError or SettingsError where the model cannot follow it over so many frames."""
+    """Raise PolicyError or SettingsError if the model cannot follow it over that many frames."""
     policy = settings.policy(contender, model)
     if not contender.is_watching or policy.encoding().window_blocks:
         return
@@ -91,9 +89,8 @@ def tasks_of(
     settings: PlaySettings,
     model: VideoLLM,
 ) -> list[Task]:
-    """Those in which something is left to be asked; contenders that read the same blocks share one.
-
-    Raises SettingsError for a budget too small to be kept.
+    """Return the tasks with questions left; contenders that read the same blocks share one. Raises
+    SettingsError for a budget too small to be kept.
     """
     together: dict[object, list[Contender]] = {}
     for contender in contenders:
@@ -102,7 +99,7 @@ def tasks_of(
     found = []
     for first, *others in together.values():
         budget_bytes = None
-        if first.budget is not None:  # one for every stream of the run, by the longest
+        if first.budget is not None:  # the same for every stream, set by the longest
             most = max(raw_bytes(play, model, settings) for play in plays)
             budget_bytes = int(first.budget * most)
             settings.configured(first, budget_bytes)
@@ -112,7 +109,7 @@ def tasks_of(
 
 
 def raw_bytes(play: Play, model: VideoLLM, settings: PlaySettings) -> int:
-    """Keys and values of the whole video as bf16, by those of its first block."""
+    """Estimate the bf16 keys and values of the whole video from its first block."""
     size, decoder = model.family.frames_per_block, model.decoder
     with pictures_of(play.video, settings.config.source) as pictures:
         seconds = [play.from_s + i / model.sample_fps for i in range(size)]

@@ -1,4 +1,4 @@
-"""played_run: a benchmark's questions and options in, a run directory with all answers out."""
+"""played_run: plays a benchmark's questions into a run directory that holds all answers."""
 
 import hashlib
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 
 def chosen(items: Sequence[Item], options: PlayOptions) -> list[Item]:
-    """All, the first `limit`, or with a seed as many drawn by it; in the benchmark's order."""
+    """Return all items, the first `limit`, or with a seed a random `limit`; in their own order."""
     if options.limit is None or options.limit >= len(items):
         return list(items)
     if options.seed is None:
@@ -35,7 +35,7 @@ def chosen(items: Sequence[Item], options: PlayOptions) -> list[Item]:
 def play_run(
     benchmark: str, asked: Sequence[Asked], options: PlayOptions, convention: Convention
 ) -> Records:
-    """Play all that is not on record. Raises SettingsError, ModelError and OSError."""
+    """Play everything not on record. Raises SettingsError, ModelError and OSError."""
     seeks = any(one.sought is not None for one in asked)
     path, contenders = options.directory, parse_contenders(options.contenders, seeks=seeks)
     setup = _setup(options, convention)
@@ -78,7 +78,7 @@ def _described(
     setup: WorkerSetup,
     model: VideoLLM,
 ) -> dict[str, Any]:
-    """All that must agree for answers to belong to one run; policies may be added to it."""
+    """Return what must agree for answers to belong to one run; policies may be added later."""
     words = [(one.id, [(s.start_s, s.end_s) for s in one.spans], one.prompt) for one in asked]
     source = setup.settings.config.source
     return {

@@ -1,9 +1,8 @@
-"""Player: a play and who answers in, the stream watched once and each one's answers out.
+"""Player: plays a stream once for the contenders that share a session, and passes on their answers.
 
-A session is opened and watches by the same calls as the service's: `open_session`, an IngestWorker
-over the source, `Session.push`, `Session.ask`. The one difference is who waits for whom: a camera
-does not wait for a question, and here no frame is taken after a question's moment before it has
-been answered. Contenders that read the same blocks share the session.
+A session is opened and watches by the service's own calls: `open_session`, an IngestWorker over the
+source, `Session.push`, `Session.ask`. The one difference is who waits: a camera does not wait for a
+question, but here no frame after a question's moment is taken before it has been answered.
 """
 
 import tempfile
@@ -28,9 +27,8 @@ PlayRecord = PlayedAnswer | PlayedWatch | PlayedHours | Cost
 
 @dataclass(frozen=True)
 class Task:
-    """A play, and contenders that share a session; `budget_bytes` is that of a single one.
-
-    `known` are by contender the ids of the questions, standing ones too, that are on record.
+    """A play, and contenders that share a session; `budget_bytes` is a single contender's. `known`
+    holds by contender the ids of questions, standing ones included, on record.
     """
 
     play: Play
@@ -40,7 +38,7 @@ class Task:
 
     @property
     def num_left(self) -> int:
-        """How many questions have not been asked, or watched for."""
+        """How many questions have not been asked or watched for."""
         asked = [one.id for one in self.play.asked]
         watched = [one.id for one in self.play.standing]
         return sum(
@@ -51,8 +49,6 @@ class Task:
 
 
 class Player:
-    """Plays one stream after the other on one model."""
-
     def __init__(
         self, model: VideoLLM, settings: PlaySettings, tell: Callable[[PlayRecord], None]
     ) -> None:
@@ -62,10 +58,8 @@ class Player:
         self._at_first_bytes = resident_bytes()
 
     def play(self, task: Task) -> None:
-        """Ask what is not on record yet.
-
-        What cannot be asked, because a video is damaged or a session fails, is said in its answer.
-        What it cost is told if the stream was played as far as anything is asked of it.
+        """Ask what is not on record yet. A damaged video or a failing session shows in the answers.
+        Reports the cost if the stream was played as far as anything is asked of it.
         """
         play, contenders, known = task.play, task.contenders, task.known
         interviews = {
@@ -97,7 +91,7 @@ class Player:
 
     @contextmanager
     def _session(self, task: Task, model: VideoLLM) -> Iterator[Session]:
-        """Over a store of its own, which goes with it."""
+        """Open a session over its own store, which is deleted with it."""
         settings = self._settings
         with tempfile.TemporaryDirectory(dir=settings.folder) as place:
             if settings.folder is not None:
@@ -108,7 +102,6 @@ class Player:
 
     @contextmanager
     def _asking_apart(self, task: Task, model: VideoLLM) -> Iterator[Ask]:
-        """For a contender that needs no session to watch."""
         play, [contender], settings = task.play, task.contenders, self._settings
         if contender.policy == LANGUAGE:
             config = replace(settings, folder=None).configured(contender)

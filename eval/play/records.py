@@ -1,7 +1,7 @@
-"""Records: all that is on record of a run that plays videos, also after a kill at any moment.
+"""Records: everything a run that plays videos has on record, even after a kill at any moment.
 
-A line of `answers/CONTENDER.jsonl` is a prediction as the scorers read them. It is on the disk, and
-not only handed to the system, before the next question counts as asked.
+A line of `answers/CONTENDER.jsonl` is a prediction as the scorers read it. It is on disk, not just
+handed to the system, before the next question counts as asked.
 """
 
 from collections import Counter
@@ -19,11 +19,11 @@ from eval.run.run_directory import RecordFile, RunDirectory
 _ANSWERS = "answers"
 _WATCHES = f"{DEFAULT}.watches"
 _BESIDE = (".judgements", ".watches")
-"""Files of other records that lie beside the answers."""
+"""Suffixes of other records' files beside the answers."""
 
 
 class Records:
-    """Answers by contender, and what was told beside them. One process writes."""
+    """Answers by contender, and what was reported with them. One process writes."""
 
     def __init__(self, directory: RunDirectory, contenders: Sequence[Contender]) -> None:
         self.directory = directory.path
@@ -33,7 +33,7 @@ class Records:
         names = [one.name for one in contenders]
         names += [name for name in found if not name.endswith(_BESIDE) and name not in names]
         self.paths = {name: folder / f"{name}.jsonl" for name in names}
-        """Of every contender that has answered, also in an earlier start."""
+        """Of every contender that has answered, including in earlier starts."""
         self._answers = {name: RecordFile(path) for name, path in self.paths.items()}
         self._watches = directory.records(f"{_ANSWERS}/{_WATCHES}")
         self._costs = directory.records("watched")
@@ -41,7 +41,6 @@ class Records:
 
     @property
     def answers(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """By contender and question."""
         return {
             name: {one["id"]: one for one in file.documents} for name, file in self._answers.items()
         }
@@ -52,18 +51,17 @@ class Records:
 
     @property
     def fired_s(self) -> dict[str, list[float]]:
-        """By standing question."""
         return {one["id"]: one["fired_s"] for one in self._watches.documents}
 
     @property
     def hours(self) -> list[dict[str, object]]:
-        """What was kept of each video under each contender; the last time that it was played."""
+        """What was kept of each video under each contender, the last time it was played."""
         played = {(one["contender"], one["video"]): one for one in self._hours.documents}
         return list(played.values())
 
     @property
     def failures(self) -> dict[str, int]:
-        """By contender, how many questions have a text that could not be had."""
+        """By contender, how many questions have a text that could not be produced."""
         return {
             name: sum(None in one["texts"] for one in documents.values())
             for name, documents in self.answers.items()
@@ -71,13 +69,13 @@ class Records:
 
     @property
     def summary(self) -> str:
-        """Where it lies, and, a line for each contender, what could not be had and why."""
+        """Where it is, and one line per contender on what failed and why."""
         where = f"answers, records and what was run: {self.directory}"
         return "\n".join([where, *self.warnings])
 
     @property
     def warnings(self) -> list[str]:
-        """For each contender of whose answers some could not be had a line that says why."""
+        """One line for each contender with failed answers, saying why."""
         lines = []
         for name, documents in self.answers.items():
             why = [said["error"] for one in documents.values() for said in one["said"]]
@@ -89,12 +87,11 @@ class Records:
         return lines
 
     def known(self, contender: Contender) -> frozenset[str]:
-        """Ids of what has been asked."""
         standing = self.fired_s if contender.name == DEFAULT else ()
         return frozenset([*self.answers[contender.name], *standing])
 
     def take(self, told: PlayRecord) -> None:
-        """On the disk before the next question counts as asked."""
+        """Write to disk before the next question counts as asked."""
         if isinstance(told, PlayedAnswer):
             self._answers[told.policy].append(told.document(), to_disk=True)
             return

@@ -1,4 +1,4 @@
-"""PlaySettings: how videos are played, answers decoded, blocks kept; the same for a whole run."""
+"""PlaySettings: how to play videos, decode answers and keep blocks; the same for a whole run."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from vstream.decoding.token_choice import Decoding
 from vstream.policy import policy_for
 
 HOST_SHARE = 0.1
-"""Of a budget for files: copies of rows in host RAM."""
+"""Share of a file budget for copies of rows in host RAM."""
 _LEAST_BYTES = 1 << 20
 
 
@@ -19,12 +19,12 @@ _LEAST_BYTES = 1 << 20
 class PlaySettings:
     """Plain data, the same for all videos of a run.
 
-    `config` says where frames are scaled and thinned, and how much memory blocks may take.
-    Answers have at most `max_tokens`, None: as the product's. They are drawn where `temperature` is
-    not 0, each from a seed of its own, which `seed` and the question's id make. Of words that name
-    a moment `follows_times` says whether they restrict what is looked at, as in the product: a
-    published prompt is read as it stands. Blocks are kept in files in `folder`, None: in host RAM;
-    they go when their video is over.
+    `config` says how frames are scaled and thinned out, and how much memory blocks may take.
+    Answers have at most `max_tokens`; None: the product's limit. If `temperature` is not 0, each is
+    sampled with its own seed, made from `seed` and the question's id. `follows_times` says whether
+    words that name a moment restrict what is seen, as in the product; a published prompt is read as
+    it is. Blocks are kept in files in `folder`, None: in host RAM; they are deleted when their
+    video is over.
     """
 
     config: VStreamConfig
@@ -35,7 +35,7 @@ class PlaySettings:
     folder: Path | None = None
 
     def decoding(self, asked_id: str, turn: int) -> Decoding:
-        """Of the answer that is said to the question the `turn`-th time."""
+        """Return the decoding of the `turn`-th answer to the question."""
         if not self.temperature:
             return Decoding(max_tokens=self.max_tokens)
         digest = hashlib.sha256(f"{self.seed} {asked_id} {turn}".encode()).digest()
@@ -43,7 +43,6 @@ class PlaySettings:
         return Decoding(max_tokens=self.max_tokens, temperature=self.temperature, seed=seed)
 
     def configured(self, contender: Contender, budget_bytes: int | None = None) -> VStreamConfig:
-        """The configuration of the contender's session."""
         times = self.follows_times and contender.follows_times
         engine: dict[str, object] = {"follow_times": times, "plan_milliseconds": None}
         if self.max_tokens is not None:
@@ -63,11 +62,10 @@ class PlaySettings:
         )
 
     def policy(self, contender: Contender, model: VideoLLM) -> MemoryPolicy:
-        """The contender's own. Raises PolicyError where the model cannot follow it."""
+        """Return the contender's own. Raises PolicyError if the model cannot follow it."""
         return policy_for(self.configured(contender), model)
 
     def _bounds(self, budget_bytes: int) -> dict[str, object]:
-        """Raises SettingsError for a budget too small to be kept."""
         if budget_bytes < 2 * _LEAST_BYTES:
             raise SettingsError(
                 f"budget: {budget_bytes} bytes are less than the least, {2 * _LEAST_BYTES}; give "

@@ -1,4 +1,4 @@
-"""Watching: one session that watches a play: asks, judges, notes what is kept and what it cost."""
+"""Watching: one session that watches a play: asks, judges, and notes what is kept and its cost."""
 
 import math
 from collections import deque
@@ -6,9 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 from eval.play.asked import AskTime, Play, Standing, source_of
-from eval.play.asker import SessionAsker
+from eval.play.asker import FindAsker, SessionAsker
 from eval.play.contender import DEFAULT, FIND, Contender
-from eval.play.find_asker import FindAsker
 from eval.play.interview import Interview
 from eval.play.kept import Kept, KeptWatch, stored_bytes
 from eval.play.settings import PlaySettings
@@ -23,15 +22,13 @@ _LONG_S = 86_400
 
 @dataclass(frozen=True)
 class PlayedWatch:
-    """When a standing question fired."""
-
     id: str
     fired_s: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class PlayedHours:
-    """What the session of a contender kept, hour by hour."""
+    """What a contender's session kept, hour by hour."""
 
     contender: str
     video: str
@@ -39,8 +36,6 @@ class PlayedHours:
 
 
 class Watching:
-    """Belongs to one play of one session."""
-
     def __init__(
         self,
         session: Session,
@@ -49,7 +44,7 @@ class Watching:
         settings: PlaySettings,
         tell: Callable[[PlayedWatch | PlayedHours], None],
     ) -> None:
-        """All `contenders` read what the session keeps, which is opened for the first of them."""
+        """All `contenders` read what the session keeps; it was opened for the first of them."""
         self._session = session
         self._play = play
         self._contenders = contenders
@@ -61,11 +56,11 @@ class Watching:
     def run(
         self, interviews: Mapping[str, Interview], left: deque[AskTime], known: Collection[str]
     ) -> Cost | None:
-        """Watch until nothing is left to be asked; `left` loses each time at which all have asked.
+        """Watch until nothing is left to ask; each time leaves `left` once all have asked.
 
-        The frames that the session takes together end at each of them, also at those that are on
-        record, so that an answer is the same to the last bit whether a run was interrupted or not.
-        Gives the cost, without a policy's name, if nothing that is asked comes later.
+        The frames that the session takes together end at each of these times, even those on record,
+        so that an interrupted run gives the same answers to the last bit. Returns the cost, without
+        a policy's name, if nothing is asked later.
         """
         play, session = self._play, self._session
         standing = play.standing if DEFAULT in interviews else ()
@@ -140,7 +135,7 @@ class Watching:
 
 
 def _notes_grow(policy: MemoryPolicy) -> bool:
-    """Descriptions do, with the stream; what goes with its block does not."""
+    """Return whether notes grow with the stream, as descriptions do; those of blocks do not."""
     return policy.noted_bytes(2 * _LONG_S, 1, 1) > policy.noted_bytes(_LONG_S, 1, 1)
 
 

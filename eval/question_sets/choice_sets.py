@@ -1,22 +1,22 @@
-"""Mlvu, QaEgo4d and VideoMme: choices about whole videos, asked when the video has ended.
+"""Mlvu, QaEgo4d and VideoMme: multiple choice about whole videos, asked when the video has ended.
 
 MLVU: Zhou et al. (CVPR 2025, arXiv 2406.04264); the choice tasks of its development set, files,
 prompt and rule of github.com/JUNJIE99/MLVU at fd060c1, evaluation/multiple_choice_evaluation. The
-answer goes on after "Best Option: (". The published rule takes the character before the first ")",
-else the whole answer. Where an option stands twice only the last one is right to it, and where the
-true answer is no option nothing is; the strict rule takes either of two equal options.
+answer continues "Best Option: (". The published rule takes the character before the first ")", else
+the whole answer. If an option appears twice, only the last is right under it, and if the true
+answer is no option, nothing is; the strict rule accepts either of two equal options.
 
 QAEgo4D: Baermann and Waibel, Where did I leave my keys? (CVPR Workshops 2022); choices, prompt and
-rule of ReKV (arXiv 2503.00540), github.com/Becomebright/ReKV at 63793f7. The answer goes on after
-"Best option: (". The published rule takes the character before the first ")", else the first one;
-an empty answer stops the authors' run and is wrong here.
+rule of ReKV (arXiv 2503.00540), github.com/Becomebright/ReKV at 63793f7. The answer continues "Best
+option: (". The published rule takes the character before the first ")", else the first one; an
+empty answer stops the authors' run and is wrong here.
 
 Video-MME: Fu et al. (CVPR 2025, arXiv 2405.21075); the prompt without subtitles of
-github.com/BradyFU/Video-MME at 8889f31, the rule of the evaluation script that it names, as copies
-of it have it. The data set is one parquet file, which is read as JSON lines; it does not give the
-length of a video. The published rule takes away some phrases that begin an answer (two of them only
-if they stand together: commas are missing in the script) and takes the first of the capitals A to
-D, wherever it stands: "Because" is B. An answer without one is left out of the mean.
+github.com/BradyFU/Video-MME at 8889f31, and the rule of the evaluation script it names, from copies
+of that script. The data set is one parquet file, read as JSON lines; it does not state the length
+of a video. The published rule removes some phrases that start an answer (two of them only if
+adjacent: commas are missing in the script) and takes the first capital from A to D, wherever it is:
+"Because" is B. An answer without one is left out of the mean.
 """
 
 import math
@@ -45,7 +45,7 @@ _MLVU_SYSTEM = (
     "select the best option that accurately addresses the question."
 )
 _NO_OPTION = "@"
-"""The letter before A: what the authors' counting makes of an answer that is no option."""
+"""The letter before A: the authors' counting yields it for an answer that is no option."""
 _MME_DURATIONS = ("short", "medium", "long")
 _MME_TASKS = (
     *("Temporal Perception", "Spatial Perception", "Attribute Perception", "Action Recognition"),
@@ -67,7 +67,7 @@ _MME_TAKEN_AWAY = (
 
 
 class Mlvu(Benchmark):
-    """The data directory is the `MLVU` of the data set, with `json` and `video` in it."""
+    """The data directory is the data set's `MLVU`, which contains `json` and `video`."""
 
     name = "mlvu"
     published = "huggingface.co/datasets/MLVU/MVLU"
@@ -119,8 +119,6 @@ class QaEgo4d(Benchmark):
 
 
 class VideoMme(Benchmark):
-    """Without subtitles."""
-
     name = "video-mme"
     published = (
         "huggingface.co/datasets/lmms-lab/Video-MME as videomme/test-00000-of-00001.parquet, "
@@ -144,7 +142,7 @@ class VideoMme(Benchmark):
         return scored_choice(item, text or "", found[0] == item.answer if found else None)
 
     def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
-        """Pooled by question."""
+        """Pool by question."""
         durations = [score_row(name, of_group(outcomes, name)) for name in _MME_DURATIONS]
         tasks = [score_row(task, of_task(outcomes, task)) for task in _MME_TASKS]
         return (*tasks, *durations, score_row("Overall", outcomes))
@@ -156,7 +154,6 @@ def _with_options(item: SetItem) -> str:
 
 
 def _before_bracket(text: str, otherwise: str) -> str:
-    """The character before the first ")", if there is one."""
     end = text.find(")")
     return otherwise if end < 0 else text[max(0, end - 1) : end]
 

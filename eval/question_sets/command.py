@@ -65,7 +65,6 @@ def questions(
     play: PlayOptions | None = None,
 ) -> None:
     """Play a published question set's videos and ask a model, or score a finished run's answers.
-
     With --items alone, write down what a run is to be asked.
     """
     judges = Judges(judge, judge_url, judge_key, second_judge, sample, judgements)
@@ -97,7 +96,7 @@ def questions(
 def _play(
     name: str, played: tuple[Records, Sequence[SetItem]], judges: Judges
 ) -> dict[str, object]:
-    """Score each policy of a run that has been played, if there is who can."""
+    """Score each policy of a run that has been played, if there is a judge when one is needed."""
     run, items = played
     document: dict[str, object] = {"run": str(run.directory), "failed": run.failures}
     if name in SUBSETS and judges.first is None:
@@ -136,7 +135,7 @@ def _cell(found: Figure | None) -> str:
 
 
 def _write_items(path: Path, benchmark: Benchmark, items: Sequence[SetItem]) -> None:
-    """What a run needs, and nothing of the truth but what the published prompt itself tells."""
+    """Write what a run needs, and no truth except what the published prompt itself reveals."""
     with path.open("w", encoding="utf-8") as file:
         for item in items:
             follow_up = benchmark.follow_up(item, "yes")
@@ -153,7 +152,7 @@ def _write_items(path: Path, benchmark: Benchmark, items: Sequence[SetItem]) -> 
 
 
 def asked_of(benchmark: Benchmark, items: Sequence[SetItem], data_dir: Path) -> list[Asked]:
-    """What a run asks of which video, and when; in the order of the items."""
+    """Return what a run asks of each video, and when; in the order of the items."""
     asked = []
     for item in items:
         prompt, follow_up = benchmark.prompt(item), partial(benchmark.follow_up, item)
@@ -164,10 +163,7 @@ def asked_of(benchmark: Benchmark, items: Sequence[SetItem], data_dir: Path) -> 
 def play_set(
     name: str, benchmark: Benchmark, items: Sequence[SetItem], data: Path, options: PlayOptions
 ) -> tuple[Records, list[SetItem]]:
-    """The run, and those of the items that it was to ask.
-
-    Raises SettingsError that names the videos that are missing for them.
-    """
+    """Return the run and the items it asked. Raises SettingsError naming missing videos."""
     wanted = chosen(items, options)
     require_videos(data, wanted, benchmark.published)
     questions = asked_of(benchmark, wanted, data)
@@ -175,7 +171,7 @@ def play_set(
 
 
 def write_records(run: Records, outcomes: Mapping[str, Sequence[Outcome]]) -> None:
-    """And the report. `outcomes` by policy; the strict score is kept: every question has one."""
+    """Write records and report. `outcomes`: by policy; keeps the strict score, which all have."""
     scored = [
         _scored(policy, outcome, answers[outcome.item.id])
         for policy, answers in run.answers.items()

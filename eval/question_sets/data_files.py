@@ -1,6 +1,6 @@
-"""Read a set's published annotations and a run's answers, or say what is missing or odd by name.
+"""Reads a set's published annotations and a run's answers, and names what is missing or malformed.
 
-Nothing is downloaded: most sets may be had only on terms that a person has to agree to.
+Downloads nothing: most sets require a person to accept their terms.
 """
 
 import json
@@ -12,17 +12,16 @@ from eval.question_sets.items import SetItem, Texts
 from vstream import SettingsError
 
 _NAMED = 10
-"""So many missing files are named; the rest are counted."""
+"""How many missing files are named; the rest are counted."""
 
 T = TypeVar("T")
 Reader = Callable[[int, Any], Iterable[T]]
-"""From an entry, with its number in the file."""
+"""Reads an entry, given its number in the file."""
 
 
 def read_items(data_dir: Path, published: str, files: Mapping[str, Reader[T]]) -> list[T]:
-    """What the readers make of each file's entries. `published` says where the set can be had.
-
-    Raises SettingsError that names every file that is not there, or the entry that is malformed.
+    """Return what the readers make of each file's entries; `published` says where to get the set.
+    Raises SettingsError naming every missing file, or the malformed entry.
     """
     require_files(data_dir, files, published)
     return [
@@ -31,12 +30,12 @@ def read_items(data_dir: Path, published: str, files: Mapping[str, Reader[T]]) -
 
 
 def of_tasks(items: Sequence[SetItem], tasks: Collection[str]) -> list[SetItem]:
-    """Those of the tasks, else all."""
+    """Return the items of the tasks, or all without tasks."""
     return [item for item in items if not tasks or item.task in tasks]
 
 
 def require_files(data_dir: Path, files: Iterable[str], published: str) -> None:
-    """Raises SettingsError that names the files that are not there."""
+    """Raise SettingsError naming the missing files."""
     missing = [file for file in files if not (data_dir / file).exists()]
     if missing:
         named = ", ".join(missing[:_NAMED])
@@ -48,25 +47,24 @@ def require_files(data_dir: Path, files: Iterable[str], published: str) -> None:
 
 
 def require_videos(data_dir: Path, items: Iterable[SetItem], published: str) -> None:
-    """Raises SettingsError that names the videos that are not there."""
+    """Raise SettingsError naming the missing videos."""
     require_files(data_dir, dict.fromkeys(item.video for item in items), published)
 
 
 def require_tasks(tasks: Collection[str], known: Sequence[str]) -> None:
-    """Raises SettingsError if a task is unknown."""
     for task in tasks:
         if task not in known:
             raise SettingsError(f"task: there is no {task!r}; choose of {', '.join(known)}")
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """Raises SettingsError that names the line that is not JSON."""
+    """Raise SettingsError naming a line that is not JSON."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [_parsed(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
 
 
 def clock_s(text: str) -> int:
-    """Seconds of "HH:MM:SS" or "MM:SS"."""
+    """Return the seconds of "HH:MM:SS" or "MM:SS"."""
     seconds = 0
     for part in text.split(":"):
         seconds = 60 * seconds + int(part)
@@ -74,7 +72,7 @@ def clock_s(text: str) -> int:
 
 
 def video_in(folder: str, path: str) -> str:
-    """`path` after the last `folder`: "data/rvs/ego/videos/a.mp4" in "rvs" is ego/videos/a.mp4."""
+    """Return `path` after the last `folder`: with "rvs", "data/rvs/ego/a.mp4" gives ego/a.mp4."""
     parts = PurePosixPath(path).parts
     if folder in parts:
         parts = parts[len(parts) - parts[::-1].index(folder) :]
@@ -82,7 +80,7 @@ def video_in(folder: str, path: str) -> str:
 
 
 def _read_entries(path: Path, file: str, read: Reader[T]) -> Iterator[T]:
-    """What an entry lacks becomes a SettingsError that names it."""
+    """Raise SettingsError naming an entry that lacks something."""
     is_lines = path.suffix == ".jsonl"
     entries = read_json_lines(path) if is_lines else _parsed(path.read_text("utf-8"), str(path))
     if not isinstance(entries, list):
@@ -104,13 +102,13 @@ def _parsed(text: str, where: str) -> Any:
 
 
 def read_predictions(path: Path) -> dict[str, Texts]:
-    """The answers of a finished run: JSON lines, with the texts of each item by its id.
+    """Read a finished run's answers: JSON lines with the texts of each item by its id.
 
-    A line is {"id": ..., "texts": [...]}, the texts in the order in which they were said, or
-    {"id": ..., "answer": ...} for one text; other keys do not matter. A text may be null. A list of
-    one text, as some runs keep what they decode, is that text, and a number is its digits.
+    A line is {"id": ..., "texts": [...]}, the texts in the order they were said, or {"id": ...,
+    "answer": ...} for one text; other keys are ignored. A text may be null. A list of one text, as
+    some runs store decoded output, counts as that text, and a number as its digits.
 
-    Raises SettingsError that names what is not a prediction, or an id that stands twice.
+    Raises SettingsError naming what is not a prediction, or an id that appears twice.
     """
     if not path.exists():
         raise SettingsError(f"predictions: there is no {path}")

@@ -1,4 +1,4 @@
-"""SetItem is one question of a published set, Outcome what came of it, Row a line of its table."""
+"""SetItem: one question of a published set; Outcome: its scores; Row: a line of the table."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,13 +14,13 @@ Texts = Sequence[str | None]
 
 @dataclass(frozen=True)
 class SetItem:
-    """One question of a set, with what its benchmark says of when it is asked.
+    """One question of a set, with its benchmark's rules for when it is asked.
 
     `video` is relative to the data directory: a file, or a folder of frames. `answer` is the true
-    one as it is scored: a letter, a number, a word or a text. `asked_s` is math.inf where a
-    question follows the whole video and the set does not say how long that is. `polls_s`: the
-    question stands from `asked_s` on and is put at these seconds, until it is answered. `context`
-    is what the benchmark tells of earlier questions, `group` the part of the table it counts in.
+    one as it is scored: a letter, a number, a word or a text. `asked_s` is math.inf if a question
+    follows the whole video and the set does not state its length. `polls_s`: the question stands
+    from `asked_s` on and is put at these seconds, until it is answered. `context` is what the
+    benchmark tells of earlier questions, `group` the part of the table it counts in.
     """
 
     id: str
@@ -38,19 +38,19 @@ class SetItem:
 
     @property
     def spans(self) -> tuple[TimeSpan, ...]:
-        """What may be seen each time that it is put."""
+        """What may be seen each time it is put."""
         ends = self.polls_s or (self.asked_s,)
         return tuple(TimeSpan(self.seen_from_s, end_s) for end_s in ends)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """An item's score by the published rule, and by a strict one that closes its holes.
+    """An item's score by the published rule, and by a strict one that closes its gaps.
 
     Both are from 0 to 1; None: the published rule leaves the item out of its mean. The strict rule
     counts every item. `oddity` names what is awkward about the answer; empty for a plain one.
-    `judged` is what a judge said of an open answer. `published_text`: where `published` is whether
-    it spoke in time, whether it also said the true text.
+    `judged` is a judge's verdict on an open answer. `published_text`: if `published` is whether it
+    spoke in time, whether it also said the true text.
     """
 
     item: SetItem
@@ -63,21 +63,21 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean with its error, clustered by video; in percent, or in the unit that its row says."""
+    """A mean with its error, clustered by video; in percent, or in its row's unit."""
 
     value: float
     stderr: float | None
     num_questions: int
 
     def document(self) -> dict[str, object]:
-        """Rounded to what a table prints."""
+        """Return it rounded to what a table prints."""
         stderr = None if self.stderr is None else round(self.stderr, 4)
         return {"value": round(self.value, 4), "stderr": stderr, "questions": self.num_questions}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity by the published rule and by the strict one; None: it cannot be had."""
+    """One quantity by the published rule and by the strict one; None: unavailable."""
 
     name: str
     published: Figure | None
@@ -85,7 +85,6 @@ class Row:
     unit: str = "%"
 
     def document(self) -> dict[str, object]:
-        """For a JSON document."""
         published, strict = (one and one.document() for one in (self.published, self.strict))
         return {"unit": self.unit, "published": published, "strict": strict}
 
@@ -101,7 +100,7 @@ def score_row(
     strict: Value = lambda outcome: outcome.strict,
     unit: str = "%",
 ) -> Row:
-    """The mean over the groups of each group's mean; with `weights`, these times the means."""
+    """Return the mean over groups of each group's mean; with `weights`, a weighted sum."""
     shares = weights or [1 / len(groups)] * len(groups)
     found = [_figure(groups, shares, rule, unit) for rule in (published, strict)]
     return Row(name, found[0], found[1], unit)
@@ -110,7 +109,6 @@ def score_row(
 def _figure(
     groups: Sequence[Sequence[Outcome]], weights: Sequence[float], value: Value, unit: str
 ) -> Figure | None:
-    """None if a group is empty, or there is none."""
     parts = []
     for weight, group in zip(weights, groups, strict=True):
         found = [(outcome.item.video_id, value(outcome)) for outcome in group]
@@ -134,6 +132,6 @@ def of_group(outcomes: Sequence[Outcome], group: str) -> list[Outcome]:
 
 
 def oddities(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """How many answers were awkward in which way, most frequent first."""
+    """Count the awkward answers by kind, most frequent first."""
     counted = Counter(outcome.oddity for outcome in outcomes if outcome.oddity)
     return dict(counted.most_common())

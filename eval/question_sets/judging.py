@@ -1,10 +1,10 @@
-"""Judging has a language model say whether an answer is right, and rate it from 0 to 5.
+"""Judging: a language model says whether an answer is right, and rates it from 0 to 5.
 
 Source: the judge of Video-ChatGPT, as VStream-QA uses it: the prompt, temperature 0 and 300 tokens
-of github.com/Becomebright/ReKV at 63793f7, video_qa/eval/eval_open_ended.py; the prompt is letter
-for letter the same in github.com/IVGSZ/Flash-VStream at 8f6bde2. Both read a reply as a Python
-literal; so does `read_judgement`. After a bad reply they ask again, the one without end, the
-other up to a hundred times, and then leave the question out.
+of github.com/Becomebright/ReKV at 63793f7, video_qa/eval/eval_open_ended.py; the prompt is
+identical in github.com/IVGSZ/Flash-VStream at 8f6bde2. Both read a reply as a Python literal; so
+does `read_judgement`. After a bad reply both ask again, one without end, the other up to a hundred
+times before it leaves the question out.
 """
 
 import ast
@@ -53,13 +53,13 @@ class JudgePrompt:
     user: str
 
     def messages(self) -> list[dict[str, str]]:
-        """As chat templates and servers take them."""
+        """Return messages for chat templates and servers."""
         return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
 
 
 @dataclass(frozen=True)
 class JudgeReply:
-    """What a judge said; `version` is what it says of itself, or the fingerprint of its weights."""
+    """What a judge said; `version` is its own statement, or the fingerprint of its weights."""
 
     text: str
     version: str
@@ -74,10 +74,8 @@ class Judgement:
 
 
 class Judge(Protocol):
-    """A language model that judges; asked from `num_parallel` threads at once.
-
-    `settings` are all that its replies depend on but for its name. `num_attempts`: so often a bad
-    reply is asked for again; once, where it would be the same again.
+    """Called from `num_parallel` threads at once. `settings` are everything its replies depend on
+    besides its name. A bad reply is requested `num_attempts` times; once if it would be the same.
     """
 
     name: str
@@ -89,19 +87,19 @@ class Judge(Protocol):
 
 
 def judge_prompt(question: str, answer: str, given: str) -> JudgePrompt:
-    """As published."""
+    """Return the prompt as published."""
     return JudgePrompt(_SYSTEM, _USER.format(question, answer, given))
 
 
 def read_judgement(reply: str) -> Judgement | None:
-    """None if it is not the literal that was asked for. ReKV takes "prev" for "pred", too."""
+    """Return None if it is not the requested literal. Like ReKV, accept "prev" for "pred"."""
     try:
         document = ast.literal_eval(reply)
         verdict = document["pred"] if "pred" in document else document["prev"]
         said, rating = verdict.lower(), int(document["score"])
     except (ValueError, SyntaxError, TypeError, KeyError, AttributeError, OverflowError):
         return None
-    except (MemoryError, RecursionError):  # how ast.literal_eval meets nesting that is too deep
+    except (MemoryError, RecursionError):  # raised by ast.literal_eval for deep nesting
         return None
     return Judgement(True if "yes" in said else False if "no" in said else None, rating)
 
@@ -115,21 +113,18 @@ class Judged:
 
     @property
     def label(self) -> str:
-        """For agreement between judges."""
         if self.judgement is None:
             return "unreadable"
         return {True: "yes", False: "no", None: "neither"}[self.judgement.is_yes]
 
 
 class Judging:
-    """One judge and the file of its replies; may be called from several threads.
-
-    A reply is found again by the hash of the judge's name and settings, the whole prompt and the
-    number of the attempt, so any change of them asks again.
+    """One judge and the file of its replies, for several threads. A reply is found again by the
+    hash of the judge's name and settings, the whole prompt and the attempt's number.
     """
 
     def __init__(self, judge: Judge, file: Path) -> None:
-        """`file` holds JSON lines and may be shared by judges; it is written if need be."""
+        """`file` holds JSON lines, may be shared by judges and is created if missing."""
         self.judge = judge
         self._file = RecordFile(file)
         self._replies = {
@@ -141,16 +136,16 @@ class Judging:
 
     @property
     def versions(self) -> dict[str, int]:
-        """The versions that judged here, with how many judgements each gave."""
+        """The versions that judged, and the number of judgements of each."""
         return dict(self._versions.most_common())
 
     def document(self) -> dict[str, object]:
-        """Who judged: to stand beside every number that came of it."""
+        """Return who judged, to report beside every resulting number."""
         judge = self.judge
         return {"name": judge.name, "versions": self.versions, "settings": judge.settings}
 
     def judge_answer(self, question: str, answer: str, given: str) -> Judged:
-        """Asks again after a reply that cannot be read, as often as the judge allows."""
+        """Judge; ask again after unreadable replies, as often as the judge allows."""
         prompt = judge_prompt(question, answer, given)
         for attempt in range(self.judge.num_attempts):
             reply = self._reply(prompt, attempt)
@@ -178,7 +173,7 @@ class Judging:
 
 @dataclass(frozen=True)
 class Agreement:
-    """`agreed` is a share of 1; `kappa` is None where it is not defined."""
+    """`agreed` is a share of 1; `kappa` is None if undefined."""
 
     num_answers: int
     agreed: float
@@ -186,11 +181,11 @@ class Agreement:
 
 
 def agreement(first: Sequence[str], second: Sequence[str]) -> Agreement:
-    """How far two judges agree, by the labels that each gave, in the same order; at least one.
+    """Return how far two judges agree, from their labels in the same order; at least one.
 
     Source: Cohen, A Coefficient of Agreement for Nominal Scales (1960). With p the share on which
-    they agree and e the share that would agree by chance, from how often each says what,
-    kappa = (p - e) / (1 - e). Where both always say the same one thing there is no kappa.
+    they agree and e the share expected by chance from how often each says what, kappa = (p - e) /
+    (1 - e). If both always say the same one thing, there is no kappa.
     """
     pairs = list(zip(first, second, strict=True))
     agreed = sum(a == b for a, b in pairs) / len(pairs)
@@ -205,7 +200,7 @@ _BUSY = (408, 429, 500, 502, 503, 504)
 
 
 class EndpointJudge:
-    """Any server that has `/chat/completions`; `version` is the model that it says it used."""
+    """Any server with `/chat/completions`; `version` is the model it says it used."""
 
     num_parallel = 8
     num_attempts = 5
@@ -226,7 +221,7 @@ class EndpointJudge:
         )
 
     def reply(self, prompt: JudgePrompt) -> JudgeReply:
-        """Raises ModelError if the server refuses, or stays out of reach."""
+        """Raises ModelError if the server refuses, or stays unreachable."""
         body = {
             "model": self.name,
             "messages": prompt.messages(),
@@ -254,14 +249,13 @@ class EndpointJudge:
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Whether to try again."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in _BUSY
     return isinstance(error, httpx.TransportError)
 
 
 class LocalJudge:
-    """A checkpoint with a chat template; greedy, so that it says the same to the same."""
+    """A checkpoint with a chat template; greedy, so equal prompts get equal replies."""
 
     num_parallel = 1
     num_attempts = 1
@@ -269,7 +263,7 @@ class LocalJudge:
     def __init__(
         self, directory: Path, device: str = "cpu", max_reply_tokens: int = MAX_REPLY_TOKENS
     ) -> None:
-        """Raises ModelError if it cannot be loaded. Nothing is downloaded."""
+        """Raises ModelError if it cannot be loaded. Downloads nothing."""
         from transformers import AutoModelForCausalLM, AutoTokenizer  # seconds
 
         try:
@@ -306,10 +300,7 @@ class LocalJudge:
 
 
 def judge_named(name: str, url: str | None, key: str | None) -> Judge:
-    """The model of that name at the URL, else the checkpoint in that folder.
-
-    Raises SettingsError for what is neither.
-    """
+    """Return the model of that name at the URL, else the checkpoint there. Raises SettingsError."""
     if url is not None:
         return EndpointJudge(name, url, key)
     if Path(name).is_dir():

@@ -1,15 +1,15 @@
-"""OvoBench asks at moments of a video, some questions again and again.
+"""OvoBench: questions at moments of a video, some of them put repeatedly.
 
 Source: Li et al., OVO-Bench (CVPR 2025, arXiv 2501.05510); files, prompts and scorer of
-github.com/JoeLeelyf/OVO-Bench at c34093f. A forward question is put at several moments; each
-of these probes is an item, named as the clips of the authors are: `<id>_<probe>`. A question sees
-the video from its start to `realtime`. The authors' clips end at the next whole second; here no
-frame after `realtime` is seen.
+github.com/JoeLeelyf/OVO-Bench at c34093f. A forward question is put at several moments; each of
+these probes is an item, named like the authors' clips: `<id>_<probe>`. A question sees the video
+from its start to `realtime`. The authors' clips end at the next whole second; here no frame after
+`realtime` is seen.
 
 The published rule looks for the letter, or for Yes or No, anywhere in the answer, and joins all
-digits of a count: "ABCD" and "Yes No" are always right, "1 or 2" is 12. An answer that failed is
-wrong, a question that is not in the results at all is left out of the mean. The strict rule counts
-all questions and wants one letter, number or word.
+digits of a count: "ABCD" and "Yes No" are always right, "1 or 2" is 12. A failed answer is wrong; a
+question missing from the results is left out of the mean. The strict rule counts all questions and
+requires one letter, number or word.
 """
 
 import re
@@ -105,7 +105,6 @@ class OvoBench(Benchmark):
 
 
 def _items(_: int, entry: dict[str, Any]) -> Iterator[SetItem]:
-    """One item, or one for each probe of a forward question."""
     task = entry["task"]
     probes = entry["test_info"] if task in _FORWARD else [entry]
     for n, probe in enumerate(probes):

@@ -1,4 +1,4 @@
-"""ScoredRun holds the scores of a run's answers to a question set, its table and who judged it."""
+"""ScoredRun: the scores of a run's answers to a question set, its table and its judges."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ NAMES = tuple(sorted((*_BY_RULE, *SUBSETS)))
 
 
 def make_benchmark(name: str, judging: Judging | None = None) -> Benchmark:
-    """`judging` is what sets with open answers need to score. Raises SettingsError for no set."""
+    """Return the set; sets with open answers need `judging` to score. Raises SettingsError."""
     if name in SUBSETS:
         return VStreamQa(name, judging)
     if name not in _BY_RULE:
@@ -38,7 +38,7 @@ def make_benchmark(name: str, judging: Judging | None = None) -> Benchmark:
 
 @dataclass(frozen=True)
 class Judges:
-    """Who judges open answers, as the user named them; `sample` answers are judged by both."""
+    """The judges of open answers, as the user named them; both judge `sample` answers."""
 
     first: str | None
     url: str | None
@@ -48,7 +48,6 @@ class Judges:
     replies: Path | None
 
     def judging(self, name: str | None, predictions: Path) -> Judging | None:
-        """None where none is named."""
         if name is None:
             return None
         replies = self.replies or predictions.with_suffix(".judgements.jsonl")
@@ -57,8 +56,6 @@ class Judges:
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """`document` is its part of the JSON document."""
-
     outcomes: Sequence[Outcome]
     rows: Sequence[Row]
     document: dict[str, object]
@@ -71,10 +68,7 @@ def score_run(
     judges: Judges,
     path: Path,
 ) -> ScoredRun:
-    """Score all items; those without a prediction as the benchmark scores them.
-
-    `path` is that of the predictions.
-    """
+    """Score items, those without a prediction as their benchmark does; `path`: the predictions."""
     judging = judges.judging(judges.first, path)
     benchmark = make_benchmark(name, judging)
     with progress_bar() as progress:
@@ -112,7 +106,7 @@ def _agreement(
     second: Judging,
     num_sampled: int,
 ) -> dict[str, object] | None:
-    """How far another judge agrees on a sample, the same each time; None if nothing was judged."""
+    """Return another judge's agreement on a fixed sample; None if nothing was judged."""
     judged = [outcome for outcome in outcomes if outcome.judged]
     sample = Random("agreement").sample(judged, min(num_sampled, len(judged)))
     if not sample:

@@ -1,21 +1,21 @@
-"""StreamingBench asks at moments of a stream, and lets some questions stand until it is time.
+"""StreamingBench: questions at moments of a stream, some of which stand until their time comes.
 
 Source: Lin et al., StreamingBench (arXiv 2411.03628); files, prompts, polling and counting of
 github.com/THUNLP-MT/StreamingBench at 8929923. A question at t sees [t - 60 s, t] (the main table)
-or [0, t] ("all context"). Sequential questions are told the earlier questions with their true
-answers. A proactive one stands from t on: from the second after it is put until 4 s after its true
-moment the model is asked every second whether it is time, and sees what came since it was put. At
-the first "yes", anywhere in what it says, it is asked the question and that is the end of it.
+or [0, t] ("all context"). Sequential questions include the earlier questions with their true
+answers. A proactive question stands from t on: from the second after it is put until 4 s after its
+true moment, the model is asked every second whether it is time, and sees what came since the
+question was put. At the first "yes", anywhere in its text, it is asked the question, the last one.
 
-The published rule compares the first character of an answer. Answers that are missing are left out
-of its mean; so are empty ones to sequential questions, while for all other questions the authors'
-counter stops with an error: they count as wrong here. A proactive question is right if its time is
-within 2 s: that is the number in the published table, as its equality with the authors' figure of
-times "<= 2 s" shows. Whether the text is right, too, is a row of its own. The strict rule counts
-all questions, takes "(A)" and " A", and wants time, a plain yes and the whole text.
+The published rule compares the first character of an answer. Missing answers are left out of its
+mean; so are empty ones to sequential questions, while for all other questions the authors' counter
+stops with an error: they count as wrong here. A proactive question is right if its time is within 2
+s: the number in the published table, as it equals the authors' figure of times "<= 2 s". Whether
+the text is right too is a separate row. The strict rule counts all questions, accepts "(A)" and "
+A", and requires the time, a plain yes and the whole text.
 
-"All" and "Overall" are pooled by question; proactive output enters them by the 51 questions of the
-authors' smaller file.
+"All" and "Overall" are pooled by question; of proactive output, they include the 51 questions of
+the authors' smaller file.
 """
 
 import re
@@ -104,7 +104,7 @@ _IS_IT_TIME = '{} Is it the right time to output "{}"? You can only answer yes o
 _POLLED_AFTER_S = 4
 _IN_TIME_S = 2
 _ALL_250 = "Proactive Output, beyond the table"
-"""The group of the questions that are not in the smaller file, which the table is made of."""
+"""The group of questions outside the smaller file, from which the table is made."""
 
 
 class StreamingBench(Benchmark):
@@ -133,7 +133,7 @@ class StreamingBench(Benchmark):
         return {file: readers.get(file, self._choices) for file in files}
 
     def prompt(self, item: SetItem) -> Prompt:
-        if item.task == "PO":  # it tells the true output, as published
+        if item.task == "PO":  # it reveals the true output, as published
             return Prompt(_PROACTIVE.format(_IS_IT_TIME.format(item.question, item.answer)))
         options = _lettered(item.options)
         if item.task == "SQA":
@@ -173,7 +173,7 @@ class StreamingBench(Benchmark):
             yield self._choice(f"{kind}-{number}-{n}", entry, question)
 
     def _sequence(self, number: int, entries: list[dict[str, Any]]) -> list[SetItem]:
-        """The turns about one video; each is told those before it."""
+        """Return the turns about one video; each includes those before it."""
         items: list[SetItem] = []
         context = ""
         for entry in entries:
@@ -199,7 +199,7 @@ class StreamingBench(Benchmark):
             task=task,
             group=_TASKS[task].group,
             question=question["question"],
-            options=tuple(question["options"][:4]),  # so many are shown
+            options=tuple(question["options"][:4]),  # only four are shown
             answer=question["answer"],
             asked_s=float(asked_s),
             seen_from_s=float(seen_from_s),
@@ -208,21 +208,21 @@ class StreamingBench(Benchmark):
 
 
 def _lettered(options: Sequence[str]) -> list[str]:
-    """As published: the first four are shown, with letters if they have none."""
+    """Return the first four options, with letters if they have none, as published."""
     if options[0].startswith("A."):
         return list(options[:4])
     return [f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=False)]
 
 
 def _whole_group(outcomes: Sequence[Outcome], group: str) -> list[Outcome]:
-    """Of a group all, or nothing if one of its tasks has no outcomes."""
+    """Return all of a group, or nothing if one of its tasks has no outcomes."""
     found = of_group(outcomes, group)
     tasks = {code for code, task in _TASKS.items() if task.group == group}
     return found if {outcome.item.task for outcome in found} == tasks else []
 
 
 def _proactive_keys(_: int, entry: dict[str, Any]) -> list[str]:
-    """By which the smaller file's questions are found in the larger one."""
+    """Return keys that find the smaller file's questions in the larger one."""
     name = _video_name(entry)
     return [f"{name} {one['time_stamp']} {one['question']}" for one in entry["questions"]]
 
@@ -249,10 +249,7 @@ def _proactive_items(
 
 
 def _scored_proactive(item: SetItem, texts: Texts) -> Outcome:
-    """The first yes is when it spoke; a run that broke off before is wrong, as silence is.
-
-    `published` is whether it spoke in time.
-    """
+    """Score by the first yes; a broken-off run is wrong, like silence. `published`: in time."""
     polls = texts[: len(item.polls_s)]
     spoke = next((n for n, text in enumerate(polls) if _says_yes(text)), None)
     if spoke is None:
@@ -279,5 +276,5 @@ def _says_yes(text: str | None) -> bool:
 
 
 def _video_name(entry: dict[str, Any]) -> str:
-    """The authors' scripts may have made the path absolute."""
+    """Return the file name, since the authors' scripts may have made the path absolute."""
     return PurePosixPath(entry["video_path"]).name

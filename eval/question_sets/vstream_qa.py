@@ -1,16 +1,15 @@
-"""VStreamQa asks open questions about streams, whose answers a language model judges.
+"""VStreamQa: open questions about streams, whose answers a language model judges.
 
 Source: Zhang et al., Flash-VStream (arXiv 2406.08085), data set IVGSZ/VStream-QA. VS-Ego and
 VS-Movie ask about a whole clip, at its end. RVS-Ego and RVS-Movie ask while a long video plays;
-they are read in the files of ReKV (arXiv 2503.00540), where a question sees the video from its
-start to `end_time`, and no earlier question or answer. The prompt is the question.
+their files are ReKV's (arXiv 2503.00540), where a question sees the video from its start to
+`end_time`, and no earlier question or answer. The prompt is the question.
 
-Answers are judged (judging.py), their line ends taken out as ReKV does. Two accuracies are
-published: Flash-VStream's, yes / all that were judged, and ReKV's, yes / (yes + no). The score is
-the mean of the whole parts of the ratings. What the judge could not say readably is left out of all
-three, as it was there, and is wrong by the strict rule; so is a question without a text to judge,
-because answering failed. A blank text is an answer and is judged, as it is there: silence is not
-left out.
+Answers are judged (judging.py) after removing their line breaks, as ReKV does. Two accuracies are
+published: Flash-VStream's, yes / all judged, and ReKV's, yes / (yes + no). The score is the mean of
+the ratings' whole parts. Unreadable judgements are left out of all three, as in the originals, and
+are wrong by the strict rule; so is a question without a text, because answering failed. A blank
+text is an answer and is judged, as in the originals: silence is not left out.
 """
 
 from collections import Counter
@@ -35,7 +34,7 @@ _RVS = "huggingface.co/datasets/Becomebright/RVS"
 
 @dataclass(frozen=True)
 class _Subset:
-    """`videos` is the folder of those of whole clips; None: each question has its own moment."""
+    """`videos` is the folder of whole clips; None: each question has its own moment."""
 
     published: str
     file: str
@@ -54,13 +53,12 @@ class VStreamQa(Benchmark):
     """One of the four subsets. The data directory is the data set's, or ReKV's `data/rvs`."""
 
     def __init__(self, name: str, judging: Judging | None = None) -> None:
-        """Without `judging` nothing can be scored."""
         self.name = name
         self._subset = SUBSETS[name]
         self.published = self._subset.published
         self._judging = judging
-        # Flash-VStream's inference: every second, at most 1024 tokens; or ReKV's, whose files these
-        # are: every other second, at most 256 tokens.
+        # Flash-VStream's inference: every second, at most 1024 tokens; or that of ReKV, the source
+        # of these files: every other second, at most 256 tokens.
         is_whole = self._subset.videos is not None
         self.convention = Convention(1024, 1.0) if is_whole else Convention(256, 0.5)
 
@@ -93,7 +91,7 @@ class VStreamQa(Benchmark):
         return Outcome(item, is_right, is_right, oddity, judged)
 
     def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
-        """Both accuracies and the score over all, then Flash-VStream's accuracy by type."""
+        """Return both accuracies and the score over all, then Flash-VStream's accuracy by type."""
         decided = [o for o in outcomes if _rating(o) is not None and not o.oddity]
         whole = score_row("Accuracy (Flash-VStream: yes / judged)", outcomes)
         return (
@@ -136,7 +134,7 @@ def _item(video_id: str, video: str, entry: dict[str, Any], asked_s: float) -> S
 
 
 def _numbered(items: Sequence[SetItem]) -> Iterator[SetItem]:
-    """Named as both authors name them: the video and the number of the question about it."""
+    """Name items as both authors do: the video and the number of the question about it."""
     seen: Counter[str] = Counter()
     for item in items:
         yield replace(item, id=f"{item.video_id}_{seen[item.video_id]}")
@@ -144,6 +142,6 @@ def _numbered(items: Sequence[SetItem]) -> Iterator[SetItem]:
 
 
 def _rating(outcome: Outcome) -> float | None:
-    """By the strict rule, what could not be judged has a rating of 0."""
+    """Return the rating; by the strict rule, an unreadable judgement counts as 0."""
     judgement = outcome.judged and outcome.judged.judgement
     return float(judgement.rating) if judgement else None

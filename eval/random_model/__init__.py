@@ -1,4 +1,4 @@
-"""random_video_llm makes a VideoLLM of a published shape, with random weights.
+"""random_video_llm: makes a VideoLLM of a published shape, with random weights.
 
 `vstream.models.known_models` has the sizes of published models by name.
 """
@@ -32,11 +32,11 @@ _FILES: dict[str, Callable[[], CheckpointFiles]] = {
     "qwen3_vl": qwen3_vl_files,
 }
 _SPREAD = 0.02
-"""Standard deviation of weights; so neither activations nor logits overflow in half precision."""
+"""Standard deviation of weights; neither activations nor logits overflow in half precision."""
 
 
 def require_shape(name: str, has_random_weights: bool) -> None:
-    """Raises SettingsError for a name that is none, or where weights were not said to be random."""
+    """Raise SettingsError for an unknown name, or unless weights were declared to be random."""
     if name not in SHAPES:
         raise SettingsError(f"unknown shape {name!r}: one of {', '.join(SHAPES)}")
     if not has_random_weights:
@@ -44,7 +44,7 @@ def require_shape(name: str, has_random_weights: bool) -> None:
 
 
 def config_of(name: str) -> "PretrainedConfig":
-    """The whole config of a shape, with the special tokens of its files."""
+    """Return the whole config of a shape, with the special tokens of its files."""
     from transformers import AutoConfig  # seconds, as below
 
     shape = dict(SHAPES[name])
@@ -61,7 +61,7 @@ def config_of(name: str) -> "PretrainedConfig":
 
 
 def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> "PreTrainedModel":
-    """As transformers has it, made on `device`: no checkpoint is read, no weight travels."""
+    """Make the transformers model on `device`: no checkpoint is read, no weight is moved."""
     from transformers import AutoModelForImageTextToText
 
     with device:
@@ -79,10 +79,7 @@ def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> "PreTr
 
 
 def random_family(shape: str, model: "PreTrainedModel") -> Family:
-    """What stands in front of its decoder, with a tokenizer of a few hundred entries.
-
-    Tokens are chosen among as many as the shape has.
-    """
+    """Make its family: a small tokenizer, but as many token ids as the shape has."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         model.config.save_pretrained(directory)
@@ -93,7 +90,7 @@ def random_family(shape: str, model: "PreTrainedModel") -> Family:
 
 
 def random_video_llm(shape: str, model: "PreTrainedModel", family: Family) -> VideoLLM:
-    """Made ready to stream. The attention of `model` is changed, see `vstream.engine.Decoder`."""
+    """Make it ready to stream. Changes the attention of `model`, see `vstream.engine.Decoder`."""
     decoder, scheduler = driven(model)
     return VideoLLM(
         name=f"{shape}, random weights",

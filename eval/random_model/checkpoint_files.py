@@ -1,6 +1,6 @@
-"""CheckpointFiles is a made-up checkpoint without its weights and the sizes in config.json.
+"""CheckpointFiles: a made-up checkpoint without its weights and the sizes in config.json.
 
-Each family's are laid out as its published checkpoints.
+Each family's files have the layout of its published checkpoints.
 """
 
 import json
@@ -53,18 +53,16 @@ _ONEVISION_TEMPLATE = r"""
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """Laid out file by file as the published checkpoints of a family."""
+    """Laid out file by file like a family's published checkpoints."""
 
     tokenizer: Tokenizer
     stops: Sequence[str]
-    """The tokens that end an answer."""
     contents: dict[str, Any]
-    """Of the other files, by name."""
+    """The other files, by name."""
     config: dict[str, Any]
     """What config.json says about special tokens and the like."""
 
     def write(self, directory: Path) -> None:
-        """Write all but config.json."""
         self.tokenizer.save(str(directory / "tokenizer.json"))
         stop_ids = [self.tokenizer.token_to_id(token) for token in self.stops]
         generation = {"eos_token_id": stop_ids if len(stop_ids) > 1 else stop_ids[0]}
@@ -74,7 +72,7 @@ class CheckpointFiles:
 
 
 def qwen2_5_vl_files() -> CheckpointFiles:
-    """Qwen2.5-VL's: the template stands in tokenizer_config.json, sizes are numbers of pixels."""
+    """Qwen2.5-VL's: the template is in tokenizer_config.json, sizes are numbers of pixels."""
     template = _QWEN_TEMPLATE.replace("DEFAULT_SYSTEM", _SYSTEM)
     limits: dict[str, Any] = {"min_pixels": 56 * 56, "max_pixels": 28 * 28 * 16384}
     preprocessing = preprocessor(3, None, _CLIP_MEAN, _CLIP_STD, **limits, **_patches(14))
@@ -90,7 +88,7 @@ def qwen2_5_vl_files() -> CheckpointFiles:
 
 
 def qwen3_vl_files() -> CheckpointFiles:
-    """Qwen3-VL's: the template stands in chat_template.json, video has a size of its own."""
+    """Qwen3-VL's: the template is in chat_template.json, and video has its own size."""
     for_video = {"shortest_edge": 4096, "longest_edge": 25165824}
     for_images = {"shortest_edge": 65536, "longest_edge": 16777216}
     return _files(
@@ -154,7 +152,7 @@ def preprocessor(
     std: list[float] = _HALF,
     **more: Any,
 ) -> dict[str, Any]:
-    """A preprocessor_config.json. `resample` is Pillow's number."""
+    """Return a preprocessor_config.json. `resample` is Pillow's number."""
     return {
         "do_resize": True,
         "do_rescale": True,
@@ -170,7 +168,6 @@ def preprocessor(
 
 
 def tokenizer_config(tokenizer_class: str, eos_token: str, **more: Any) -> dict[str, Any]:
-    """A tokenizer_config.json."""
     return {
         "tokenizer_class": tokenizer_class,
         "eos_token": eos_token,
@@ -181,7 +178,7 @@ def tokenizer_config(tokenizer_class: str, eos_token: str, **more: Any) -> dict[
 
 
 def made_up_tokenizer(special: Sequence[str], not_special: Sequence[str] = ()) -> Tokenizer:
-    """The ids are not those of published ones; `not_special` are added without being called so."""
+    """Make a tokenizer with its own ids; `not_special` are added without being marked special."""
     tokenizer = byte_level()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.add_special_tokens(list(special))
@@ -190,7 +187,7 @@ def made_up_tokenizer(special: Sequence[str], not_special: Sequence[str] = ()) -
 
 
 def byte_level(first: Sequence[str] = ()) -> Tokenizer:
-    """All bytes, then each word built up letter by letter, with and without a space before it."""
+    """Start with all bytes, then build each word letter by letter, with and without a space."""
     entries = [*first, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     merges: list[tuple[str, str]] = []
     for word in WORDS:

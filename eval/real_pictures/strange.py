@@ -1,7 +1,7 @@
 """`python -m eval strange` asks the embedded model about pictures from outside its world.
 
-It knows drawings. Of anything else it is to say so: an answer is bare if it does not. What is
-counted is how many are bare with a confidence over 0.5, and how many alerts fire.
+The model knows drawings. About anything else it should say so: an answer that does not is bare.
+Counts how many are bare with a confidence over 0.5, and how many alerts fire.
 """
 
 import json
@@ -48,7 +48,6 @@ ASKED = (
 )
 ALERTS = ("tell me when you see a car", "is there a person?", "tell me when a dog appears")
 _MOST_S = 10
-"""Of each."""
 _MOMENTS = 5
 
 
@@ -60,17 +59,14 @@ def strange(as_json: AsJson = False) -> None:
         for name, frames in _shown():
             rows[name] = asked_about(model, name, frames)
     rows["all"] = tuple(map(sum, zip(*rows.values(), strict=True)))
-    columns = ("", "questions", "bare", "bare and over 0.5", "moments of alerts", "firings")
-    told = tuple((name, *map(str, row)) for name, row in rows.items())
-    show([ResultTable("Asked about pictures from outside its world", columns, told)])
+    columns = ("questions", "bare", "bare and over 0.5", "moments of alerts", "firings")
+    told = {name: dict(zip(columns, row, strict=True)) for name, row in rows.items()}
+    show([ResultTable.of("Asked about pictures from outside its world", told)])
     if as_json:
-        show_document(
-            {name: dict(zip(columns[1:], row, strict=True)) for name, row in rows.items()}
-        )
+        show_document(told)
 
 
 def _shown() -> Iterator[tuple[str, list[Frame]]]:
-    """A frame a second of each."""
     told = json.loads(QUESTIONS.read_text("utf-8"))["clips"]
     with TemporaryDirectory() as folder:
         for name in SHOWS:
@@ -91,7 +87,7 @@ def _frames(path: str, kind: str | None = None) -> list[Frame]:
 
 
 def asked_about(model: VideoLLM, name: str, frames: Sequence[Frame]) -> tuple[int, ...]:
-    """The columns of a row: each question at a few moments, each alert at every second."""
+    """Return the columns of a row: each question at a few moments, each alert at every second."""
     with open_session(load_config(), model, name) as session:
         session.push(frames)
         moments = {(len(frames) - 1) * part // (_MOMENTS - 1) for part in range(_MOMENTS)}

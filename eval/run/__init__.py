@@ -1,1 +1,1 @@
-"""A run of any benchmark: its description, what was asked and scored, its report, comparisons."""
+"""A run of any benchmark: its description, questions, scores, report and comparisons."""

@@ -1,4 +1,4 @@
-"""`python -m eval compare RUN RUN` pairs the answers of two runs question by question."""
+"""`python -m eval compare RUN RUN` compares the answers of two runs question by question."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _ASKED = attrgetter("video", "question", "truth", "asked_s")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared, by name, and what came of it."""
+    """The names of what is compared, and the result."""
 
     before: str
     after: str
@@ -29,14 +29,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: a run's directory, perhaps with the one policy that counts."""
+    """One side of a comparison: a run's directory, optionally with the one policy to compare."""
 
     run: Path
     policy: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Side":
-        """`RUN` or `RUN:POLICY`; a directory may have colons in its name."""
+        """Parse `RUN` or `RUN:POLICY`; a directory may have colons in its name."""
         if Path(text).is_dir() or ":" not in text:
             return cls(Path(text))
         run, policy = text.rsplit(":", 1)
@@ -64,9 +64,8 @@ class Side:
 
 
 def compare(before: Side, after: Side) -> list[Comparison]:
-    """Every policy with its namesake; two single ones with each other, whatever their names.
-
-    Raises SettingsError where there is nothing to compare or the questions are different ones.
+    """Compare policies of the same name; two single ones with each other, whatever their names.
+    Raises SettingsError if there is nothing to compare or the questions differ.
     """
     mine, other = before.by_policy(), after.by_policy()
     names = [(name, name) for name in mine if name in other]
@@ -88,7 +87,7 @@ def compare(before: Side, after: Side) -> list[Comparison]:
 def _pairs(
     before: Sequence[Scored], after: Sequence[Scored], labels: tuple[str, str]
 ) -> list[tuple[Scored, Scored]]:
-    """Raises SettingsError unless both answer the very same questions."""
+    """Raises SettingsError unless both answer exactly the same questions."""
     mine = {record.question_id: record for record in before}
     other = {record.question_id: record for record in after}
     both = [name for name in mine if name in other]
@@ -156,7 +155,7 @@ def _cells(found: Paired) -> tuple[str, ...]:
 
 
 def _changes(one: Comparison, most: int) -> ResultTable:
-    """Those that got worse first: they are what one looks for."""
+    """List those that got worse first, because readers look for them."""
     changes = sorted(one.paired.changes, key=lambda change: change.difference)[:most]
     return ResultTable(
         f"{one.before} -> {one.after}: {len(changes)} of the {len(one.paired.changes)} questions "

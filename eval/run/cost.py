@@ -1,4 +1,4 @@
-"""Cost: what it took one policy to watch a video and to answer about it; reports read it."""
+"""Cost: what it cost one policy to watch a video and to answer about it; reports read it."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -12,16 +12,15 @@ _HOUR_S = 3600
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one video under one policy. What does not apply or was not measured is None.
+    """The cost of one video under one policy. What does not apply or was not measured is None.
 
-    `num_frames` were given to the policy's session and `num_dropped` of them are in no block.
-    `num_aged` blocks became coarser or went because the memory was full: what was read is then not
-    what the policy's name says.
-    `ingest_s` is what encoding and keeping them took, reading or drawing them left out. `num_bytes`
-    is what the policy has to keep of the video at its end and what grows with it; `fixed_bytes` is
-    what it keeps whatever the length, its window of newest frames. `peak_bytes` is the most memory
-    in use while the policy answered: on the device, or of the process where there is none
-    (`peak_of`).
+    `num_frames` went to the policy's session; `num_dropped` of them are in no block. `num_aged`
+    blocks became coarser or were evicted because the memory was full: then answers did not read
+    what the policy's name promises. `ingest_s` is the time to encode and keep them, without reading
+    or drawing. `num_bytes` is what the policy keeps of the video at its end and grows with it;
+    `fixed_bytes` is what it keeps whatever the length, such as its window of newest frames.
+    `peak_bytes` is the most memory in use while the policy answered: on the device, or of the
+    process without one (`peak_of`).
     """
 
     policy: str
@@ -38,14 +37,14 @@ class Cost:
 
 
 def bytes_per_hour(costs: Iterable[Cost]) -> float | None:
-    """What grows with an hour of video, all videos together; None where nothing was measured."""
+    """Return bytes that grow per hour of video, over all videos; None if nothing was measured."""
     kept = [(cost.num_bytes, cost.video_s) for cost in costs if cost.num_bytes is not None]
     hours = sum(video_s for _, video_s in kept) / _HOUR_S
     return sum(num_bytes for num_bytes, _ in kept) / hours if hours else None
 
 
 def ingest_fps(costs: Iterable[Cost]) -> float | None:
-    """Frames encoded and kept in a second, all videos together; None where nothing was measured."""
+    """Return frames encoded and kept per second, over all videos; None if nothing was measured."""
     encoded = [(c.num_frames, c.ingest_s) for c in costs if c.num_frames and c.ingest_s]
     if not encoded:
         return None
@@ -53,11 +52,10 @@ def ingest_fps(costs: Iterable[Cost]) -> float | None:
 
 
 def write_costs(directory: Path, costs: Iterable[Cost]) -> None:
-    """Write them all, instead of what was there."""
     write_lines(directory / FILE, map(asdict, costs))
 
 
 def read_costs(directory: Path) -> list[Cost]:
-    """Those of the run; none where it has written none."""
+    """Return the run's costs, none if it has written none."""
     path = directory / FILE
     return [Cost(**document) for document in read_lines(path)] if path.exists() else []

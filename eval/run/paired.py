@@ -1,22 +1,21 @@
-"""Paired: two answers to each of the same questions in, how far they differ and by what chance out.
+"""Paired: how far two answers to each of the same questions differ, and how likely by chance.
 
-Differences d[i] = score of B - score of A are taken question by question, so that how hard a
-question is cancels out; questions about one video are not independent.
+Differences d[i] = score of B - score of A are taken question by question, so that a question's
+difficulty cancels out; questions about one video are not independent.
 
 - Standard error of the mean difference: that of the d[i], clustered by video (Miller, Adding Error
   Bars to Evals, arXiv 2411.00640: paired differences, clustered; `eval.clustered_error`).
 - Main test: signs flipped at random, for all questions of a video together, with the sum of d as
   statistic (Winkler et al., Permutation inference for the general linear model, NeuroImage 2014:
-  sign-flipping of whole exchangeability blocks). It takes for granted that under no difference a
-  video's sum is as likely as its negative, and nothing about what happens within a video. All 2^G
-  flips of G videos are counted where there are few; else random ones. With G videos that differ no
-  p can be below 2 / 2^G.
-- Beside it McNemar's exact test (McNemar 1947: a two-sided sign test of the questions that changed)
-  where all scores are right or wrong. It takes questions for independent: with several questions
-  about a video its p is too small.
-- An interval by bootstrap: videos are drawn with replacement, all questions of each together, and
-  95 of 100 mean differences lie in it (percentiles; Davison and Hinkley, Bootstrap Methods, 1997).
-  Of few videos it is too narrow, of one there is none.
+  sign-flipping of whole exchangeability blocks). It assumes that under no difference a video's sum
+  is as likely as its negative, and nothing about what happens within a video. With few videos, all
+  2^G flips of G videos are counted; otherwise random ones. If G videos differ, p is at least 2/2^G.
+- McNemar's exact test too (McNemar 1947: a two-sided sign test of the questions that changed), if
+  all scores are right or wrong. It assumes independent questions: with several questions about a
+  video its p is too small.
+- A bootstrap interval: videos are drawn with replacement, all questions of each together, and 95 of
+  100 mean differences lie in it (percentiles; Davison and Hinkley, Bootstrap Methods, 1997). With
+  few videos it is too narrow, with one there is none.
 """
 
 import math
@@ -30,7 +29,6 @@ from eval.clustered_error import Mark, Part, clustered_stderr
 from eval.run.scored import Scored
 
 _MOST_EXACT = 14
-"""Clusters of which all flips are counted."""
 _NUM_FLIPS = 50_000
 _CLOSE = 1e-9
 _NUM_DRAWS = 10_000
@@ -38,8 +36,6 @@ _NUM_DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Change:
-    """A question whose score differs."""
-
     before: Scored
     after: Scored
 
@@ -50,7 +46,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Paired:
-    """Scores in percent. `stderr` is None for one video; `mcnemar_p` where scores are shares."""
+    """Scores in percent. `stderr` is None for one video, `mcnemar_p` if scores are shares."""
 
     num_questions: int
     num_videos: int
@@ -76,7 +72,7 @@ class Paired:
 
 
 def paired(pairs: Sequence[tuple[Scored, Scored]]) -> Paired:
-    """Of at least one question, each scored before and after."""
+    """Compare at least one question, each scored before and after."""
     differences = [Mark(before.video, after.score - before.score) for before, after in pairs]
     by_video: defaultdict[str, float] = defaultdict(float)
     for mark in differences:
@@ -99,7 +95,7 @@ def paired(pairs: Sequence[tuple[Scored, Scored]]) -> Paired:
 
 
 def flip_p(sums: Sequence[float]) -> float:
-    """How probable a sum as far from 0 as that of `sums` is when every sign is a coin's toss."""
+    """Return how probable a sum as far from 0 as that of `sums` is if every sign is a coin toss."""
     differing = np.array([value for value in sums if abs(value) > _CLOSE])
     if not len(differing):
         return 1.0
@@ -114,14 +110,14 @@ def flip_p(sums: Sequence[float]) -> float:
 
 
 def mcnemar_p(num_better: int, num_worse: int) -> float:
-    """Two-sided and exact: the questions that changed are as many tosses of a fair coin."""
+    """Return the two-sided exact p: each changed question is a toss of a fair coin."""
     total, fewer = num_better + num_worse, min(num_better, num_worse)
     tail: float = sum(math.comb(total, k) for k in range(fewer + 1)) / 2**total
     return min(1.0, 2 * tail)
 
 
 def bootstrap_interval(differences: Sequence[Mark]) -> tuple[float, float] | None:
-    """Of their mean, in percent, over clusters; None for a single one."""
+    """Return the interval of their mean, in percent, over clusters; None for a single one."""
     clusters: defaultdict[str, list[float]] = defaultdict(list)
     for mark in differences:
         clusters[mark.cluster].append(mark.value)

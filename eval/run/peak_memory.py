@@ -1,9 +1,9 @@
-"""PeakMemory: what runs within it in, the most memory that was in use meanwhile out.
+"""PeakMemory: measures the peak of memory in use within a context.
 
-On a CUDA device it is what torch had allocated there. Elsewhere it is the resident set of the whole
-process, whose peak Linux can set back (proc(5), clear_refs); other systems cannot, so there is
-none. What ran before in the same process leaves some behind; given what the process held at first,
-with its model loaded, the peak is that and what came on top meanwhile.
+On a CUDA device it is what torch had allocated there. Otherwise it is the resident set of the whole
+process, whose peak Linux can reset (proc(5), clear_refs); other systems cannot and report none.
+Earlier work in the process leaves memory behind. Given what the process held at first, with its
+model loaded, the peak is that plus what was added within.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ _STATUS = Path("/proc/self/status")
 
 
 class PeakMemory:
-    """Used as a context; `num_bytes` is there afterwards. One at a time in a process."""
+    """A context; `num_bytes` is set at its end. One at a time in a process."""
 
     num_bytes: int | None = None
 
@@ -34,7 +34,7 @@ class PeakMemory:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
-            return_free_memory()  # what was done before shall not count
+            return_free_memory()  # exclude earlier work
             self._is_reset = True
             try:
                 _CLEAR.write_text("5")
@@ -47,17 +47,13 @@ class PeakMemory:
         if self._device.type == "cuda":
             self.num_bytes = torch.cuda.max_memory_allocated(self._device)
         elif self._is_reset:
-            peak_bytes = _resident_peak()
+            lines = _STATUS.read_text().splitlines()
+            (line,) = (line for line in lines if line.startswith("VmHWM:"))
+            peak_bytes = int(line.split()[1]) * 1024
             if self._at_first_bytes is not None:
                 peak_bytes += self._at_first_bytes - self._before_bytes
             self.num_bytes = peak_bytes
 
 
 def resident_bytes() -> int:
-    """What the process holds now."""
     return int(psutil.Process().memory_info().rss)
-
-
-def _resident_peak() -> int:
-    (line,) = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024

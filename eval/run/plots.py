@@ -1,12 +1,11 @@
-"""plots draws summaries of policies as SVG; it needs matplotlib (extra `bench`).
+"""plots: draws summaries of policies as SVG; needs matplotlib (extra `bench`).
 
-One colour marks the policy that the product uses; position and label say which the others are.
+One colour marks the product's policy; positions and labels identify the others.
 """
 
 import textwrap
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from statistics import fmean
 from typing import Any
 
 from eval.run.summary import ByPolicy, PolicySummary, by_age, by_part
@@ -28,7 +27,7 @@ _BOX |= {"showfliers": False, "manage_ticks": False}
 
 
 def plots(summaries: Sequence[PolicySummary]) -> dict[str, bytes]:
-    """By title, in order; a figure without anything to show is left out."""
+    """Return figures by title, in order, omitting those without anything to show."""
     from matplotlib import rc_context
 
     ages = by_age(summaries)
@@ -43,7 +42,7 @@ def plots(summaries: Sequence[PolicySummary]) -> dict[str, bytes]:
 
 
 def _accuracies(summaries: Sequence[PolicySummary], panels: Mapping[str, ByPolicy]) -> bytes:
-    """A panel for each group of questions, a row for each policy: mean and standard error."""
+    """Draw one panel per group of questions, one row per policy: mean and standard error."""
     figure, axes = _figure(summaries, len(panels))
     for axis, (title, estimates) in zip(axes, panels.items(), strict=True):
         for row, summary in enumerate(summaries):
@@ -60,37 +59,33 @@ def _accuracies(summaries: Sequence[PolicySummary], panels: Mapping[str, ByPolic
 
 
 def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
-    """Only policies that keep something of the video are in it."""
+    """Include only policies that keep something of the video."""
     kept = [summary for summary in summaries if summary.bytes_per_hour is not None]
     if not kept:
         return None
     figure, (axis,) = panels(8.4, 4.6)
-    kept_mb = [((one.bytes_per_hour or 0) + (one.fixed_bytes or 0)) / 1e6 for one in kept]
-    percents = [one.accuracy.percent for one in kept]
-    right = 1.35 * max(kept_mb) or 1
+    for number, one in enumerate(kept):
+        mb = ((one.bytes_per_hour or 0) + (one.fixed_bytes or 0)) / 1e6
+        dot = {**_DOT, "color": f"C{number % 10}", "label": _wrapped(one.policy)}
+        axis.errorbar(mb, one.accuracy.percent, one.accuracy.stderr, **dot)
     axis.set_ylim(0, 100)
-    axis.set_xlim(left=0, right=right)
+    axis.set_xlim(left=0)
     axis.set_xlabel(
         "MB that have to be kept of one hour of video, a fixed window included\n"
         "(policies that keep nothing of it are not shown)"
     )
     axis.set_ylabel("percent right, all questions")
     axis.grid(color=GRID)
-    line = {"arrowstyle": "-", "color": GRID}
-    for x, y, label_y, summary in zip(kept_mb, percents, _apart(percents, 5.0), kept, strict=True):
-        name, color, beside = _wrapped(summary.policy), _color(summary.policy), x + 0.035 * right
-        axis.errorbar(x, y, summary.accuracy.stderr, color=color, **_DOT)
-        axis.annotate(name, (x, y), (beside, label_y), va="center", color=color, arrowprops=line)
+    figure.legend(loc="outside right upper", fontsize=8)
     return svg_of(figure)
 
 
 def _wrapped(name: str) -> str:
-    """A contender with settings has a long name: `default+int4+recent_frames=8`."""
     return textwrap.fill(name.replace("+", " +"), 20).replace(" +", "+")
 
 
 def _latencies(summaries: Sequence[PolicySummary]) -> bytes | None:
-    """A box for each policy; whiskers are the 5th and the 95th percentile."""
+    """Draw one box per policy; whiskers are the 5th and the 95th percentile."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     timed = [summary for summary in summaries if summary.latency is not None]
@@ -117,7 +112,6 @@ def _latencies(summaries: Sequence[PolicySummary]) -> bytes | None:
 def _figure(
     summaries: Sequence[PolicySummary], num_panels: int, panel_inch: float = _PANEL_INCH
 ) -> tuple[Any, Sequence[Any]]:
-    """Panels side by side which share their rows, the policies."""
     names = [_wrapped(one.policy) for one in summaries]
     lines = max(name.count("\n") + 1 for name in names)
     width, height = 1.2 + panel_inch * num_panels, 1.3 + _ROW_INCH * lines * len(summaries)
@@ -136,7 +130,7 @@ def _figure(
 def panels(
     width: float, height: float, num_panels: int = 1, *, is_shared: bool = True
 ) -> tuple[Any, Sequence[Any]]:
-    """A figure of that size in inches and its axes side by side; they may share the upright one."""
+    """Return a figure of that size in inches and its axes side by side, which may share y."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -144,7 +138,7 @@ def panels(
 
 
 def svg_of(figure: Any) -> bytes:
-    """The same figure is the same bytes."""
+    """Return the same bytes for the same figure."""
     written = BytesIO()
     figure.savefig(written, format="svg", metadata={"Date": None})
     return written.getvalue()
@@ -152,20 +146,3 @@ def svg_of(figure: Any) -> bytes:
 
 def _color(policy: str) -> str:
     return _MARKED_COLOR if policy == MARKED else _COLOR
-
-
-def _apart(heights: Sequence[float], least: float) -> list[float]:
-    """The nearest heights of which no two are closer than `least`; their order stays.
-
-    Least squares: without the steps of `least` between them they must only rise, which pooling
-    neighbours that do not (isotonic regression) brings about.
-    """
-    order = sorted(range(len(heights)), key=lambda i: heights[i])
-    pools: list[list[float]] = []
-    for rank, i in enumerate(order):
-        pools.append([heights[i] - rank * least])
-        while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
-            pools[-2:] = [pools[-2] + pools[-1]]
-    levels = [fmean(pool) for pool in pools for _ in pool]
-    placed = {i: levels[rank] + rank * least for rank, i in enumerate(order)}
-    return [placed[i] for i in range(len(heights))]

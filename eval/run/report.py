@@ -1,4 +1,4 @@
-"""write_report makes report.md and report.html of the scores and costs in a run's directory."""
+"""write_report: makes report.md and report.html from the scores and costs in a run's directory."""
 
 import importlib.util
 import json
@@ -25,8 +25,8 @@ def write_report(
     more: Sequence[ResultTable] = (),
     curves: Mapping[str, bytes] | None = None,
 ) -> None:
-    """From what is on record; `left_out` says why policies that one expects are missing. A
-    benchmark may have tables and curves (SVG by title) of its own, which come first.
+    """`left_out` says why expected policies are missing. The benchmark's own tables and `curves`
+    (SVG by title) come first.
     """
     records = read_scored(directory)
     found = summaries(records, read_costs(directory))
@@ -61,7 +61,7 @@ def write_report(
 
 
 def _facts(description: RunDescription) -> dict[str, str]:
-    """Of the last start; whether earlier ones ran elsewhere or on other code is said."""
+    """Return facts of the last start; mention if earlier ones had other hardware or code."""
     facts = {"configuration": json.dumps(description.config)}
     if not description.starts:
         return facts
@@ -99,7 +99,7 @@ _LEGEND = {
 
 
 def policy_table(summaries: Sequence[PolicySummary]) -> ResultTable:
-    """A row for each policy: how often it is right, on what, and what it costs."""
+    """Return one row per policy: how often it is right, on what, and what it costs."""
     columns = {
         title: [str(estimates.get(s.policy, NOTHING)) for s in summaries]
         for title, estimates in {**by_part(summaries), **by_age(summaries)}.items()
@@ -130,7 +130,6 @@ def policy_table(summaries: Sequence[PolicySummary]) -> ResultTable:
 
 
 def task_table(summaries: Sequence[PolicySummary]) -> ResultTable:
-    """A row for each task."""
     rows = []
     for task in sorted({name for summary in summaries for name in summary.by_task}):
         found = [summary.by_task.get(task) for summary in summaries]

@@ -1,7 +1,7 @@
-"""RunDirectory: what a run is in, the one directory out that holds all there is of it.
+"""RunDirectory: the one directory that holds everything of a run.
 
-RunDescription is its `run.json`: what the run is, and when, how and on what it was started. Records
-are files that a killed run goes on with; all else is written whole.
+RunDescription is its `run.json`: what the run is, and when, how and where it was started. A killed
+run resumes from its records files; all other files are written whole.
 """
 
 import fcntl
@@ -31,7 +31,6 @@ LIBRARIES = ("vstream", "torch", "transformers", "tokenizers", "numpy", "av", "f
 
 
 def _cpu_model() -> str:
-    """As Linux names it; elsewhere what Python knows."""
     listing = Path("/proc/cpuinfo")
     if listing.exists():
         for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -48,9 +47,7 @@ def _cores() -> int:
 
 @dataclass(frozen=True)
 class Hardware:
-    """This machine, unless said otherwise. `cores` are those this process may use; `device` is the
-    graphics card's name, if there is.
-    """
+    """This machine: `cores` available to this process; `device` is the graphics card's name."""
 
     cpu: str = field(default_factory=_cpu_model)
     cores: int = field(default_factory=_cores)
@@ -70,7 +67,7 @@ class Hardware:
 
 
 def _command() -> str:
-    """What follows an option that ends in `-key` is a secret, and a run is shown to others."""
+    """Hide what follows an option ending in `-key`: a secret, while runs are shown to others."""
     shown: list[str] = []
     for word in sys.argv[1:]:
         is_secret = shown and re.fullmatch(r"--.*-key", shown[-1])
@@ -79,7 +76,7 @@ def _command() -> str:
 
 
 def _commit() -> str | None:
-    """None outside a clone of the repository."""
+    """Return None outside a clone of the repository."""
     root = Path(eval.__file__).parents[1]
     if not (root / ".git").exists():
         return None
@@ -112,28 +109,26 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Start:
-    """One start of the command, by default this one: a run that was killed is started again,
-    perhaps elsewhere.
-    """
+    """One start of the command: a killed run is started again, perhaps elsewhere."""
 
     command: str = field(default_factory=_command)
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     commit: str | None = field(default_factory=_commit)
-    """Of the source tree; `+` at its end: with changes that are in no commit."""
+    """Of the source tree; a `+` at its end means uncommitted changes."""
     versions: dict[str, str] = field(default_factory=_versions)
     hardware: Hardware = field(default_factory=Hardware)
 
 
 @dataclass(frozen=True)
 class RunDescription:
-    """`config` is all that must agree for records to belong together: benchmark, seed, model ..."""
+    """`config`: what must agree for records to belong together: benchmark, seed, model ..."""
 
     config: dict[str, Any]
     starts: tuple[Start, ...] = ()
 
     @classmethod
     def read(cls, directory: Path) -> "RunDescription":
-        """Raises SettingsError for a file that another version has left there."""
+        """Raises SettingsError for a file left by another version."""
         document = json.loads((directory / FILE).read_text(encoding="utf-8"))
         if set(document) != {"config", "starts"}:
             raise SettingsError(f"{directory / FILE}: written by another version; take a new one")
@@ -144,7 +139,7 @@ class RunDescription:
 
 
 class RecordFile:
-    """JSON documents, one a line; only appended to. The unfinished line of a killed run is cut."""
+    """JSON documents, one per line, append-only. Cuts off the unfinished line of a killed run."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -157,7 +152,7 @@ class RecordFile:
             self.documents = [json.loads(line) for line in whole.splitlines()]
 
     def append(self, document: dict[str, Any], *, to_disk: bool = False) -> None:
-        """Add a line and hand it to the operating system; return once it is on the disk, if so."""
+        """Add a line and hand it to the operating system; with `to_disk`, wait for the disk."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(document, allow_nan=False) + "\n")
@@ -168,7 +163,7 @@ class RecordFile:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write beside, then replace: the file is the old or the new one, never a part of it."""
+    """Write beside it, then replace: the file is the old or the new one, never part of it."""
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -178,25 +173,21 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def write_lines(path: Path, documents: Iterable[dict[str, Any]]) -> None:
-    """Write them all, one a line, instead of what was there."""
+    """Replace the file with these documents, one per line."""
     lines = [json.dumps(document, allow_nan=False) + "\n" for document in documents]
     write_whole(path, "".join(lines))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Raises FileNotFoundError."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 class RunDirectory:
-    """`run.json` says what is run, on what; the benchmark's records, scores and report lie beside.
-
-    Used as a context by the one process that writes.
-    """
+    """`run.json` says what is run; everything else lies beside it. A context for the writer."""
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
-        """Begin or go on. Raises SettingsError if the directory belongs to another run."""
+        """Start or resume a run. Raises SettingsError if the directory belongs to another run."""
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
         if not (path / FILE).exists():
@@ -208,7 +199,7 @@ class RunDirectory:
             raise SettingsError(f"out: {path} holds another run ({said}); choose another directory")
 
     def __enter__(self) -> Self:
-        """Keep other runs out until the end. Raises SettingsError if one is in."""
+        """Keep other runs out until the end. Raises SettingsError if one is using it."""
         self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -225,5 +216,5 @@ class RunDirectory:
         os.close(self._lock)
 
     def records(self, name: str) -> RecordFile:
-        """Records that a killed run goes on with; `name` may lie in a folder."""
+        """Return records that a killed run resumes from; `name` may include a folder."""
         return RecordFile(self.path / f"{name}.jsonl")

@@ -1,4 +1,4 @@
-"""PolicySummary holds what scored questions and costs say about one policy: a row of the report."""
+"""PolicySummary: what scores and costs say about one policy: a row of the report."""
 
 import math
 import statistics
@@ -13,7 +13,7 @@ from eval.run.scored import AGES_S, Scored, age_of
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean score in percent; `stderr` is clustered by video, None where it cannot be known."""
+    """A mean score in percent; `stderr` is clustered by video, None if it cannot be known."""
 
     percent: float
     stderr: float | None
@@ -35,13 +35,13 @@ class Latency:
 
     @property
     def p95_ms(self) -> float:
-        """The smallest that at least 95 % of them do not exceed (nearest rank)."""
+        """The smallest value that at least 95 % do not exceed (nearest rank)."""
         return sorted(self.all_ms)[math.ceil(0.95 * len(self.all_ms)) - 1]
 
 
 @dataclass(frozen=True)
 class PolicySummary:
-    """None, or a group that is not there: there is nothing to say."""
+    """None, or a missing group, means that there is no such figure."""
 
     policy: str
     accuracy: Estimate
@@ -59,11 +59,11 @@ class PolicySummary:
 
 
 ByPolicy = Mapping[str, Estimate]
-"""Policies that have no estimate are left out."""
+"""Omits policies without an estimate."""
 
 
 def summaries(records: Sequence[Scored], costs: Sequence[Cost]) -> list[PolicySummary]:
-    """In the order in which the policies come in the records."""
+    """Return summaries in the records' order of policies."""
     return [
         _summary(
             policy,
@@ -75,7 +75,7 @@ def summaries(records: Sequence[Scored], costs: Sequence[Cost]) -> list[PolicySu
 
 
 def by_part(found: Sequence[PolicySummary]) -> dict[str, ByPolicy]:
-    """All questions, then each part of the benchmark if it has several."""
+    """Return all questions, then each part of the benchmark if it has several."""
     groups = dict.fromkeys(name for one in found for name in one.by_group)
     parts: dict[str, ByPolicy] = {"all": {one.policy: one.accuracy for one in found}}
     for name in groups if len(groups) > 1 else ():
@@ -84,7 +84,6 @@ def by_part(found: Sequence[PolicySummary]) -> dict[str, ByPolicy]:
 
 
 def by_age(found: Sequence[PolicySummary]) -> dict[str, ByPolicy]:
-    """Each age that evidence has."""
     ages = {age: {s.policy: s.by_age[age] for s in found if age in s.by_age} for age in AGES_S}
     return {f"evidence {age}": estimates for age, estimates in ages.items() if estimates}
 
@@ -112,14 +111,13 @@ def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> P
 
 
 def estimate(records: Sequence[Scored]) -> Estimate:
-    """Of at least one."""
     part = Part(1.0, [Mark(record.video, record.score) for record in records])
     stderr = clustered_stderr([part])
     return Estimate(100 * part.mean, None if stderr is None else 100 * stderr, len(records))
 
 
 def _grouped(records: Iterable[Scored], key: Callable[[Scored], str]) -> dict[str, Estimate]:
-    """By the key, in the order in which they come first; what has none is left out."""
+    """Group by key, in order of first occurrence, omitting records without one."""
     groups: dict[str, list[Scored]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)

@@ -1,8 +1,8 @@
-"""Worker pool: tasks in, done by several processes, each with its own model; what they tell out.
+"""Worker pool: several processes, each with its own model, do tasks and report results.
 
-A task is one worker's as a whole, so what is told is what one worker would tell. The workers tell
-it to the process that started them and end with it, however it ends: one whose run was killed must
-not work on beside the one that resumes it.
+One worker does a whole task, so its results are those that a single worker would report. Workers
+report to the process that started them and end with it, however it ends: a worker of a killed run
+must not work on beside the run that resumes it.
 """
 
 import os
@@ -21,14 +21,14 @@ ToldT = TypeVar("ToldT")
 
 Tell = Callable[[ToldT], None]
 Work = Callable[[TaskT, Tell[ToldT]], None]
-"""Does a task, and tells what comes of it."""
+"""Does a task and reports its results."""
 
 _AT_END = None
-"""What the listener hears when there is no more; nothing that a worker tells is this."""
+"""The listener's signal that there is no more; no worker reports this."""
 
 
 def devices_of(names: str, num_workers: int) -> list[str]:
-    """One for each worker: the named ones in turn; all cards in turn where none is named."""
+    """Return one device per worker: the named ones in turn; all cards in turn if none is named."""
     named = names.split(",")
     if named in (["auto"], ["cuda"]) and torch.cuda.is_available():
         named = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
@@ -41,11 +41,10 @@ def work_in_processes(
     tasks: Sequence[TaskT],
     tell: Tell[ToldT],
 ) -> None:
-    """One worker for each of `devices`, on which `begin`, which must be picklable, sets it up.
-
-    The first error ends the run; what `tell` raises on a full disk is raised at the end.
+    """Run one worker per device, set up by `begin`, which must be picklable. The first error ends
+    the run; what `tell` raises on a full disk is raised at the end.
     """
-    # torch's threads do not survive a fork: workers are forked off a process that has none.
+    # torch's threads do not survive a fork, so workers are forked from a process without any.
     context = get_context("forkserver")
     context.set_forkserver_preload([begin.__module__, "transformers.modeling_utils"])
     told: SimpleQueue[ToldT | None] = context.SimpleQueue()
@@ -63,7 +62,6 @@ def work_in_processes(
 
 @contextmanager
 def _passing_on(told: "SimpleQueue[ToldT | None]", tell: Tell[ToldT]) -> Iterator[None]:
-    """`tell` hears in this process, one after the other, what the workers tell."""
     failures: list[OSError] = []
 
     def pass_on() -> None:
@@ -85,7 +83,6 @@ def _passing_on(told: "SimpleQueue[ToldT | None]", tell: Tell[ToldT]) -> Iterato
 
 
 _do: Callable[[Any], None]
-"""In a worker: does a task."""
 
 
 def _begin(

@@ -1,4 +1,4 @@
-"""`python -m eval speed` has a command for each kind of figure."""
+"""`python -m eval speed`: one command for each kind of figure."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,8 @@ import typer
 from eval.speed.engine import measure_engine
 from eval.speed.figures import Figures, speed_command
 from eval.speed.load import measure_load
-from eval.speed.pictures import measure_pictures
 from eval.speed.pipeline import measure_pipeline
 from eval.speed.retrieval import measure_retrieval
-from eval.speed.search import measure_search
 from eval.speed.shape import measure_shape
 from eval.speed.tiers import measure_tiers
 
@@ -20,7 +18,7 @@ speed = typer.Typer(
 )
 _MEASURES: tuple[Callable[..., Figures], ...] = (
     *(measure_engine, measure_tiers, measure_shape, measure_load),
-    *(measure_pipeline, measure_search, measure_retrieval, measure_pictures),
+    *(measure_pipeline, measure_retrieval),
 )
 for measure in _MEASURES:
     speed.command(measure.__name__.removeprefix("measure_"))(speed_command(measure))

@@ -1,4 +1,4 @@
-"""measure_engine measures the configured model as the product uses it."""
+"""measure_engine: measures the configured model as the product uses it."""
 
 from typing import Annotated
 

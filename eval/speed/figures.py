@@ -1,4 +1,4 @@
-"""speed_command makes a command of what measures Figures: it shows tables and one JSON document."""
+"""speed_command: turns a function that measures Figures into a command that prints them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -11,11 +11,11 @@ Value = float | str | None
 Row = Mapping[str, Value]
 """By name; the name of a figure ends with its unit."""
 Figures = Mapping[str, Sequence[Row]]
-"""Rows of like figures by what they are about."""
+"""Rows of similar figures, by subject."""
 
 
 def speed_command(measure: Callable[..., Figures]) -> Callable[..., None]:
-    """Takes what `measure` does, and `--json`."""
+    """Return a command with the options of `measure`, and `--json`."""
 
     @wraps(measure)
     def command(as_json: bool, **given: Any) -> None:
@@ -37,7 +37,7 @@ def speed_command(measure: Callable[..., Figures]) -> Callable[..., None]:
 
 
 def _table(title: str, rows: Sequence[Row]) -> ResultTable:
-    """A single row stands upright."""
+    """Turn a single row into a column."""
     names = [name.replace("_", " ") for name in rows[0]]
     cells = [[_cell(value) for value in row.values()] for row in rows]
     if len(rows) == 1:

@@ -1,4 +1,4 @@
-"""Floors: a model's sizes and a device's rates in, the least time that each step can take out.
+"""Floors: the least time that each step can take, from a model's sizes and a device's rates.
 
 A step is bound by what it computes or by what it reads, whichever takes longer:
 
@@ -6,9 +6,9 @@ A step is bound by what it computes or by what it reads, whichever takes longer:
     question             max(decoder FLOPs / matmul rate, weights / move rate) + blocks / host rate
     decode, a token      (weights + keys and values of the context) / move rate
 
-Of the decoder 2 FLOPs are counted for each weight and token, and attention's
-4 * layers * heads * head_dim * queries * keys; the tower's FLOPs are counted by torch while it
-encodes a frame. Blocks come from host RAM only where there is a card.
+The decoder counts 2 FLOPs per weight and token, and 4 * layers * heads * head_dim * queries * keys
+for attention; torch counts the tower's FLOPs while it encodes a frame. Blocks come from host RAM
+only if there is a card.
 """
 
 import statistics
@@ -30,9 +30,7 @@ _CARD_SIDE, _CARD_BYTES = 8192, 1 << 28
 
 @dataclass(frozen=True)
 class DeviceRates:
-    """What a floor is computed from. `copy`: bytes read and written on the device, together;
-    `read`: read, and nothing written; `host`: pinned host RAM to card, None without a card.
-    """
+    """`copy`: bytes read and written on the device; `host`: from pinned host RAM to a card."""
 
     matmul_tflop_s: float
     copy_gb_s: float
@@ -41,14 +39,14 @@ class DeviceRates:
 
 
 def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
-    """Medians of a few rounds, of sizes that no cache holds."""
+    """Return medians of a few rounds, at sizes that exceed any cache."""
     is_card = device.type == "cuda"
     side, num_bytes = (_CARD_SIDE, _CARD_BYTES) if is_card else (_CPU_SIDE, _CPU_BYTES)
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     matmul_s = timed_s(lambda: left @ right, device)
     source = torch.ones(num_bytes, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    several = 16 if is_card else 1  # what it takes to begin and to wait is no part of a rate
+    several = 16 if is_card else 1  # starting and waiting are not part of a rate
     copy_s = timed_s(lambda: [target.copy_(source) for _ in range(several)], device) / several
     numbers = source.view(torch.int64)
     read_s = timed_s(lambda: [numbers.sum() for _ in range(several)], device) / several
@@ -66,17 +64,14 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
 
 
 def timed_s(work: Callable[[], object], device: torch.device, rounds: int = _ROUNDS) -> float:
-    """The median time of `work` until the device is done with it; the first time is not counted."""
+    """Return the median time until the device has finished `work`, not counting the first time."""
     return statistics.median([device_s(work, device) for _ in range(rounds + 1)][1:])
 
 
 @dataclass(frozen=True)
 class Floors:
-    """The least times of one decoder on one device.
-
-    `weights` are all that are multiplied in the layers, `head_weights` apart; the embeddings of
-    words are looked up. `attention` is layers * heads * head_dim, `kv_numbers` keys and values of
-    one token in all layers.
+    """One decoder on one device. `weights` are multiplied in the layers, `head_weights` apart;
+    `attention` is layers * heads * head_dim, `kv_numbers` those of one token in all layers.
     """
 
     rates: DeviceRates
@@ -100,31 +95,29 @@ class Floors:
         )
 
     def ingest_s(self, tower_flops: float, frame_tokens: float, seen_tokens: float) -> float:
-        """One frame whose tokens see so many, on average."""
+        """Return seconds for one frame whose tokens see `seen_tokens` on average."""
         return self._compute_s(frame_tokens, seen_tokens, tower_flops)
 
     def question_s(self, tokens: int, context_tokens: int, fetched_bytes: int) -> float:
-        """To the first token of an answer."""
+        """Return seconds to the first token of an answer."""
         host_gb_s = self.rates.host_gb_s
         fetch_s = 0.0 if host_gb_s is None else fetched_bytes / (host_gb_s * 1e9)
         return max(self._compute_s(tokens, context_tokens), self.decode_s(0)) + fetch_s
 
     def decode_s(self, context_tokens: int) -> float:
-        """One token."""
         numbers = self.weights + self.head_weights + self.kv_numbers * context_tokens
         # The faster of the two: a CPU reads what it is about to overwrite.
         move_gb_s = max(self.rates.copy_gb_s, self.rates.read_gb_s)
         return numbers * self.number_bytes / (move_gb_s * 1e9)
 
     def _compute_s(self, tokens: float, keys: float, more_flops: float = 0.0) -> float:
-        """A pass of `tokens`, each of which sees `keys`."""
         flops = tokens * (2.0 * self.weights + 4.0 * self.attention * keys)
         return (flops + more_flops) / (self.rates.matmul_tflop_s * 1e12)
 
 
 @torch.inference_mode()
 def tower_flops(family: Family, frames: Sequence[Frame]) -> float:
-    """Of the tower, a frame: one block of `frames`."""
+    """Return the tower's FLOPs per frame, from one block of `frames`."""
     with FlopCounterMode(display=False) as counter:
         family.encode([frames])
     return float(counter.get_total_flops()) / len(frames)

@@ -1,8 +1,8 @@
-"""measure_load measures ingest beside askers, and answers beside streams.
+"""measure_load: measures ingest beside askers, and answers beside streams.
 
-Two questions are asked of one scheduler. How many frames a second does one stream get in, as fast
-as it can, while so many people ask it without a pause? And how long does a question wait for its
-first token while so many streams bring frames at their own pace?
+Answers two questions about one scheduler. How many frames a second does one stream ingest at full
+speed while people ask it without a pause? And how long does a question wait for its first token
+while streams deliver frames at their own pace?
 """
 
 import threading
@@ -33,7 +33,6 @@ from vstream import Session, VideoLLM, VStreamConfig
 from vstream.device.scheduler import Limits
 
 _POOL = 64
-"""Distinct frames of the streams that flow."""
 
 
 def measure_load(
@@ -70,14 +69,14 @@ def measure_load(
 
 
 class _TimedAnswer(NamedTuple):
-    """One answer: when its first and its last token came, and how many there were."""
+    """One answer: when its first and last tokens came, and how many there were."""
 
     first: float
     last: float
     tokens: int
 
     def tokens_between(self, began: float, ended: float) -> float:
-        """As if they had come evenly."""
+        """Return the tokens in that time, as if they had come evenly."""
         inside = min(self.last, ended) - max(self.first, began)
         return self.tokens * max(0.0, inside) / (self.last - self.first)
 
@@ -103,10 +102,7 @@ def _ingest_beside(
 
 @contextmanager
 def _asking(session: Session, num_askers: int) -> Iterator[Sequence[_TimedAnswer]]:
-    """While it is entered so many ask on and on; it begins once each has had an answer.
-
-    The answers are complete afterwards.
-    """
+    """Within the context askers ask on and on, once each has had an answer. Complete afterwards."""
     answers: list[_TimedAnswer] = []
     answered: set[int] = set()
     questions = measured_questions(session.model.family)
@@ -157,9 +153,8 @@ def _first_tokens_beside(
 def _flowing(
     streams: Sequence[Session], model: VideoLLM, pool: Sequence[Frame]
 ) -> Iterator[Callable[[], float]]:
-    """While it is entered each stream gets a frame of the pool when it is due, and has had a block.
-
-    Tells how many of the frames that were due so far were encoded, 0 to 1; 1 without streams.
+    """Within the context, give each stream the pool's frames when due, after a first block. Yields
+    a function for the share of due frames that were encoded, 0 to 1; 1 without streams.
     """
     stop, fps = threading.Event(), model.sample_fps
     first, pushed = model.family.frames_per_block, [0] * len(streams)
@@ -168,7 +163,7 @@ def _flowing(
         return Frame(pool[number % len(pool)].pixels, number / fps, time.time())
 
     def due_s(stream: int, number: int) -> float:
-        """Cameras do not tick together."""
+        """Stagger the streams, as cameras do not tick together."""
         return began + (stream / len(streams) + number) / fps
 
     def flow(stream: int) -> None:
@@ -178,7 +173,7 @@ def _flowing(
         streams[stream].catch_up()
 
     def share() -> float:
-        """Those that are just being encoded are not due."""
+        """Frames still being encoded do not count as due."""
         passed = [fps * (time.monotonic() - due_s(stream, 0)) for stream in range(len(streams))]
         wanted = sum(max(0, int(one)) for one in passed)
         return min(1.0, sum(pushed) / wanted) if wanted else 1.0
@@ -194,7 +189,7 @@ def _flowing(
 def _in_threads(
     work: Callable[[int], None], count: int, stop: threading.Event
 ) -> Iterator[Sequence[Future[None]]]:
-    """Each number below `count` is worked on in a thread, until `stop`, which is set at the end."""
+    """Work on each number below `count` in a thread of its own until `stop`, set at the end."""
     with ThreadPoolExecutor(max(1, count)) as threads:
         running = [threads.submit(work, number) for number in range(count)]
         try:

@@ -22,7 +22,7 @@ from eval.speed.subject import session_in
 from eval.stream_world import WORLD_PX, Renderer, Script, write_script
 from memory import BlockHead, BlockRecord, BlockStore, HostTier, KVMemory
 from memory.block_head import IndexVectors
-from vstream import Session, VideoLLM, load_config, load_video_llm
+from vstream import Session, VideoLLM, VStreamConfig, load_config, load_video_llm
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_queries
 
@@ -37,13 +37,23 @@ _ROOM_BYTES = 1 << 60
 """Blocks that stand for many take room once."""
 
 
+def world_model(config: VStreamConfig) -> VideoLLM:
+    """The configured model, at a frame a second and in one thread."""
+    torch.set_num_threads(1)
+    return load_video_llm(config.model, config.device, config.dtype, 1.0)
+
+
+def world_scripts(seeds: range, seed: int, streams: int, minutes: float) -> list[Script]:
+    """Those that `seed` stands for among the seeds of one measurement."""
+    first = seeds.start + 1000 * seed
+    return [write_script(first + number, round(60 * minutes)) for number in range(streams)]
+
+
 @contextmanager
 def short_past(length_s: int = _SHORT_S, store: BlockStore | None = None) -> Iterator[Session]:
     """So much of a made-up stream, a block a second, in one thread; in host RAM if in no store."""
-    torch.set_num_threads(1)
     config = load_config()
-    model = load_video_llm(config.model, config.device, config.dtype, 1.0)
-    with session_in(store or HostTier(_ROOM_BYTES), config, model) as session:
+    with session_in(store or HostTier(_ROOM_BYTES), config, world_model(config)) as session:
         show_script(session, write_script(11, length_s))
         yield session
 
@@ -68,7 +78,6 @@ def queries_of(
 
 
 def keys_of(memory: KVMemory) -> Float32[Tensor, "layers blocks features"]:
-    """All representative keys."""
     return memory.representative_keys(memory.visible(None))
 
 

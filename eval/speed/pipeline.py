@@ -1,15 +1,15 @@
-"""measure_pipeline measures how fast videos become KV blocks, and what limits it.
+"""measure_pipeline: measures how fast videos become KV blocks, and what limits it.
 
-Everything that the product does to a frame is in it: reading, decoding, scaling, sampling, the
-vision tower, the decoder, encoding and storing. A file goes in as fast as it can, a camera at its
-own pace, so a camera that loses nothing says only that the machine keeps up with it.
+Includes everything that the product does to a frame: reading, decoding, scaling, sampling, vision
+tower, decoder, encoding and storing. A file is read as fast as possible, a camera at its own pace:
+if a camera loses nothing, the machine merely keeps up with it.
 
-Stages are those of ingest, in milliseconds of an encoded frame. Before them `source`: waiting for a
-frame that is not decoded yet, as the next ones are while others are encoded; `turn`: sampling,
-waiting for the device, and for the chunk before to be in the memory. `thumbnail`, `encode` and
-`store` lie beside the others. `limit` is `camera` where nothing is lost of what it sends, `device`
-where that is hardly ever idle, else the stage that takes most of a frame's time. `alike` frames
-were sampled, but not encoded, because they were like the frame before.
+Stages are those of ingest, in milliseconds per encoded frame. Two come before them: `source`,
+waiting for a frame that is not decoded yet, since decoding overlaps encoding; and `turn`: sampling,
+waiting for the device, and for the previous chunk to be in the memory. `thumbnail`, `encode` and
+`store` run beside the others. `limit` is `camera` if nothing it sends is lost, `device` if that is
+hardly ever idle, otherwise the stage that takes most of a frame's time. `alike` frames were sampled
+but not encoded, because they looked like the frame before.
 """
 
 import time
@@ -35,7 +35,6 @@ from vstream import Session, VStreamError
 from vstream.ingest import IngestWorker
 
 _FIRST_S = 60.0
-"""How long the first block of each source is waited for."""
 _LOOK_S = 0.005
 _BUSY_SHARE = 0.9
 _BESIDE = ("thumbnail", "encode", "store")
@@ -94,7 +93,6 @@ def _await_first(workers: Sequence[IngestWorker]) -> None:
 
 
 def _counts(workers: Sequence[IngestWorker]) -> dict[str, float]:
-    """Of all workers so far."""
     progress, used = [worker.progress for worker in workers], psutil.Process().cpu_times()
     return {
         "passed_s": time.perf_counter(),
@@ -129,7 +127,7 @@ def _figures(
         limit = "camera"
     elif device_share >= _BUSY_SHARE:
         limit = "device"
-    else:  # of a camera that loses frames it is nothing that waits for it
+    else:  # waiting for a camera that loses frames is no limit
         own = {name: s for name, s in stages_s.items() if not (is_live and name == "source")}
         limit = max(own, key=lambda name: own[name])
     row: Row = {

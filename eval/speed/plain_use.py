@@ -1,7 +1,7 @@
-"""measure_plain: a model as transformers has it in; what one writes without vstream, timed, out.
+"""measure_plain: times what one would write without vstream, on a model as transformers has it.
 
-One frame a call, transformers' own DynamicCache and attention, no memory: a question about the past
-encodes all of its frames. To be measured before anything of the model is changed.
+One frame per call, transformers' own DynamicCache and attention, no memory: a question about the
+past encodes all of its frames. Measure before changing anything in the model.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _ROUNDS = 3
 _TOKENS = 8
 _FRAMES_A_CALL = 16
-"""Of the tower, where all frames are there."""
 
 
 class PlainSpeed(NamedTuple):
@@ -33,9 +32,7 @@ class PlainSpeed(NamedTuple):
 def measure_plain(
     model: "PreTrainedModel", family: Family, frames: Sequence[Frame], window_tokens: int
 ) -> PlainSpeed:
-    """`frames` are all that the question and its answer see; one that is ingested sees
-    `window_tokens`.
-    """
+    """A question sees all `frames`; an ingested frame sees `window_tokens`."""
     from transformers import DynamicCache  # seconds
 
     size, device = family.frames_per_block, model.device
@@ -66,7 +63,7 @@ def measure_plain(
         token = torch.zeros(1, dtype=torch.long, device=device)
         for _ in range(_TOKENS):
             token = head(forward(model.get_input_embeddings()(token), context)[-1:]).argmax(-1)
-            token.item()  # as one who looks for the end of an answer does
+            token.item()  # as a check for the end of an answer would
         context.crop(-_TOKENS)
 
     window = _filled(model, window_tokens)
@@ -79,7 +76,6 @@ def measure_plain(
 
 
 def _filled(model: "PreTrainedModel", tokens: int) -> "DynamicCache":
-    """A cache of random numbers."""
     from transformers import DynamicCache
 
     config = model.config.get_text_config()

@@ -1,7 +1,7 @@
-"""Measured questions are all of one length, as are their answers.
+"""Measured questions, all of one length, as are their answers.
 
-What a token costs must not hang on what a model says. So its answers are of the best tokens and do
-not end before the stated number of them, whatever it says; drawn ones are measured beside them.
+What a token costs must not depend on what a model says. So answers take the best token each time
+and do not end before the stated number of tokens; sampled ones are measured besides.
 """
 
 import statistics
@@ -16,7 +16,7 @@ from vstream import AnswerStream, Question, VideoLLM
 from vstream.decoding.token_choice import GREEDY, Decoding
 
 QUESTION_TOKENS = 32
-"""With those of the template; longer than most questions."""
+"""Including those of the template; longer than most questions."""
 ANSWER_TOKENS = 32
 LATER_TOKENS = ANSWER_TOKENS - 1
 """Of an answer, after its first."""
@@ -26,11 +26,11 @@ _OTHERS = ("red", "dog", "video", "frame")
 
 Ask = Callable[[Question], AnswerStream]
 Questions = Callable[[int], Question]
-"""By number; neighbours are in other words."""
+"""By number; neighbouring ones use different words."""
 
 
 class Timed(NamedTuple):
-    """Medians over questions that were asked one after the other."""
+    """Medians over questions asked one after the other."""
 
     first_token_ms: float
     token_ms: float
@@ -38,14 +38,14 @@ class Timed(NamedTuple):
 
 
 def unending(model: VideoLLM) -> VideoLLM:
-    """The same model, of which no token ends an answer."""
+    """Return the same model, except that no token ends an answer."""
     family = copy(model.family)
     family.stop_ids = frozenset()
     return replace(model, family=family)
 
 
 def measured_questions(family: Family, is_drawn: bool = False) -> Questions:
-    """To be asked of an `unending` model; `is_drawn` answers are drawn at temperature 1."""
+    """Return questions for an `unending` model; `is_drawn` samples answers at temperature 1."""
     texts = [_text(family, other) for other in _OTHERS]
 
     def question(number: int) -> Question:
@@ -57,7 +57,7 @@ def measured_questions(family: Family, is_drawn: bool = False) -> Questions:
 
 
 def timed(ask: Ask, questions: Questions) -> Timed:
-    """ASKED of them; the first is not counted."""
+    """Time ASKED of them, not counting the first."""
     answers = [ask(questions(number)).answer for number in range(ASKED)][1:]
     times = [one.timings_ms for one in answers]
     return Timed(
@@ -68,7 +68,6 @@ def timed(ask: Ask, questions: Questions) -> Timed:
 
 
 def _text(family: Family, other: str) -> str:
-    """So many words that the question has QUESTION_TOKENS."""
     words = cycle(other if word == "red" else word for word in _WORDS)
     text = next(words)
     while len(family.question(text).embeddings) < QUESTION_TOKENS:

@@ -125,9 +125,7 @@ def _measured(
     askers: Sequence[int],
     hours: Sequence[float],
 ) -> _Ours:
-    """`num_frames` are ingested before questions are asked, by so many `askers` at once, and with
-    an index of so many `hours`, see `eval.speed.past`.
-    """
+    """`num_frames`, then so many `askers` at once, then an index of so many `hours`."""
     model.scheduler.limits = Limits(max_running=max(askers))
     config = roomy_config()
     store = HostTier(config.memory.host_bytes)
@@ -156,7 +154,6 @@ def _measured(
 
 
 def _step(name: str, ours_ms: float, floor_s: float, plain_s: float | None) -> Row:
-    """Plain use has no memory beyond the window."""
     return {
         "step": name,
         "ours_ms": ours_ms,
@@ -167,9 +164,7 @@ def _step(name: str, ours_ms: float, floor_s: float, plain_s: float | None) -> R
 
 
 def _ingest(session: Session, frames: Iterator[Frame], num_frames: int) -> tuple[float, Row]:
-    """Of a frame once the window is full: over the second half of `num_frames`, or over as many as
-    there are after it.
-    """
+    """With a full window: over the second half of `num_frames`, or as many as come after it."""
     family = session.model.family
     step = session.encoding.stride_blocks * family.frames_per_block
     warm = max(family.recommended.window_frames, num_frames // 2)
@@ -189,9 +184,8 @@ def _first_token_ms(
 
 
 def _tokens_per_s(session: Session, num_askers: int, questions: Questions) -> float:
-    """Of all answers together, between the first token of any and the last.
-
-    Of two rounds the second: in the first a card may still have to record steps of that many.
+    """Of all answers, from the first token of any to the last, in the second of two rounds: in the
+    first a card may have to record steps of that many.
     """
 
     def ask(number: int) -> tuple[float, float]:

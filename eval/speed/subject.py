@@ -1,4 +1,4 @@
-"""What is measured: a model made ready, frames of a made-up stream, sessions over it."""
+"""The subjects of measurements: a ready model, frames of a made-up stream, sessions over it."""
 
 import os
 import time
@@ -38,18 +38,16 @@ RandomWeights = Annotated[
     bool, typer.Option("--random-weights", help="What a shape has: none is downloaded.")
 ]
 CAMERA_PX = (1920, 1080)
-"""Width and height of what cameras send; every family has to make it smaller."""
+"""Width and height of a camera's frames; every family has to shrink them."""
 _FRAME_PX = 384
 _POOL = 300
-"""Distinct frames; a longer history repeats them with times that go on."""
+"""Distinct frames; a longer history repeats them with advancing times."""
 _CAMERA_POOL = 32
-"""Of those of CAMERA_PX, which take 6 MB each."""
+"""Of frames of CAMERA_PX, which take 6 MB each."""
 
 
 def ready_model(shape: str | None = None, has_random_weights: bool = False) -> VideoLLM:
-    """The configured model, with the configured or the best number of threads; or one of a
-    published shape. Raises ModelError, SettingsError.
-    """
+    """Return the configured model with the best number of threads, or one of a published shape."""
     if shape is not None:
         weights = weights_of(shape, has_random_weights)
         return random_video_llm(shape, weights, random_family(shape, weights))
@@ -62,7 +60,7 @@ def ready_model(shape: str | None = None, has_random_weights: bool = False) -> V
 
 
 def weights_of(shape: str, is_said: bool) -> "PreTrainedModel":
-    """On the configured device. Raises SettingsError where weights were not said to be random."""
+    """Return weights on the configured device. Raises SettingsError unless declared random."""
     require_shape(shape, is_said)
     config = load_config()
     if config.threads is not None:
@@ -71,16 +69,14 @@ def weights_of(shape: str, is_said: bool) -> "PreTrainedModel":
 
 
 def roomy_config() -> VStreamConfig:
-    """For blocks of a large model, which are not to age while they are measured: half of the host
-    RAM that is free, or what is configured if that is more.
-    """
+    """Allow at least half of the free host RAM, so that blocks of a large model do not age."""
     config = load_config()
     free = psutil.virtual_memory().available // 2
     return with_host_bytes(config, max(config.memory.host_bytes, free))
 
 
 def endless_frames(fps: float, is_camera: bool = False) -> Iterator[Frame]:
-    """Frames of a made-up stream, at `fps` of stream time; as large as a camera's if wanted."""
+    """Yield frames of a made-up stream at `fps` of stream time; camera-sized if wanted."""
     renderer = Renderer(_FRAME_PX)
     script = write_script(7, _CAMERA_POOL if is_camera else _POOL)
     pictures = [renderer.frame(moment) for moment in script.moments]
@@ -91,7 +87,6 @@ def endless_frames(fps: float, is_camera: bool = False) -> Iterator[Frame]:
 
 
 def here(model: VideoLLM) -> Row:
-    """What is measured, and on what."""
     decoder, hardware = model.decoder, Hardware()
     return {
         "model": model.name,
@@ -104,7 +99,7 @@ def here(model: VideoLLM) -> Row:
 
 @contextmanager
 def passing_session(config: VStreamConfig, model: VideoLLM) -> Iterator[Session]:
-    """Of a new stream in the configured store, erased afterwards."""
+    """Open a new stream in the configured store, and erase it afterwards."""
     session = open_session(config, model, f"measured-{uuid4().hex[:12]}")
     try:
         yield session
@@ -113,7 +108,6 @@ def passing_session(config: VStreamConfig, model: VideoLLM) -> Iterator[Session]
 
 
 def session_in(store: BlockStore, config: VStreamConfig, model: VideoLLM) -> Session:
-    """Whose blocks lie in `store`."""
     decoder = model.decoder
     make = Provenance(model.fingerprint, decoder.num_layers, decoder.kv_heads, decoder.head_dim)
     memory = KVMemory(make, decoder.device, store, KeepPolicy(config.memory.codec))
@@ -121,9 +115,7 @@ def session_in(store: BlockStore, config: VStreamConfig, model: VideoLLM) -> Ses
 
 
 def ingest(session: Session, frames: Iterator[Frame], num_frames: int) -> tuple[float, Row]:
-    """Push so many; seconds a frame, and milliseconds a frame by stage of ingest. Stages may lie
-    beside others, of the chunk before.
-    """
+    """Push frames; return seconds a frame, and by stage milliseconds a frame, which may overlap."""
     device, before = session.model.decoder.device, dict(session.clock.seconds)
     later = list(islice(frames, num_frames))
     passed_s = device_s(lambda: session.push(later), device)
@@ -134,19 +126,17 @@ def ingest(session: Session, frames: Iterator[Frame], num_frames: int) -> tuple[
 
 
 def since(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
-    """What each has grown by."""
     return {name: value - before.get(name, 0.0) for name, value in now.items()}
 
 
 def spent_s(act: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds on that clock."""
     started = clock()
     act()
     return clock() - started
 
 
 def device_s(act: Callable[[], object], device: torch.device) -> float:
-    """Seconds until the device has done all that `act` gave it."""
+    """Return the seconds until the device has finished what `act` gave it."""
     if device.type != "cuda":
         return spent_s(act)
     torch.cuda.synchronize(device)
@@ -158,10 +148,8 @@ def device_s(act: Callable[[], object], device: torch.device) -> float:
 
 @contextmanager
 def busy_share(scheduler: Scheduler) -> Iterator[Callable[[], float]]:
-    """Tells in which part of the time since it was entered rounds of the scheduler ran, 0 to 1.
-
-    A round is as long as the thread that drives the device was at it: where nothing is read back, a
-    card may still be computing when it ends.
+    """Give a function for the share of the time since entering, 0 to 1, in which scheduler rounds
+    ran. If nothing is read back, a card may still compute when a round ends.
     """
     listener, rounds_s, began = scheduler.on_round, [0.0], time.perf_counter()
     scheduler.on_round = lambda done: rounds_s.append(done.seconds)

@@ -1,9 +1,9 @@
-"""measure_tiers measures the places to keep blocks in.
+"""measure_tiers: measures the places where blocks are kept.
 
-Reads are those of a question: in every layer other blocks, drawn at random, and nothing above the
-store holds copies; the rows of a layer are joined in one buffer, as decoding needs them.
-`retrieve_ms` is for all layers, fetched and decoded. `disk_share` is the part of the bytes that the
-kernel fetched from a disk; with what it reads ahead this can be more than 1. GB are 1e9 bytes.
+Reads are those of a question: other blocks in every layer, drawn at random, with no cache above the
+store; the rows of a layer are joined in one buffer, as decoding needs them. `retrieve_ms` is for
+all layers, fetched and decoded. `disk_share` is the part of the bytes that the kernel fetched from
+a disk; with read-ahead it can exceed 1. GB are 1e9 bytes.
 """
 
 import os
@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import cycle, islice
@@ -31,7 +31,6 @@ from memory import (
     BlockInfo,
     BlockRecord,
     BlockStore,
-    FileTier,
     HostTier,
     KeepPolicy,
     KVMemory,
@@ -43,6 +42,7 @@ from memory import (
     tier_of,
 )
 from memory.block_head import IndexVectors
+from memory.tiers.file.in_files import InFiles
 from vstream import AnswerStream, Question, Session, VideoLLM, load_config
 from vstream.engine import EngineConfig
 from vstream.policy import policy_for
@@ -57,18 +57,14 @@ _CPU = torch.device("cpu")
 
 
 class MeasuredTier(NamedTuple):
-    """An empty memory over a store, without copies of rows: every read goes to the store.
-
-    `make_cold` empties the page cache of what the store has written; None: it has no files.
+    """An empty memory over a store, without row copies: every read goes to the store. `make_cold`
+    empties the page cache of its files; None: it has none.
     """
 
     name: str
     memory: KVMemory
     store: BlockStore
     make_cold: Callable[[], None] | None = None
-
-
-OpenTier = Callable[[Provenance], AbstractContextManager[MeasuredTier]]
 
 
 def measure_tiers(
@@ -82,9 +78,6 @@ def measure_tiers(
     ] = None,
 ) -> Figures:
     """How fast each tier that keeps blocks writes them, reads them and begins answers."""
-    opening: list[OpenTier] = [host_tier, partial(file_tier, folder=folder)]
-    if redis is not None:
-        opening.append(partial(redis_tier, url=redis))
     model = unending(ready_model())
     own_store = HostTier(_HOST_BYTES)
     with session_in(own_store, load_config(), model) as session:
@@ -92,14 +85,15 @@ def measure_tiers(
     own = [own_store.read_record(number) for number in range(own_store.next_id)]
     large = list(large_records(max(2, round(mb * 1e6 / next(large_records(1)).num_bytes))))
     rows: list[Row] = []
-    for open_tier in opening:
-        rows += _rows(open_tier, own, model.decoder.dtype, model)
-        rows += _rows(open_tier, large, _LARGE_DTYPE)
+    with tempfile.TemporaryDirectory(prefix="tier-speed-", dir=folder) as files:
+        for url in ("memory://", Path(files).as_uri(), *filter(None, [redis])):
+            rows += _rows(url, own, model.decoder.dtype, model)
+            rows += _rows(url, large, _LARGE_DTYPE)
     return {"tiers": rows}
 
 
 def large_records(num_blocks: int) -> Iterator[BlockRecord]:
-    """Blocks one second apart; the numbers are normal, so that decoding them is as usual."""
+    """Yield blocks one second apart, of normal numbers, so that decoding is realistic."""
     layout = RowLayout(LARGE.kv_heads, _LARGE_TOKENS, LARGE.head_dim, "bfloat16")
     form = RowForm(_POLICY.codec, layout)
     generator = torch.Generator().manual_seed(0)
@@ -115,41 +109,28 @@ def large_records(num_blocks: int) -> Iterator[BlockRecord]:
         distinct.append(BlockRecord(head, picture, tuple(row.tobytes() for row in rows)))
     for number, record in enumerate(islice(cycle(distinct), num_blocks)):
         info = replace(record.head.info, start_s=float(number), end_s=float(number))
-        copies = tuple(bytes(memoryview(row)) for row in record.rows)  # more than a CPU's cache
+        copies = tuple(bytes(memoryview(row)) for row in record.rows)  # larger than a CPU's cache
         yield BlockRecord(replace(record.head, info=info), record.thumbnail, copies)
 
 
 @contextmanager
-def host_tier(make: Provenance) -> Iterator[MeasuredTier]:
-    store = HostTier(_HOST_BYTES)
-    yield MeasuredTier("host", KVMemory(make, _CPU, store, _POLICY), store)
-
-
-@contextmanager
-def file_tier(make: Provenance, folder: Path | None) -> Iterator[MeasuredTier]:
-    """In a folder of its own under `folder`, which is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="tier-speed-", dir=folder) as own:
-        store = FileTier(Path(own), _SEGMENT_BYTES)
-        with KVMemory(make, _CPU, store, _POLICY) as memory:
-            yield MeasuredTier("file", memory, store, lambda: _drop_pages(Path(own)))
-
-
-@contextmanager
-def redis_tier(make: Provenance, url: str) -> Iterator[MeasuredTier]:
-    """As a stream of its own, which is gone afterwards."""
-    tier, config = tier_of(url), MemoryConfig(store=url, buffer_bytes=_BUFFER_BYTES)
+def opened(url: str, make: Provenance) -> Iterator[MeasuredTier]:
+    """Open it as its own stream, which is erased afterwards."""
+    tier = tier_of(url)
+    bounds = {"buffer_bytes": _BUFFER_BYTES, "segment_bytes": _SEGMENT_BYTES}
     stream = tier.enter(f"tier-speed-{os.getpid()}", make)
-    store = tier.blocks(stream, config)
+    store = tier.blocks(stream, MemoryConfig(store=url, host_bytes=_HOST_BYTES, **bounds))
     memory = KVMemory(make, _CPU, store, _POLICY, entry=stream)
+    make_cold = partial(_drop_pages, tier.folder) if isinstance(tier, InFiles) else None
     try:
-        yield MeasuredTier("redis", memory, store)
+        yield MeasuredTier(tier.name if tier.lasts else "host", memory, store, make_cold)
     finally:
         memory.erase()
 
 
 def _drop_pages(folder: Path) -> None:
-    """Written pages go to the disk first: dirty ones would stay."""
-    for path in folder.iterdir():
+    """Flush first: dirty pages would stay in the cache."""
+    for path in filter(Path.is_file, folder.rglob("*")):
         file = os.open(path, os.O_RDWR)
         try:
             os.fsync(file)
@@ -159,16 +140,14 @@ def _drop_pages(folder: Path) -> None:
 
 
 def _rows(
-    open_tier: OpenTier,
+    url: str,
     records: Sequence[BlockRecord],
     dtype: torch.dtype,
     model: VideoLLM | None = None,
 ) -> Iterator[Row]:
-    """Of one place, with a cold one where it has files. `model` made the blocks and is asked about
-    them; of blocks of random numbers nothing can be asked.
-    """
+    """Measure one place, also cold if it has files; `model` made the blocks and may be asked."""
     make = records[0].head.provenance
-    with open_tier(make) as tier:
+    with opened(url, make) as tier:
         write_gb_s = write(tier.memory, records)
         session = None
         if model is not None:
@@ -196,7 +175,7 @@ def _first_token_ms(session: Session, make_cold: Callable[[], None] | None) -> f
 
 
 def write(memory: KVMemory, records: Iterable[BlockRecord]) -> float:
-    """Put encoded blocks and flush; GB/s of their rows, pictures and representative keys."""
+    """Put encoded blocks and flush; return GB/s of rows, pictures and representative keys."""
     seconds, num_bytes = 0.0, 0
     for record in records:
         seconds += spent_s(partial(memory.take, record))
@@ -207,7 +186,7 @@ def write(memory: KVMemory, records: Iterable[BlockRecord]) -> float:
 def read(
     tier: MeasuredTier, dtype: torch.dtype, make_cold: Callable[[], None] | None = None
 ) -> Row:
-    """Fetch, then fetch and decode, what a question retrieves; cold every time if asked to."""
+    """Fetch, then fetch and decode, what a question retrieves; each time cold if asked to."""
     rng, layers, ids = Random(0), range(tier.memory.provenance.layers), tier.memory.visible(None)
     gb_s, retrieve_ms, shares = [], [], []
 
@@ -237,6 +216,5 @@ def read(
 
 
 def _fetched_bytes() -> int | None:
-    """Bytes that the kernel has fetched from disks for this process."""
     process = psutil.Process()
     return int(process.io_counters().read_bytes) if hasattr(process, "io_counters") else None

@@ -1,1 +1,1 @@
-"""The stream-world benchmark: policies of memory compared on unseen streams with exact answers."""
+"""The stream-world benchmark: compares memory policies on unseen streams with exact answers."""

@@ -1,6 +1,6 @@
-"""Citation figures: the records of contenders in, by age how well their answers cite the evidence.
+"""Citation figures: how well contenders' answers cite the evidence, by its age.
 
-Over questions about the past in ordinary wordings, but for `seen_yet`: any sighting proves that.
+Over questions about the past in ordinary wordings, except `seen_yet`, which any sighting proves.
 """
 
 import statistics
@@ -17,7 +17,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class CitationFigure:
-    """Means in shares of 1."""
+    """Means, as shares of 1."""
 
     recall: float
     iou: float
@@ -25,7 +25,7 @@ class CitationFigure:
 
     @classmethod
     def of(cls, found: Sequence[Citation]) -> "CitationFigure | None":
-        """None without citations."""
+        """Return None without citations."""
         if not found:
             return None
         recall = statistics.fmean(one.recall for one in found)
@@ -41,7 +41,6 @@ CitationFigures = Mapping[str, Mapping[str, CitationFigure | None]]
 
 
 def citation_figures(records: Sequence[Record]) -> CitationFigures:
-    """Of one contender."""
     asked = [r for r in records if r.scored.group == PAST_GROUP and r.scored.task != "seen_yet"]
     by_age = {ALL: asked} | {
         age: [one for one in asked if age_of(one.scored.evidence_age_s) == age] for age in AGES_S
@@ -56,7 +55,6 @@ def citation_figures(records: Sequence[Record]) -> CitationFigures:
 
 
 def citation_document(records: Sequence[Record]) -> dict[str, dict[str, object]]:
-    """The same for JSON."""
     return {
         kind: {age: found and asdict(found) for age, found in of.items()}
         for kind, of in citation_figures(records).items()
@@ -64,7 +62,7 @@ def citation_document(records: Sequence[Record]) -> dict[str, dict[str, object]]
 
 
 def citation_table(by_contender: Mapping[str, Sequence[Record]]) -> ResultTable | None:
-    """Two rows for each contender that cites anything, a column for each age; None without any."""
+    """Return two rows per contender that cites anything, one column per age; None without any."""
     rows = {
         f"{name}: {kind}": of
         for name, records in by_contender.items()

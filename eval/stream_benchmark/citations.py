@@ -1,10 +1,10 @@
-"""Citations: what an answer cites and where the evidence lies in, how well they meet out.
+"""Citations: how well what an answer cites meets the evidence.
 
-Cited are its spans, where its words looked, and beside them its moments, the blocks that its
-question was most like: of each the `MOST` best. Over the whole seconds of the stream:
+Answers cite spans, where their words looked, and moments, the blocks most like the question: the
+`MOST` best of each count. Over the whole seconds of the stream:
 
-    recall   the share of the evidence's stretches of which they show any second
-    iou      of their seconds and those of the evidence, what both have of what either has
+    recall   the share of the evidence's stretches that they show any second of
+    iou      intersection over union of their seconds and the evidence's
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,14 +20,14 @@ SPANS, MOMENTS = "spans", "moments"
 
 @dataclass(frozen=True)
 class Citation:
-    """In shares of 1."""
+    """As shares of 1."""
 
     recall: float
     iou: float
 
 
 def citations_of(said: Mapping[str, Any], evidence: Sequence[Period]) -> dict[str, Citation]:
-    """What was said (see `GivenAnswer`), by SPANS and MOMENTS; nothing where either is unknown."""
+    """Return the citations of what was said (see `GivenAnswer`) by SPANS and MOMENTS, if known."""
     if not evidence or "cited_s" not in said or not said["seen_s"]:
         return {}
     newest_s = said["newest_frame_s"]

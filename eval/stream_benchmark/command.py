@@ -1,4 +1,4 @@
-"""`python -m eval stream-world`: options in, the report and a JSON document on stdout out."""
+"""The command `python -m eval stream-world`: prints the report and a JSON document."""
 
 import sys
 from functools import partial

@@ -1,8 +1,8 @@
-"""Exam: a seed and a size in, unseen streams with their questions and true answers out.
+"""Exam: draws, from a seed and a size, unseen streams with questions and true answers.
 
-Seed N has streams of its own, which no training run and no other seed has. Questions of all kinds
-are put in turn, at moments spread uniformly over each stream. An exam about time asks so many
-of each kind of `eval.stream_world.timed`, spread over the ages of what proves the answers.
+Each seed has its own streams, which no training run and no other seed uses. Questions of all kinds
+are put in turn, at moments spread uniformly over each stream. An exam about time asks a number of
+questions of each kind of `eval.stream_world.timed`, spread over the ages of their evidence.
 """
 
 from collections import Counter
@@ -32,11 +32,11 @@ from eval.stream_world.vocabulary import HELD_OUT_STYLE, SEEN_STYLES, emoji_name
 
 MIN_QUESTIONS = 300
 HELD_OUT_SHARE = 0.2
-"""Of the questions about ordinary streams, in wordings that no training run has seen."""
+"""Share of the questions about ordinary streams in wordings that no training run has seen."""
 MAX_STYLE_STREAM_S = 600
 STREAMS_PER_STYLE_STREAM = 2
 STYLE_KINDS = tuple(kind for kind in PRESENT if kind not in ("color", "sign", "scene"))
-"""What is asked about the held-out style: shapes, signs and scenes look the same in every style."""
+"""Asked about the held-out style: shapes, signs and scenes look the same in every style."""
 ASKED_FROM_S = 30
 MAX_SEED = (1 << 31) - 1
 _SEEDS_PER_EXAM = 1 << 12
@@ -48,9 +48,8 @@ Topic = Literal["all", "time"]
 
 @dataclass(frozen=True)
 class ExamOptions:
-    """What makes an exam: the same options are the same questions about the same streams.
-
-    `num_questions` are in all, or about `time` of each kind in ordinary wordings.
+    """Equal options give equal questions about equal streams. `num_questions` is the total, or for
+    `time` the number of each kind in ordinary wordings.
     """
 
     seed: int
@@ -59,19 +58,16 @@ class ExamOptions:
     num_questions: int
     names: Literal["core", "full"] = "core"
     frames_per_block: int = 1
-    """Questions are asked when a block has just ended, so that all policies have seen it all."""
+    """Questions are asked when a block has just ended, so that every policy has seen it all."""
     topic: Topic = "all"
 
     @property
     def emoji(self) -> tuple[str, ...]:
-        """Who may appear, shapes aside."""
         return emoji_names(full=self.names == "full")
 
 
 @dataclass(frozen=True)
 class ExamQuestion:
-    """A question and whose wording it has."""
-
     question: Question
     wording: Split
 
@@ -91,10 +87,7 @@ class ExamStream:
 
 
 def draw_exam(options: ExamOptions) -> list[ExamStream]:
-    """The ordinary streams, then those in the held-out style, with present questions only.
-
-    An exam about time has ordinary streams only.
-    """
+    """Draw the ordinary streams, then, unless it is about time, those in the held-out style."""
     first_seed = EXAMS.start + options.seed * _SEEDS_PER_EXAM
     if options.topic == "time":
         return [_time_stream(first_seed + i, i, options) for i in range(options.num_streams)]
@@ -112,7 +105,7 @@ def draw_exam(options: ExamOptions) -> list[ExamStream]:
 
 
 def limited(streams: Sequence[ExamStream], num_questions: int | None) -> list[ExamStream]:
-    """The same streams with only so many of their questions: the first of each, then the second."""
+    """Limit the number of questions: takes the first of each stream, then the second, and so on."""
     if num_questions is None:
         return list(streams)
     numbered = list(enumerate(streams))
@@ -154,19 +147,16 @@ def _style_streams(first_seed: int, num_questions: int, options: ExamOptions) ->
     for i, count in enumerate(parts(num_questions, num_streams)):
         script = write_script(first_seed + i, length_s, (HELD_OUT_STYLE,), options.emoji)
         drawn = _draw(script, 2 * num_questions, STYLE_KINDS, "train", options.frames_per_block)
-        drawn = [one for one in drawn if not _is_about_shapes(one.question)]
+        emoji = set(emoji_names(full=True))  # all other names are shapes
+        drawn = [one for one in drawn if not one.question.names or emoji & {*one.question.names}]
         questions = Random(script.seed).sample(drawn, min(len(drawn), count))
         streams.append(ExamStream(f"style{i}", script, "held_out", _in_order(questions)))
     return streams
 
 
-def _is_about_shapes(question: Question) -> bool:
-    return bool(question.names) and not set(question.names) & set(emoji_names(full=True))
-
-
 @cache
 def majority_texts(options: ExamOptions) -> dict[str, str]:
-    """For each kind the answer that is right most often in other streams of the same length."""
+    """Return for each kind the answer most often right in other streams of the same length."""
     is_about_time = options.topic == "time"
     asked: dict[str, list[Question]] = {kind: [] for kind in (TIMED if is_about_time else KINDS)}
     for seed in MAJORITY[:_MAJORITY_STREAMS]:
@@ -190,7 +180,7 @@ def _most_often_right(questions: Sequence[Question]) -> str:
 
 
 def exam_digest(streams: Sequence[ExamStream], renderer: Renderer) -> str:
-    """16 hex digits over questions, scripts and some frames: a changed world, another exam."""
+    """Return 16 hex digits over questions, scripts and some frames: another world, another exam."""
     digest = sha256()
     for stream in streams:
         digest.update(repr((stream.name, stream.style, stream.questions)).encode())
@@ -203,7 +193,7 @@ def exam_digest(streams: Sequence[ExamStream], renderer: Renderer) -> str:
 def _draw_part(
     script: Script, number: int, num_questions: int, options: ExamOptions, wording: Split
 ) -> list[ExamQuestion]:
-    """The share of stream `number` in `num_questions`; its kinds go on where the last one ended."""
+    """Draw stream `number`'s share of `num_questions`; its kinds follow on the last one's."""
     counts = parts(num_questions, options.num_streams)
     order = Random(options.seed).sample(tuple(KINDS), len(KINDS))
     begun = sum(counts[:number]) % len(order)
@@ -214,7 +204,7 @@ def _draw_part(
 def _draw(
     script: Script, num_questions: int, kinds: Sequence[str], wording: Split, asked_every: int = 1
 ) -> list[ExamQuestion]:
-    rng = Random(f"{script.seed} {wording}")  # not the chance that drew the script
+    rng = Random(f"{script.seed} {wording}")  # not the generator that drew the script
     asked_from_s = min(ASKED_FROM_S, len(script.moments) // 2)
     told = script, num_questions, rng, kinds, wording, asked_from_s, asked_every
     return [ExamQuestion(question, wording) for question in draw_questions(*told)]
@@ -225,5 +215,5 @@ def _in_order(questions: Sequence[ExamQuestion]) -> tuple[ExamQuestion, ...]:
 
 
 def parts(total: int, num_parts: int) -> list[int]:
-    """`total` in parts as equal as can be."""
+    """Split `total` into parts as equal as possible."""
     return [(total * (i + 1)) // num_parts - (total * i) // num_parts for i in range(num_parts)]

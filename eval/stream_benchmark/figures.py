@@ -1,7 +1,7 @@
-"""Figures: the records of one contender in, its accuracies with their standard errors out.
+"""Figures: the accuracies of one contender, with their standard errors.
 
-Accuracies are in percent and over ordinary wordings and seen styles, but for the two groups that
-are named after what they hold out. Their standard errors are clustered by stream.
+Accuracies are in percent, over ordinary wordings and seen styles, except the two groups named after
+what they hold out. Standard errors are clustered by stream.
 """
 
 import statistics
@@ -23,17 +23,16 @@ from eval.stream_world.vocabulary import parse_clock
 
 TIME_KINDS = ("when_first", "when_last")
 RECALLED_KINDS = tuple(kind for kind in PAST if kind != "seen_yet")
-"""Whose evidence is what a memory must find: any sighting at all proves `seen_yet`."""
+"""Kinds whose evidence a memory must find: any sighting at all proves `seen_yet`."""
 NEGATIVE_KINDS = ("exist", "seen_yet", "watch")
 NEGATIVE_ANSWERS = ("no", "not yet")
 
 
 @dataclass(frozen=True)
 class Figures:
-    """None where there was no such question. `recall` is by layer, in shares of 1.
-
-    `held_by_age` is the share of the evidence of that age that the memory still had a block of.
-    Both figures of times are over the questions whose true answer is a time, or `right now`.
+    """None if there was no such question. `recall` is by layer, as shares of 1; `held_by_age` is
+    the share of the evidence of that age that the memory still had a block of. Times: questions
+    whose true answer is a time, or `right now`.
     """
 
     groups: dict[str, Estimate | None]
@@ -47,7 +46,7 @@ class Figures:
 
 
 def figures(records: Sequence[Record]) -> Figures:
-    """All that is made of the answers of one contender."""
+    """Compute all figures from the answers of one contender."""
     plain = [record for record in records if record.scored.group in (PRESENT_GROUP, PAST_GROUP)]
     past = [record for record in plain if record.scored.group == PAST_GROUP]
     times = [r for r in past if r.scored.task in TIME_KINDS and _is_time(r.scored.truth)]
@@ -79,14 +78,13 @@ def figures(records: Sequence[Record]) -> Figures:
 
 
 def accuracy(records: Sequence[Record]) -> Estimate | None:
-    """The share that is right, with its clustered standard error; None without records."""
+    """Return the share that is right, with its clustered standard error; None without records."""
     return estimate([record.scored for record in records]) if records else None
 
 
 def negative(records: Sequence[Record]) -> Estimate | None:
-    """The lower accuracy of two: where a yes is true, and where a no is.
-
-    Whoever always says yes, or always no, gets nothing here. None unless both were asked for.
+    """Return the lower accuracy of two: questions whose truth is yes, and whose truth is no. A
+    contender that always says yes, or always no, scores nothing. None unless both were asked.
     """
     asked = [record for record in records if record.scored.task in NEGATIVE_KINDS]
     no = accuracy([record for record in asked if record.scored.truth in NEGATIVE_ANSWERS])
@@ -99,7 +97,6 @@ def _of_group(records: Sequence[Record], group: str) -> list[Record]:
 
 
 def _is_time(truth: str) -> bool:
-    """Whether it tells a time; it does not where an object was never seen."""
     return truth == NOW or parse_clock(truth) is not None
 
 
@@ -109,10 +106,8 @@ def _mean(numbers: Sequence[float]) -> float | None:
 
 @dataclass(frozen=True)
 class ContenderReport:
-    """What there is to say about one contender; `costs` and `hours` are those of its streams.
-
-    A baseline has no watches, and costs in which nothing was measured. `hours`: what was kept at
-    every full hour and at the end, see `eval.play.kept.Kept`.
+    """`costs` and `hours` are those of its streams; a baseline has neither watches nor measured
+    costs. `hours`: what was kept at every full hour and at the end, see `eval.play.kept.Kept`.
     """
 
     records: Sequence[Record]
@@ -125,7 +120,7 @@ class ContenderReport:
         return figures(self.records)
 
     def document(self) -> dict[str, Any]:
-        """Percent, but shares for recall and for what is still held; what grows in bytes."""
+        """Return percent, except shares for recall and for what is still held; bytes that grow."""
         found = self.figures
         grouped = {**found.groups, **found.by_age}
         return {

@@ -15,9 +15,7 @@ NEW_WORDING, NEW_STYLE = "held-out wording", "held-out style"
 
 @dataclass(frozen=True)
 class Record:
-    """`form` is that of what a timed question is about. `recall` is by layer and `held` what the
-    memory still had of the evidence, in shares of 1; None without evidence or without blocks.
-    """
+    """`form`: that of a timed question; `recall` (by layer) and `held`: None without evidence."""
 
     scored: Scored
     is_needle: bool = False
@@ -29,17 +27,14 @@ class Record:
 
 
 def question_id(stream: ExamStream, number: int) -> str:
-    """The same under every contender of every run."""
+    """Return an id that is the same under every contender of every run."""
     return f"{stream.name}/{number}"
 
 
 def record_of(
     contender: str, stream: ExamStream, number: int, text: str | None, said: Mapping[str, Any]
 ) -> Record:
-    """Score what was said (see `GivenAnswer`) to a question; no text is wrong.
-
-    A question about the present has no age of evidence.
-    """
+    """Score what was said (see `GivenAnswer`); no text is wrong, the present has no age."""
     drawn = stream.questions[number]
     question, given = drawn.question, text or ""
     found = score_question(question, given)
@@ -65,7 +60,7 @@ def record_of(
 
 
 def _group(stream: ExamStream, drawn: ExamQuestion) -> str:
-    """Ordinary questions apart from those that are held out in one way or the other."""
+    """Separate ordinary questions from those held out in one way or the other."""
     if stream.style == "held_out":
         return NEW_STYLE
     if drawn.wording == "held_out":

@@ -1,4 +1,4 @@
-"""run_exam: an exam is drawn, played to its contenders and scored; what came of it is reported."""
+"""run_exam: draws an exam, plays it to its contenders, scores it and reports."""
 
 import sys
 from collections import Counter
@@ -51,11 +51,10 @@ from vstream.device.cpu_threads import choose_cpu_threads
 from vstream.policy import shape_of
 
 FRAME_PX = 384
-"""Of the frames that other models than the embedded one see."""
+"""Of the frames shown to models other than the embedded one."""
 MAJORITY = "majority"
-"""Baseline: the answer that is most frequent for the kind in other streams."""
+"""Baseline: the most frequent answer to the kind in other streams."""
 _WORTH_A_WORKER_S = 300
-"""Of stream for each process."""
 
 Standings = Mapping[str, Sequence[StandingQuestion]]
 
@@ -70,9 +69,8 @@ def run_exam(
     limit: int | None,
     has_watches: bool,
 ) -> tuple[dict[str, dict[str, Any]], str]:
-    """The figures of each contender, the two baselines last, and the report as Markdown.
-
-    `size` is told how many frames a block has. How many `workers` there are changes no record.
+    """Return the figures of each contender, the two baselines last, and the report as Markdown.
+    `size` gets the number of frames per block. The number of `workers` changes no record.
     """
     model = load_video_llm(config.model, config.device, config.dtype, sample_fps=1.0)
     options = size(model.family.frames_per_block)
@@ -114,7 +112,7 @@ def run_exam(
 def fitting(
     texts: Sequence[str], settings: PlaySettings, model: VideoLLM, num_frames: int
 ) -> tuple[list[Contender], dict[str, str]]:
-    """With `language`: of `policy=all` those that the model can follow, and why not the others."""
+    """Return `language` and those that the model can follow; for `policy=all`, why not others."""
     who, why = [], {}
     for contender in parse_contenders(texts, knows_evidence=True):
         try:
@@ -131,7 +129,7 @@ def fitting(
 
 
 def plays_of(exam: Sequence[ExamStream], standing: Standings, frame_px: int) -> list[Play]:
-    """Every stream with its questions, and those that are watched."""
+    """Return every stream with its questions and standing questions."""
     plays = []
     for stream in exam:
         video = WorldVideo(stream.name, stream.script, frame_px)
@@ -160,7 +158,7 @@ def reports_of(
     contenders: Sequence[Contender],
     records: Records,
 ) -> dict[str, ContenderReport]:
-    """Of the contenders, then of the baselines, by what is on record."""
+    """Report on the contenders, then on the baselines, from the records."""
     *who, blind = [contender.name for contender in contenders]
     majority, reports = majority_texts(options), {}
     on_record = records.answers
@@ -200,9 +198,7 @@ def _watch_id(stream: ExamStream, number: int) -> str:
 
 
 def default_workers(model: VideoLLM, options: ExamOptions) -> int:
-    """How many processes, where nobody says: on a CPU a small model is faster in two processes of
-    one thread than in one of two, but each loads it first.
-    """
+    """On a CPU, two processes of one thread run a small model faster, but each has to load it."""
     if model.family.name != "embedded" or model.decoder.device.type != "cpu":
         return 1
     of_minutes = options.num_streams * options.length_s // _WORTH_A_WORKER_S
@@ -210,7 +206,6 @@ def default_workers(model: VideoLLM, options: ExamOptions) -> int:
 
 
 def _choose_threads(threads: int | None, num_workers: int) -> int:
-    """What each process uses."""
     if threads is not None:
         torch.set_num_threads(threads)
         return threads
@@ -220,7 +215,7 @@ def _choose_threads(threads: int | None, num_workers: int) -> int:
 
 
 def _described(options: ExamOptions, exam: str, model: VideoLLM) -> dict[str, object]:
-    """All that must agree for records to belong to one run."""
+    """Return everything that must agree for records to belong to one run."""
     default = Default(shape_of(model, 1), DefaultSettings())
     reads = default.context_blocks() * model.family.frames_per_block
     return {

@@ -1,7 +1,7 @@
-"""Time figures: the records of an exam about time in, what is right by kind, age and form out.
+"""Time figures: what an exam about time finds right, by kind, age and form.
 
-Percent, each with the interval in which 95 of 100 bootstrap samples of the streams lie. Rows are
-over ordinary wordings but for the one that is named after what it holds out.
+In percent, each with the interval that holds 95 of 100 bootstrap samples of the streams. Rows cover
+ordinary wordings, except the one named after what it holds out.
 """
 
 import statistics
@@ -25,7 +25,7 @@ PARTS = (ALL, *AGES_S, *FORMS)
 
 @dataclass(frozen=True)
 class TimeFigure:
-    """The interval is None for a single stream."""
+    """`interval` is None for a single stream."""
 
     percent: float
     interval: tuple[float, float] | None
@@ -33,7 +33,7 @@ class TimeFigure:
 
     @classmethod
     def of(cls, marks: Sequence[Mark]) -> "TimeFigure | None":
-        """None without marks."""
+        """Return None without marks."""
         if not marks:
             return None
         interval = bootstrap_interval(marks)
@@ -53,8 +53,6 @@ TimeFigures = Mapping[str, Mapping[str, TimeFigure | None]]
 
 
 def time_figures(records: Sequence[Record]) -> TimeFigures:
-    """Of one contender."""
-
     def asked(group: str, *kinds: str) -> list[Record]:
         mine = [one for one in records if one.scored.group == group]
         return [one for one in mine if not kinds or one.scored.task in kinds]
@@ -72,7 +70,6 @@ def time_figures(records: Sequence[Record]) -> TimeFigures:
 
 
 def time_document(records: Sequence[Record]) -> dict[str, dict[str, object]]:
-    """The same for JSON."""
     return {
         row: {part: found and asdict(found) for part, found in of.items()}
         for row, of in time_figures(records).items()
@@ -80,7 +77,7 @@ def time_document(records: Sequence[Record]) -> dict[str, dict[str, object]]:
 
 
 def time_table(by_contender: Mapping[str, Sequence[Record]]) -> ResultTable:
-    """A row for each contender and figure, a column for each part that was asked about."""
+    """Return one row per contender and figure, one column per part that was asked about."""
     rows = {
         f"{name}: {row}": of
         for name, records in by_contender.items()

@@ -1,11 +1,11 @@
-"""Watches: standing questions on streams, how soon they fired and how often for nothing.
+"""Watches: standing questions on streams, how soon they fired and how often falsely.
 
-Each second of a part of the stream is judged on memory and newest frames, as the product does it
-while the stream plays. An onset is told if the watch fires at it or within `IN_TIME_S`. A firing
-is a false alarm if the object is not in view and did not come into view within `IN_TIME_S` before;
-one that comes late, with the object still in view, is not false. Every object is watched for in two
-wordings, as a request to be told and as a yes/no question. An exam about time has rare statements
-watched for in the whole first hour of a stream and in the whole last one.
+Each second of part of the stream is judged on memory and newest frames, as in the product while a
+stream plays. An onset is caught if the watch fires at it or within `IN_TIME_S`. A firing is a false
+alarm if the object is not in view and did not come into view within `IN_TIME_S` before; a late one,
+with the object still in view, is not false. Every object is watched for in two wordings, as a
+request for an alert and as a yes/no question. An exam about time watches for rare statements during
+the whole first and the whole last hour of a stream.
 """
 
 import statistics
@@ -23,9 +23,8 @@ from eval.stream_world.statement import SpanIndex
 from eval.stream_world.wording import word_question
 
 WATCHED = DEFAULT
-"""The contender under which they are watched."""
 NUM_WATCHED = 12
-"""Objects in a whole run."""
+"""Objects per run."""
 NUM_WATCHES = 2 * NUM_WATCHED
 WATCHED_S = 300
 IN_TIME_S = 5
@@ -33,10 +32,7 @@ IN_TIME_S = 5
 
 @dataclass(frozen=True)
 class WatchOutcome:
-    """One standing question, watched for `watched_s`. Onsets that have no time left are not in.
-
-    `hour` is that of the stream, from 1, if it is watched for in a whole one.
-    """
+    """Omits onsets without time left. `hour` counts from 1; None if it is not a whole one."""
 
     watched_s: int
     onsets_s: tuple[int, ...]
@@ -46,22 +42,20 @@ class WatchOutcome:
 
     @property
     def delays_s(self) -> list[int]:
-        """From each onset that was told in time to its first firing."""
+        """From each onset caught in time to its first firing."""
         delays = ([f - s for f in self.fired_s if 0 <= f - s <= IN_TIME_S] for s in self.onsets_s)
         return [min(several) for several in delays if several]
 
     @property
     def num_told(self) -> int:
-        """Onsets that were told in time."""
         return len(self.delays_s)
 
 
 @dataclass(frozen=True)
 class WatchFigures:
-    """Over all watches of a policy, in percent; None without onsets, or without firings.
-
-    `fired_within_5s` is the recall, `precision` the share of firings that are no false alarms, `f1`
-    their harmonic mean, `delay_s` the median of those told in time.
+    """In percent; None without onsets, or without firings. `fired_within_5s` is the recall,
+    `precision` the share of firings that are no false alarms, `delay_s` the median delay of onsets
+    caught in time.
     """
 
     fired_within_5s: float | None
@@ -83,6 +77,8 @@ class WatchFigures:
         told = sum(record.num_told for record in records)
         recall = 100 * told / onsets if onsets else None
         precision = 100 * (fired - false) / fired if fired else None
+        both = () if precision is None or recall is None else (precision, recall)
+        f1 = statistics.harmonic_mean(both) if both else None
         by_hour: defaultdict[int, list[WatchOutcome]] = defaultdict(list)
         for record in records:
             if record.hour is not None:
@@ -93,7 +89,7 @@ class WatchFigures:
             num_watches=len(records),
             num_onsets=onsets,
             precision=precision,
-            f1=_f1(precision, recall),
+            f1=f1,
             delay_s=statistics.median(delays_s) if delays_s else None,
             by_hour={hour: cls.of(several) for hour, several in sorted(by_hour.items())},
         )
@@ -103,31 +99,19 @@ class WatchFigures:
         return own | {"by_hour": {str(h): of.document() for h, of in self.by_hour.items()}}
 
 
-def _f1(precision: float | None, recall: float | None) -> float | None:
-    if precision is None or recall is None:
-        return None
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
 def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:
-    """By stream, `NUM_WATCHES` over all ordinary ones; the same for every policy.
-
-    Each object's two wordings are asked at the same moment.
-    """
+    """Return questions by stream, `NUM_WATCHES` over ordinary ones; each object in two wordings."""
     standing: dict[str, list[StandingQuestion]] = {stream.name: [] for stream in streams}
     ordinary = [stream for stream in streams if stream.style == "seen"]
     for stream, num in zip(ordinary, parts(NUM_WATCHED, len(ordinary)), strict=True):
         rng = Random(f"{stream.script.seed} standing")
         requests = draw_standing(stream.script, num, rng, watched_s=WATCHED_S)
-        standing[stream.name] = [
-            *requests,
-            *_as_questions(requests, rng),
-        ]
+        standing[stream.name] = [*requests, *_as_questions(requests, rng)]
     return standing
 
 
 def rare_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:
-    """By stream; over all of them `NUM_WATCHES` in the first hour, and as many in the last."""
+    """Return questions by stream: in all, `NUM_WATCHES` in the first hour, as many in the last."""
     standing: dict[str, list[StandingQuestion]] = {}
     for stream, num in zip(streams, parts(NUM_WATCHED, len(streams)), strict=True):
         rng, index = Random(f"{stream.script.seed} rare"), SpanIndex(stream.script)
@@ -149,14 +133,14 @@ def _as_questions(requests: Sequence[StandingQuestion], rng: Random) -> Iterator
 
 
 def watched_until(stream: ExamStream, standing: StandingQuestion) -> int:
-    """The second before which it is judged for the last time."""
+    """Return the second before which it is judged for the last time."""
     return min(standing.until_s or standing.asked_s + WATCHED_S, stream.length_s)
 
 
 def watch_record(
     stream: ExamStream, standing: StandingQuestion, fired_s: Sequence[float]
 ) -> WatchOutcome:
-    """Of a standing question that was judged at every second from when it was put."""
+    """Record a standing question that was judged at every second from when it was put."""
     end_s = watched_until(stream, standing)
     seconds = tuple(map(int, fired_s))
     return WatchOutcome(
@@ -169,6 +153,5 @@ def watch_record(
 
 
 def is_false_alarm(script: Script, standing: StandingQuestion, fired_s: int) -> bool:
-    """Whether a firing has nothing to tell of."""
     is_so = standing.awaited.holds(script.moments[fired_s])
     return not is_so and not any(0 <= fired_s - s <= IN_TIME_S for s in standing.onsets_s)

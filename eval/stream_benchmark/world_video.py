@@ -1,4 +1,4 @@
-"""WorldVideo: a script of the stream world as footage that a player plays, drawn frame by frame."""
+"""WorldVideo: a stream-world script as footage for a player, drawn frame by frame."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,12 +28,11 @@ class WorldVideo:
         return [_frame(renderer, self.script, int(s + SAME_MOMENT_S)) for s in seconds]
 
     def open(self, start_s: float, wants: Callable[[float], bool]) -> FrameSource:
-        """As an IngestWorker asks for it."""
         return _Drawn(self, start_s, wants)
 
 
 class _Drawn:
-    """A FrameSource that waits for its reader, as a file does."""
+    """A FrameSource that waits for its reader, like a file."""
 
     is_live = False
     has_waiting = True

@@ -1,4 +1,4 @@
-"""Backdrops: a scene's name and a variant in, the painted picture behind the objects out."""
+"""Backdrops: the painted picture behind the objects, by scene and variant."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,21 +15,19 @@ Color = Float64[np.ndarray, " 3"]
 
 @dataclass(frozen=True, eq=False)
 class Easel:
-    """What a painter needs: chance, and for each pixel how far right and down it lies (0 to 1)."""
+    """What a painter needs: randomness, and how far right and down each pixel is (0 to 1)."""
 
     rng: np.random.Generator
     x: Float64[np.ndarray, "side side"]
     y: Float64[np.ndarray, "side side"]
 
     def tint(self, red: float, green: float, blue: float, spread: float) -> Color:
-        """A colour near the given one."""
         return np.clip(np.array((red, green, blue)) + self.rng.normal(0, spread, 3), 0, 1)
 
     def wash(self, color: Color) -> Picture:
         return np.broadcast_to(color, (*self.x.shape, 3)).copy()
 
     def grain(self, block_px: int, strength: float) -> Float64[np.ndarray, "side side 1"]:
-        """Grey noise in squares."""
         num_blocks = -(-BACKDROP_PX // block_px)
         noise = self.rng.normal(0, strength, (num_blocks, num_blocks))
         large = noise.repeat(block_px, axis=0).repeat(block_px, axis=1)
@@ -38,7 +36,7 @@ class Easel:
 
 
 def paint(scene: str, variant: int) -> UInt8[np.ndarray, "side side 3"]:
-    """The same picture each time for one scene and variant."""
+    """Paint a scene's variant: the same picture each time."""
     rng = np.random.default_rng((SCENES.index(scene), variant))
     along = (np.arange(BACKDROP_PX) + 0.5) / BACKDROP_PX
     x, y = np.meshgrid(along, along)

@@ -1,13 +1,12 @@
-"""Camera: a seed in, an RTSP camera on loopback out that plays the stream of that seed live.
+"""Camera: an RTSP camera on loopback that plays a seed's stream live.
 
 The server plays files, so the endless stream is written into a growing one, a minute ahead of the
-clock. A client sees the stream from its first second on, in real
-time: the seconds of the script are those since the connection. The file grows by some 20 MB an
-hour and is removed at the end.
+clock. A client sees the stream from its first second on, in real time: the seconds of the script
+count from its connection. The file grows by some 20 MB an hour and is removed at the end.
 
-Version 0.1.4 of aio-rtsp-toolkit now and then hands a packet to its sender twice: its reading
-thread waits for room in a queue, and when the wait runs out in the moment in which room was found,
-it puts the packet again. A client then sees one frame two times. Here every packet is put once.
+Version 0.1.4 of aio-rtsp-toolkit sometimes hands a packet to its sender twice: its reading thread
+waits for room in a queue, and if the wait times out just as room is found, it puts the packet
+again. A client then sees one frame twice. Here every packet is put once.
 """
 
 import asyncio
@@ -34,9 +33,8 @@ ENCODER = {"crf": "27", "preset": "veryfast", "tune": "zerolatency"}
 async def play_live(
     seed: int, port: int, fps: int, side_px: int, tell: Callable[[str], None]
 ) -> None:
-    """Play until interrupted; `tell` gets the address as soon as the camera answers.
-
-    Raises ModuleNotFoundError without the RTSP server's package, OSError if the port is taken.
+    """Play until interrupted; `tell` gets the address once the camera answers. Raises
+    ModuleNotFoundError without the RTSP server's package, OSError if the port is taken.
     """
     with TemporaryDirectory() as folder:
         server = rtsp_server(folder, port)
@@ -60,7 +58,7 @@ _POLL_S = 0.05
 
 
 def rtsp_server(folder: str, port: int) -> Any:
-    """An `RtspServer` of `folder`, not yet started. ModuleNotFoundError without the package."""
+    """Return an `RtspServer` of `folder`, not started. ModuleNotFoundError without the package."""
     try:
         from aio_rtsp_toolkit import server_streaming
         from aio_rtsp_toolkit.server import RtspServer
@@ -71,7 +69,7 @@ def rtsp_server(folder: str, port: int) -> Any:
         ) from missing
     server_streaming.RtspStreamingMixin._threadsafe_queue_put = staticmethod(put_once)
     server = RtspServer(folder, host=HOST, port=port)
-    server.logger = logging.getLogger(__name__)  # its own one writes to stdout
+    server.logger = logging.getLogger(__name__)  # its own logger writes to stdout
     return server
 
 
@@ -81,7 +79,7 @@ def put_once(
     item: object,
     stop: threading.Event,
 ) -> bool:
-    """Waits in a thread until `item` is in the queue of `loop`. False once `stop` is set."""
+    """Wait in a thread until `item` is in the queue of `loop`. Returns False once `stop` is set."""
     waiting = asyncio.run_coroutine_threadsafe(queue.put(item), loop)
     while not stop.is_set():
         with suppress(TimeoutError):

@@ -1,8 +1,8 @@
-"""Who appears in a stream and how often, and how lively a chapter of it is.
+"""The cast of a stream: what appears, how often, and how lively each chapter is.
 
-A random half of the names appears in the ordinary way. Of the other half, about three an hour
-are needles: they appear once, for a few seconds. All the others never appear, so that "has X
-appeared" has an honest no even after hours.
+A random half of the names appears normally. Of the other half, about three an hour are needles:
+they appear once, for a few seconds. The rest never appear, so that "has X appeared" has an honest
+no even after hours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from eval.stream_world.vocabulary import SIGN, shape_names
 PERIOD_S = 1200
 """One needle comes due in each period of this length."""
 FIRST_NEEDLE_S = (20, 540)
-"""The first one comes early enough for a stream of ten minutes to have it."""
+"""The first comes early enough for a stream of ten minutes."""
 NEEDLE_VISIT_S = (3, 8)
 
 
@@ -38,10 +38,7 @@ def draw_pace(
     shapes: Sequence[str] | None = None,
     last_cast: Sequence[tuple[Kind, str]] = (),
 ) -> Pace:
-    """A chapter's pace with a cast drawn from `emoji` and `shapes` (None: all).
-
-    About half of the last chapter's cast stays on.
-    """
+    """Draw a pace and a cast from `emoji` and `shapes` (None: all); half of the last cast stays."""
     shapes = shape_names() if shapes is None else shapes
     kept = [member for member in last_cast if rng.random() < 0.5 and member[0] is not Kind.SIGN]
     names = {name for _, name in kept}
@@ -76,14 +73,14 @@ class Needle:
 
 @dataclass(frozen=True)
 class Population:
-    """`emoji` and `shapes` appear in the ordinary way, `rare` can only be needles."""
+    """`emoji` and `shapes` appear normally, `rare` only as needles."""
 
     emoji: tuple[str, ...]
     shapes: tuple[str, ...]
     rare: tuple[tuple[Kind, str], ...]
 
     def needles(self, seed: int) -> Iterator[Needle]:
-        """The needles in the order of coming; at most half of the rare names ever come."""
+        """Yield the needles in order; at most half of the rare names ever come."""
         rng = Random(f"needles of {seed}")
         for period, (kind, name) in enumerate(self.rare[: len(self.rare) // 2]):
             span_s = (period * PERIOD_S, (period + 1) * PERIOD_S - 1) if period else FIRST_NEEDLE_S
@@ -91,7 +88,7 @@ class Population:
 
 
 def draw_population(seed: int, emoji: Sequence[str]) -> Population:
-    """The population of the stream of that seed; `emoji` are all that could be part of it."""
+    """Draw the population of that seed's stream; `emoji` are all candidates."""
     rng = Random(f"population of {seed}")
     shapes = shape_names()
     drawn_emoji, drawn_shapes = rng.sample(emoji, len(emoji)), rng.sample(shapes, len(shapes))

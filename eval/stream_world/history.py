@@ -1,6 +1,6 @@
-"""History: the moments of a stream up to now in, who was in view when and other facts out.
+"""History: the moments of a stream up to now, with facts such as what was in view when.
 
-Whatever is read from it cannot depend on the future: `until` cuts it at an earlier moment.
+Nothing read from it can depend on the future: `until` cuts it at an earlier moment.
 """
 
 from bisect import bisect_right
@@ -31,10 +31,7 @@ class Entry(NamedTuple):
 
 
 class History:
-    """All moments up to and including frame `last`, which is now.
-
-    `askable` are the names that one may ask about, seen or not.
-    """
+    """All moments up to and including frame `last`, which is now; `askable` may be asked about."""
 
     def __init__(
         self,
@@ -59,11 +56,10 @@ class History:
 
     @classmethod
     def of(cls, script: Script) -> Self:
-        """The whole of a stream."""
         return cls(script.moments, script.names, script.needles)
 
     def until(self, last: int) -> Self:
-        """The same up to frame `last`: cheap, and nothing later can be read from it."""
+        """Return the history up to frame `last`: cheap, and nothing later can be read from it."""
         assert 0 <= last <= self.last, f"no frame {last} in a history up to frame {self.last}"
         cut = copy(self)
         cut.last = last
@@ -80,51 +76,49 @@ class History:
 
     @property
     def unseen(self) -> list[str]:
-        """Everything that one may ask about and that was not seen so far."""
+        """Everything that may be asked about and was not seen so far."""
         seen = set(self.names)
         return [name for name in self.askable if name not in seen]
 
     @property
     def needles(self) -> list[str]:
-        """What was seen so far and appears once only, however long the stream goes on."""
+        """What was seen so far and appears only once, however long the stream."""
         return [name for name in self.names if name in self._needles]
 
     @property
     def entries(self) -> list[Entry]:
-        """Who came into view so far, in stream order."""
+        """What came into view so far, in stream order."""
         return self._entries[: bisect_right(self._entries, self.last, key=lambda one: one.frame)]
 
     def moment(self, index: int) -> Moment:
-        """A frame, not later than now."""
         assert 0 <= index <= self.last, f"no frame {index} in a history up to frame {self.last}"
         return self._moments[index]
 
     def appearances(self, name: str) -> list[range]:
-        """When it was in view, in frames; a change of visit without a gap is one stretch."""
+        """Return when it was in view, in frames; visits without a gap are one stretch."""
         stretches = self._appearances.get(name, [])
         begun = bisect_right(stretches, self.last, key=lambda stretch: stretch.start)
         return [range(one.start, min(one.stop, self.last + 1)) for one in stretches[:begun]]
 
     def sightings(self, name: str) -> list[int]:
-        """The frames with that object in view; empty if it was never seen."""
+        """Return the frames with that object in view; empty if it was never seen."""
         return [index for stretch in self.appearances(name) for index in stretch]
 
     def item(self, index: int, name: str) -> Item:
-        """The object in a frame that is known to show it."""
+        """Return the object in a frame known to show it."""
         item = self.moment(index).find(name)
         assert item is not None, f"{name} is not in frame {index}"
         return item
 
     def span(self, first: int, last: int) -> Period:
-        """The stream time of a run of frames."""
         return Period(self.moment(first).time_s, self.moment(last).time_s)
 
     def frames(self, *indices: int) -> tuple[Period, ...]:
-        """The stream time of single frames, in stream order."""
+        """Return the stream time of single frames, in stream order."""
         return tuple(self.span(index, index) for index in sorted(indices))
 
     def events(self, first: int) -> list[str]:
-        """What changed from frame `first` (1 or later) on, each as a short sentence."""
+        """Return what changed from frame `first` (1 or later) on, as short sentences."""
         changes: list[str] = []
         for index in range(first, self.last + 1):
             changes += _changes(self.moment(index - 1), self.moment(index))
@@ -133,12 +127,12 @@ class History:
 
 @dataclass(frozen=True)
 class Fact:
-    """What a history holds that one can ask about, its answer and the moments that prove it.
+    """Something in a history that one can ask about, its answer and the moments that prove it.
 
-    `name`, `other` and `time_s` fill the slots of a phrasing; `evidence` is in stream order.
-    `evidence` is what a memory must still hold to answer. An answer about the past that rests on
-    absence (`no`, `not seen`) has none. `differs_earlier` says that the answer is that of the last
-    sighting and another one's is not the same: a question that does not say `last` is in doubt.
+    `name`, `other` and `time_s` fill the slots of a phrasing. `evidence`, in stream order, is what
+    a memory must still hold to answer; an answer about the past that rests on absence (`no`, `not
+    seen`) has none. `differs_earlier`: the answer is that of the last sighting, and another
+    sighting's differs, so a question without a word such as `last` would be ambiguous.
     """
 
     answer: str
@@ -150,24 +144,23 @@ class Fact:
 
 
 FactFinder = Callable[[History, Random], Fact | None]
-"""Finds one fact of its kind at random; None where the history has none, or an unclear one."""
+"""Finds one random fact of its kind; None if the history has none, or an unclear one."""
 
 
 def describe(item: Item) -> str:
-    """The object as answers name it: `an owl`, `a red star`, `a sign with 47`."""
+    """Name the object as answers do: `an owl`, `a red star`, `a sign with 47`."""
     if item.kind is Kind.SIGN:
         return f"a sign with {item.number}"
     return with_article(f"{item.color} {item.name}" if item.color else item.name)
 
 
 def list_items(moment: Moment) -> str:
-    """Everything in view from left to right, or `nothing`."""
+    """List everything in view from left to right, or `nothing`."""
     ordered = sorted(moment.items, key=lambda item: (round(item.x, 3), item.y))
     return ", ".join(describe(item) for item in ordered) or "nothing"
 
 
 def _appearances(moments: Sequence[Moment]) -> dict[str, list[range]]:
-    """The unbroken stretches of each object, names in the order of first sight."""
     stretches: dict[str, list[range]] = {}
     for index, moment in enumerate(moments):
         for item in moment.items:

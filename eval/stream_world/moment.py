@@ -1,12 +1,11 @@
-"""Moment: the parts of one second of a made-up stream: its backdrop and the objects in view."""
+"""Moment: one second of a made-up stream: its backdrop and the objects in view."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 NUM_VARIANTS = 24
-"""How many backdrops each scene has."""
 CROP_MARGIN_PX = 32
-"""By how much a backdrop is larger than the frame, so that its crop can differ."""
+"""How much larger a backdrop is than the frame, so that crops can differ."""
 
 
 class Kind(StrEnum):
@@ -17,10 +16,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Item:
-    """One object as one frame shows it.
-
-    `x`, `y` (centre) and `size` are in parts of the frame's side. `track` numbers the visits: an
-    object that leaves and comes back gets another. `color` is set for shapes, `number` for signs.
+    """`x`, `y` (centre) and `size` are fractions of the frame's side. `track` numbers the visits:
+    an object that comes back gets a new one. `color` is set for shapes, `number` for signs.
     """
 
     track: int
@@ -41,19 +38,19 @@ class Item:
 
     @property
     def is_between_cells(self) -> bool:
-        """Whether it stands so near the border of two cells that either could be said."""
+        """Whether it is so near the border of two cells that either could be said."""
         borders = (self.x * 3 - 1, self.x * 3 - 2, self.y * 3 - 1, self.y * 3 - 2)
         return min(abs(distance) for distance in borders) < self.cell_margin
 
     @property
     def cell_margin(self) -> float:
-        """How near that is, in cells: some shapes are drawn a little off their centre."""
+        """How near that is, in cells: some shapes are drawn a little off centre."""
         return 0.2 if self.kind is Kind.SHAPE else 0.1
 
 
 @dataclass(frozen=True)
 class Backdrop:
-    """Which picture stands behind the objects, and which part of it."""
+    """The picture behind the objects, and which part of it is visible."""
 
     scene: str
     variant: int
@@ -71,5 +68,4 @@ class Moment:
     items: tuple[Item, ...]
 
     def find(self, name: str) -> Item | None:
-        """The object of that name, if it is in view."""
         return next((item for item in self.items if item.name == name), None)

@@ -1,7 +1,7 @@
 """Facts about the past: what a history once showed, with the moments that prove it.
 
-Every fact leaves no doubt to a person who saw the whole history with care; the doubtful ones are
-not asked about. Where only the last of several sightings is meant, the fact says if they differ.
+Every fact is beyond doubt for a person who watched the whole history carefully; doubtful ones are
+not asked about. If only the last of several sightings is meant, the fact says whether they differ.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,15 +17,15 @@ MAX_GAP_FRAMES = 12
 MAX_NEWCOMERS = 4
 MINUTE_S = 60
 UNCLEAR_S = 1
-"""An entry so near to the beginning of the last minute is not clearly in or out of it."""
+"""An entry this near the start of the last minute is not clearly in or out of it."""
 NEVER_SEEN_SHARE = 0.2
 NEEDLE_SHARE = 0.1
-"""In so many draws a needle is preferred, if one was seen."""
+"""In this share of draws a needle is preferred, if one was seen."""
 IN_VIEW_SHARE = 0.15
 
 
 def _shuffled(history: History, rng: Random, names: Sequence[str]) -> list[str]:
-    """The names at random, now and then the needles first."""
+    """Return the names at random, sometimes the needles first."""
     order = rng.sample(names, len(names))
     if rng.random() < NEEDLE_SHARE:
         needles = frozenset(history.needles)
@@ -41,7 +41,7 @@ def _about_one(
     unseen_answer: str = UNSEEN,
     is_askable: Callable[[str], bool] = lambda name: True,
 ) -> Fact | None:
-    """The first clear fact about one of `names` (all seen); or one about a name never seen."""
+    """Return the first clear fact about one of `names` (all seen), or one about an unseen name."""
     unseen = [name for name in history.unseen if is_askable(name)]
     if not names:
         return None
@@ -52,7 +52,7 @@ def _about_one(
 
 
 def seen_yet(history: History, rng: Random) -> Fact | None:
-    """The latest appearance is proof enough."""
+    """Take the latest appearance as proof."""
     names, unseen = history.names, history.unseen
     if not names or not unseen:
         return None
@@ -87,7 +87,7 @@ def when_first(history: History, rng: Random) -> Fact | None:
 
 
 def when_last(history: History, rng: Random) -> Fact | None:
-    """An object still in view (`right now`) is asked about less often."""
+    """Ask less often about an object still in view (`right now`)."""
 
     def find(name: str) -> Fact:
         index = history.appearances(name)[-1][-1]
@@ -103,7 +103,7 @@ def when_last(history: History, rng: Random) -> Fact | None:
 
 
 def count_times(history: History, rng: Random) -> Fact | None:
-    """Half the time about an object that came more than once."""
+    """Ask half the time about an object that came more than once."""
 
     def find(name: str) -> Fact | None:
         firsts = [stretch.start for stretch in history.appearances(name)]
@@ -116,7 +116,7 @@ def count_times(history: History, rng: Random) -> Fact | None:
 
 
 def order(history: History, rng: Random) -> Fact | None:
-    """Only of two objects that did not come in the same second."""
+    """Ask only about two objects that did not come in the same second."""
     names = _shuffled(history, rng, history.names)
     first_sight = {name: history.appearances(name)[0].start for name in names}
     others = [name for name in names[1:] if first_sight[name] != first_sight[names[0]]]
@@ -129,7 +129,7 @@ def order(history: History, rng: Random) -> Fact | None:
 
 
 def _neighbours(history: History) -> list[tuple[Entry, Entry]]:
-    """Entries that follow each other closely, each the only one of its second."""
+    """Return pairs of consecutive close entries, each the only one of its second."""
     entries = history.entries
     crowded = {a.frame for a, b in pairwise(entries) if a.frame == b.frame}
     return [
@@ -140,7 +140,7 @@ def _neighbours(history: History) -> list[tuple[Entry, Entry]]:
 
 
 def _next_to(history: History, rng: Random, is_after: bool) -> Fact | None:
-    """Only about an object that came once, where exactly one other came next, or before it."""
+    """Ask only about an object that came once, with exactly one object next after or before it."""
     neighbours = {
         (first if is_after else then).name: (first, then) for first, then in _neighbours(history)
     }
@@ -148,7 +148,7 @@ def _next_to(history: History, rng: Random, is_after: bool) -> Fact | None:
         if len(history.appearances(name)) == 1:
             first, then = neighbours[name]
             other = then if is_after else first
-            # The frame before tells the newcomer from those who were there already.
+            # The previous frame tells the newcomer from objects already there.
             starts = [one.frame - 1 if one is other else one.frame for one in neighbours[name]]
             evidence = history.span(starts[0], first.frame), history.span(starts[1], then.frame)
             return Fact(f"the {other.name}", evidence, name)
@@ -156,7 +156,7 @@ def _next_to(history: History, rng: Random, is_after: bool) -> Fact | None:
 
 
 def sign_past(history: History, rng: Random) -> Fact | None:
-    """Only while no sign is in view."""
+    """Ask only while no sign is in view."""
     stretches = history.appearances(SIGN)
     if not stretches or stretches[-1][-1] == history.last:
         return None
@@ -176,7 +176,7 @@ def at_time(history: History, rng: Random) -> Fact | None:
 
 
 def scene_past(history: History, rng: Random) -> Fact | None:
-    """Only if the last appearance lies within one scene that has a name."""
+    """Ask only if the last appearance lies within one scene that has a name."""
 
     def find(name: str) -> Fact | None:
         final = history.appearances(name)[-1]
@@ -193,7 +193,7 @@ def scene_past(history: History, rng: Random) -> Fact | None:
 
 
 def where_past(history: History, rng: Random) -> Fact | None:
-    """Where the object stood in the first frame that showed it."""
+    """Ask where the object was in the first frame that showed it."""
 
     def find(name: str) -> Fact | None:
         index = history.appearances(name)[0].start
@@ -206,11 +206,11 @@ def where_past(history: History, rng: Random) -> Fact | None:
 
 
 def last_minute(history: History, rng: Random) -> Fact | None:
-    """Only if it is clear who came in the last minute, and in what guise."""
+    """Ask only if it is clear what came in the last minute, and in what guise."""
     since_s = history.now.time_s - MINUTE_S
     first = history.moment(0)
     if first.items and first.time_s > since_s - UNCLEAR_S:
-        return None  # who can say when they came
+        return None  # nobody can say when they came
     came: dict[str, Entry] = {}
     for entry in reversed(history.entries):
         age_s = history.moment(entry.frame).time_s - since_s

@@ -1,4 +1,4 @@
-"""Facts about the present: a history in, what its last seconds show out."""
+"""Facts about the present: what the last seconds of a history show."""
 
 from functools import partial
 from itertools import pairwise
@@ -18,10 +18,10 @@ def _now(history: History) -> tuple[Period, ...]:
 
 
 def _present_or_absent(history: History, rng: Random) -> tuple[str, bool] | None:
-    """Half the time an object in view, else one that has left or never came."""
+    """Return, half the time each, an object in view, or one that left or never came."""
     in_view = [item.name for item in history.now.items]
     if not in_view and rng.random() < 0.9:
-        return None  # or most of those asked about would be absent
+        return None  # otherwise most objects asked about would be absent
     if in_view and rng.random() < 0.5:
         return rng.choice(in_view), True
     gone = [name for name in history.names if name not in in_view]
@@ -60,7 +60,7 @@ def size(history: History, rng: Random) -> Fact | None:
 
 
 def motion(history: History, rng: Random) -> Fact | None:
-    """Only where two steps in a row agree; an object at rest is asked about less often."""
+    """Ask only if two consecutive steps agree; less often about an object at rest."""
     if history.last < 2 or not history.now.items:
         return None
     name = rng.choice(history.now.items).name
@@ -109,10 +109,8 @@ def caption(history: History, rng: Random) -> Fact:
 
 
 def recent(history: History, rng: Random) -> Fact | None:
-    """The changes of the last `RECENT_S` frames; a quiet time is asked about less often.
-
-    Not asked if something changed just before: one could take it for recent or not; nor if the
-    backdrop changed, which the answer does not tell of.
+    """Return the changes of the last `RECENT_S` frames, if none came just before: such a change
+    would be ambiguous. Nor may the backdrop have changed. A quiet time is asked about less often.
     """
     if history.last < 1:
         return None

@@ -1,4 +1,4 @@
-"""Questions: a stream and a moment in, a question with its exact answer and its evidence out."""
+"""Questions: a question with its exact answer and evidence, about a moment of a stream."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from eval.stream_world.wording import Split, word_question
 
 KINDS: dict[str, FactFinder] = {**PRESENT, **PAST}
 TRIES_PER_QUESTION = 12
-"""How many moments are tried before another kind gets its turn."""
+"""How many moments to try before another kind gets its turn."""
 
 
 @dataclass(frozen=True)
 class Question:
     """One question, asked when `asked_s` was the last second seen.
 
-    `evidence` are the spans of stream time that a memory must hold to answer, none later than
-    `asked_s`; `names` are the objects that the question is about, `is_needle` says that one of
-    them appears only once in the whole stream. `statements` are what a timed question is about.
+    `evidence` are the spans of stream time that a memory must hold to answer, none after `asked_s`;
+    `names` are the objects it is about; `is_needle`: one of them appears only once in the whole
+    stream. `statements` are what a timed question is about.
     """
 
     kind: str
@@ -41,12 +41,12 @@ class Question:
 
     @property
     def is_never_so(self) -> bool:
-        """Whether it is a timed question about what never was so."""
+        """Whether it is a timed question about what never held."""
         return bool(self.statements) and not self.evidence
 
     @property
     def form(self) -> str:
-        """Of a timed question's statements: `object` if both are; "" for other questions."""
+        """The form of a timed question's statements: `object` if both are; "" for others."""
         forms = sorted((one.form for one in self.statements), key=("object",).count)
         return forms[0] if forms else ""
 
@@ -57,7 +57,7 @@ class Question:
 
 
 def ask(kind: str, history: History, rng: Random, split: Split = "train") -> Question | None:
-    """One question of a kind about a history; None if there is nothing (clear) to ask."""
+    """Return one question of a kind about a history; None if there is nothing (clear) to ask."""
     if kind not in KINDS:
         raise KeyError(f"no question kind {kind!r}; the kinds are {', '.join(KINDS)}")
     fact = KINDS[kind](history, rng)
@@ -86,10 +86,9 @@ def draw_questions(
     asked_from_s: float = 0,
     asked_every: int = 1,
 ) -> list[Question]:
-    """Questions of all kinds in turn, in the order of asking.
-
-    The moments of asking are uniform over the stream from `asked_from_s` on, each the last of
-    `asked_every` frames. Fewer questions come back where the stream does not offer enough.
+    """Draw questions of all kinds in turn, in the order of asking. The moments of asking are
+    uniform from `asked_from_s` on, each the last of `asked_every` frames. Returns fewer questions
+    if the stream does not offer enough.
     """
     history = History.of(script)
     earliest = bisect_left(script.moments, asked_from_s, key=lambda moment: moment.time_s)

@@ -1,4 +1,4 @@
-"""Renderer draws one moment of a script as an RGB frame, with drawings from the sprite sheets."""
+"""Renderer: draws a moment of a script as an RGB frame, with drawings from the sprite sheets."""
 
 from functools import cache, lru_cache
 
@@ -17,7 +17,7 @@ FIRST_NUMBER, NUM_NUMBERS = 10, 90
 
 
 def sprite(item: Item) -> Float[np.ndarray, "tile tile 4"]:
-    """The drawing of an object in its colour, 0 to 255, premultiplied alpha."""
+    """Return the drawing of an object in its colour, 0 to 255, premultiplied alpha."""
     index = sprite_index()
     if item.kind is Kind.SIGN:
         assert item.number is not None
@@ -56,14 +56,13 @@ class Renderer:
         self.side_px = side_px
 
     def frame(self, moment: Moment) -> UInt8[np.ndarray, "side side 3"]:
-        """The frame of one moment, later objects over earlier ones."""
+        """Return the frame of one moment, later objects over earlier ones."""
         canvas = _crop(moment.backdrop, self.side_px).astype(np.float32)
         for item in moment.items:
             self._draw(canvas, item)
         return np.clip(np.round(canvas), 0, 255).astype(np.uint8)
 
     def _draw(self, canvas: Float[np.ndarray, "side side 3"], item: Item) -> None:
-        """Lay the turned and scaled drawing over the canvas, in place."""
         reach = item.size / 2 * (abs(np.cos(item.rotation)) + abs(np.sin(item.rotation)))
         rows = _pixels(item.y, reach, self.side_px)
         columns = _pixels(item.x, reach, self.side_px)
@@ -78,7 +77,6 @@ class Renderer:
 
 
 def _pixels(center: float, reach: float, side_px: int) -> slice:
-    """The pixels that an object may touch along one axis."""
     first = int(np.floor((center - reach) * side_px)) - 1
     last = int(np.ceil((center + reach) * side_px)) + 1
     return slice(max(0, first), min(side_px, last))
@@ -89,7 +87,7 @@ def _sample(
     u: Float[np.ndarray, "rows columns"],
     v: Float[np.ndarray, "rows columns"],
 ) -> Float[np.ndarray, "rows columns 4"]:
-    """Read a drawing at (u, v), 0 at its centre and 0.5 at its edge, bilinear, clear outside."""
+    """Sample a drawing at (u, v), 0 at its centre and 0.5 at its edge, bilinear, clear outside."""
     tile = drawing.shape[0]
     padded = np.pad(drawing, ((1, 2), (1, 2), (0, 0)))  # a clear border to read from outside
     x = np.clip((u + 0.5) * tile + 0.5, 0, tile + 1)
@@ -106,7 +104,6 @@ _painting = lru_cache(maxsize=256)(paint)
 
 
 def _crop(backdrop: Backdrop, side_px: int) -> UInt8[np.ndarray, "side side 3"]:
-    """The part of the backdrop that the frame shows."""
     left, top = backdrop.left_px, backdrop.top_px
     picture = _painting(backdrop.scene, backdrop.variant)
     part = picture[top : top + WORLD_PX, left : left + WORLD_PX]

@@ -1,4 +1,4 @@
-"""Sample: a seed in, a short video and a sheet of questions with true answers out.
+"""Sample: a seed's short video and a sheet of questions with true answers.
 
 `python -m eval.stream_world sample --seed 2003 --out app/assets` writes the stream of the demo.
 2003 is the first seed from 2000 on whose stream is varied: at least 10 objects, 4 scenes and a
@@ -30,9 +30,9 @@ PLAN = (
     (0.9, "sign_past", "what number was on the sign?"),
     (0.97, "count_times", "how many times has the {n} appeared?"),
 )
-"""Which kind of question comes when, in parts of the stream's length, and how it is worded."""
+"""When each kind of question comes, as a fraction of the stream, and its wording."""
 SEARCH_S = 12
-"""How long to wait for a moment that has something of that kind to ask about."""
+"""How long to look for a moment about which that kind can ask."""
 
 
 def write_sample(folder: Path, seed: int, length_s: int, fps: int, side_px: int) -> None:
@@ -59,7 +59,7 @@ def write_sample(folder: Path, seed: int, length_s: int, fps: int, side_px: int)
 
 
 def sample_questions(script: Script) -> list[Question]:
-    """The questions of the plan that the stream offers, in the order of asking."""
+    """Return the plan's questions that the stream offers, in the order of asking."""
     rng, history = Random(script.seed), History.of(script)
     questions = []
     for part, kind, wording in PLAN:
@@ -75,9 +75,7 @@ def sample_questions(script: Script) -> list[Question]:
 
 
 def _accepted(question: Question) -> list[str]:
-    """Every way to say the answer that counts as right: lists in any order, times about right, and
-    what an answer from spans begins with.
-    """
+    """Return every accepted answer: lists in any order, approximate times, phrasings from spans."""
     if question.kind == "count_times":
         times = {"0": "never", "1": "once"}.get(question.answer, f"{question.answer} times")
         return [question.answer, times]

@@ -1,10 +1,9 @@
-"""Scoring: the true and the given answer in, right or wrong out.
+"""Scoring: whether a given answer is right.
 
-An answer is right if it equals the truth after normalisation: letter case, articles, punctuation
-at the ends, numbers in words and the order of a list do not matter (no question asks for an order
-of listing). A time is right within `TIME_TOLERANCE_S` or `TIME_TOLERANCE_SHARE` of its age,
-whichever is more, and `right now` is the time of asking; how many were right to the letter is kept
-beside it.
+An answer is right if it equals the truth after normalisation: letter case, articles, punctuation at
+the ends, numbers in words and the order of a list do not matter (no question asks for an order of
+listing). A time is right within `TIME_TOLERANCE_S` or `TIME_TOLERANCE_SHARE` of its age, whichever
+is more, and `right now` is the time of asking; exact matches are counted separately.
 """
 
 import re
@@ -44,7 +43,7 @@ NUMBERS = {
 
 @dataclass(frozen=True)
 class Score:
-    """`is_exact` is the stricter one: the same text but for spaces at the ends."""
+    """`is_exact` is stricter: the same text except for spaces at the ends."""
 
     is_right: bool
     is_exact: bool
@@ -61,13 +60,11 @@ def score(truth: str, given: str, asked_s: int) -> Score:
 
 
 def is_about(true_s: float, given_s: float, asked_s: float) -> bool:
-    """Whether a time is near enough to the true one."""
     tolerance_s = max(TIME_TOLERANCE_S, TIME_TOLERANCE_SHARE * (asked_s - true_s))
     return abs(given_s - true_s) <= tolerance_s
 
 
 def _stated_time(answer: str, asked_s: int) -> int | None:
-    """The time that the answer consists of; None for any other answer."""
     plain = normalised(answer)
     if plain == NOW:
         return asked_s
@@ -75,7 +72,7 @@ def _stated_time(answer: str, asked_s: int) -> int | None:
 
 
 def normalised(answer: str) -> str:
-    """Lower case, no articles, no punctuation at the ends, lists in alphabetical order."""
+    """Return lower case, no articles, no punctuation at the ends, lists sorted."""
     parts = (_plain(part) for part in re.split("[,;]", answer.lower()))
     return ", ".join(sorted(part for part in parts if part))
 

@@ -1,8 +1,8 @@
-"""Script says second by second what the made-up stream of a seed shows.
+"""Script: what a seed's made-up stream shows, second by second.
 
-Objects enter, move, change colour and leave; signs carry numbers; scenes change. The simulation
-is causal: a second is drawn from the seed and what came before, so a longer stream begins with
-the shorter one of the same seed. Every `CHAPTER_S` seconds the pace and half of the cast change.
+Objects enter, move, change colour and leave; signs carry numbers; scenes change. The simulation is
+causal: each second depends on the seed and the past, so a longer stream begins with the shorter one
+of the same seed. Every `CHAPTER_S` seconds the pace and half of the cast change.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,10 +21,9 @@ MAX_ITEMS = 4
 
 @dataclass(frozen=True)
 class Script:
-    """What a stream shows; `moments[i]` is second `i` unless the stream was retimed.
-
-    `names` are all that one may ask about: whatever could be part of such a stream.
-    `needles` are those that appear exactly once in it however long it goes on.
+    """What a stream shows; `moments[i]` is second `i` unless the stream was retimed. `names` are
+    all that may be asked about: whatever could be in such a stream. `needles` are those that appear
+    exactly once in it, however long it goes on.
     """
 
     seed: int
@@ -33,7 +32,7 @@ class Script:
     needles: tuple[str, ...]
 
     def retimed(self, times_s: Sequence[int]) -> "Script":
-        """The same stream with other (increasing) times, as seen with gaps or at another pace."""
+        """Return the stream with other (increasing) times, as if it had gaps or another pace."""
         moments = zip(self.moments, times_s, strict=True)
         return replace(self, moments=tuple(replace(moment, time_s=t) for moment, t in moments))
 
@@ -44,7 +43,7 @@ def write_script(
     styles: Sequence[str] = SEEN_STYLES,
     emoji: Sequence[str] | None = None,
 ) -> Script:
-    """The first `length_s` seconds of the stream of that seed; `emoji` limits who may appear."""
+    """Return the first `length_s` seconds of that seed's stream; `emoji` limits what may appear."""
     emoji = emoji or emoji_names()
     moments = tuple(islice(play(seed, styles, emoji), length_s))
     shown = {item.name for moment in moments for item in moment.items}
@@ -59,7 +58,7 @@ def play(
     emoji: Sequence[str] | None = None,
     pace: Pace | None = None,
 ) -> Iterator[Moment]:
-    """The seconds of an endless stream; a given `pace` is kept, else each chapter draws its own."""
+    """Yield an endless stream's seconds; a given `pace` is kept, else each chapter draws one."""
     rng = Random(seed)
     population = draw_population(seed, emoji or emoji_names())
     needles = population.needles(seed)
@@ -71,7 +70,7 @@ def play(
             chapter_pace = draw_pace(rng, population.emoji, population.shapes, chapter_pace.cast)
         before = {item.name for item in stage.items}
         stage.go_on(second, chapter_pace)
-        if needle is not None and needle.due_s <= second:  # nobody else enters while it waits
+        if needle is not None and needle.due_s <= second:  # nothing else enters while it waits
             if len(stage.items) < MAX_ITEMS and stage.enter(
                 needle.kind, needle.name, second, needle.visit_s, chapter_pace
             ):
@@ -82,7 +81,7 @@ def play(
 
 
 def _let_enter(stage: Stage, second: int, pace: Pace, before: set[str], rng: Random) -> None:
-    """Members of the cast step on by chance, but none that was in view a second ago."""
+    """Let members of the cast enter by chance, except those in view a second ago."""
     for _ in range(2 if rng.random() < 0.15 else 1):
         if len(stage.items) >= pace.max_items or rng.random() >= pace.enter_chance:
             continue

@@ -1,11 +1,11 @@
-"""Seeds: who draws streams of the made-up world in, the seeds that are its own out.
+"""Seeds: the separate ranges of seeds for each use of made-up streams.
 
-What is measured must not have been trained on, so nobody draws from another's range. Streams that
-are only shown, or timed, have small seeds.
+Measurements must not use training data, so no use draws from another's range. Streams that are only
+shown, or timed, have small seeds.
 """
 
 _PART = 1 << 41
-"""More streams than any one of them draws."""
+"""More streams than any use draws."""
 MAX_TRAINING_SEED = 200
 
 
@@ -14,19 +14,17 @@ def _part(number: int) -> range:
 
 
 def vision_training(seed: int) -> range:
-    """What the vision tower sees in the training run of that seed."""
+    """Return the seeds for the vision tower in the training run of that seed."""
     return _part(2 + seed)
 
 
 def stream_training(seed: int) -> range:
-    """What the whole model sees in the training run of that seed."""
+    """Return the seeds for the whole model in the training run of that seed."""
     return _part(1000 + seed)
 
 
 MAJORITY = _part(256)
-"""By which an exam's most frequent answers are found."""
+"""For finding an exam's most frequent answers."""
 SEARCH = _part(300)
-"""Of `eval search`."""
 FIND = _part(301)
-"""Of `eval find`."""
 EXAMS = range(512 * _PART, 516 * _PART)

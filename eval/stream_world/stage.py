@@ -1,8 +1,8 @@
-"""Stage: what is in view; second by second objects move, recolour, leave, enter, scenes change.
+"""Stage: what is in view; each second objects move, recolour, leave or enter, and scenes change.
 
 Objects keep clear of each other: a newcomer without a free place does not enter, and a moving
-object turns back at another one and at the edge. None has the colour of its backdrop. So whatever
-is in view can be seen in full.
+object turns back at another one and at the edge. None has the colour of its backdrop. So everything
+in view is fully visible.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,15 +15,15 @@ from eval.stream_world.vocabulary import COLORS, SCENES
 
 NUM_PLACES_TRIED = 24
 EDGE_SHARE = 0.52
-"""How near to the edge a centre may come, in sizes: a little over half, as drawings are turned."""
+"""How near the edge a centre may come, in sizes: just over half, because drawings are rotated."""
 LEAST_EDGE = 0.14
 HIDDEN_COLORS = {"night sky": "black", "snow": "white"}
-"""Colours that one could miss against a scene."""
+"""Colours that are easy to miss against a scene."""
 
 
 @dataclass(frozen=True)
 class _Visit:
-    """An object on stage with what is not visible in one frame: its speed and when it leaves."""
+    """An object on stage with what one frame does not show: its speed and when it leaves."""
 
     item: Item
     speed: tuple[float, float]
@@ -32,7 +32,7 @@ class _Visit:
 
 
 class Stage:
-    """Empty at first; all chance comes from `rng`."""
+    """Empty at first; all randomness comes from `rng`."""
 
     def __init__(self, styles: Sequence[str], rng: Random) -> None:
         self._styles, self._rng = tuple(styles), rng
@@ -46,11 +46,10 @@ class Stage:
         return tuple(visit.item for visit in self._visits)
 
     def moment(self, second: int) -> Moment:
-        """What a frame taken now shows."""
         return Moment(second, self._backdrop, self.items)
 
     def go_on(self, second: int, pace: Pace) -> None:
-        """Whose time is up leaves; the scene may change, the others change colour and move."""
+        """Remove objects whose time is up; the scene may change, others change colour and move."""
         self._visits = visits = [visit for visit in self._visits if visit.leaves_s > second]
         if self._rng.random() < pace.scene_chance:
             self._backdrop = self._draw_backdrop()
@@ -61,7 +60,7 @@ class Stage:
             visits[index] = _moved(visit, others)
 
     def enter(self, kind: Kind, name: str, second: int, visit_s: int, pace: Pace) -> bool:
-        """Bring an object on, where there is a free place for it; whether there was one."""
+        """Bring an object on if there is a free place; return whether there was one."""
         item = self._in_free_place(self._draw_item(kind, name))
         if item is None:
             return False
@@ -90,7 +89,7 @@ class Stage:
 
     def _draw_item(self, kind: Kind, name: str) -> Item:
         rng, is_sign = self._rng, kind is Kind.SIGN
-        # Not rng.choice: a seed shows the same things whatever the number of styles.
+        # Not rng.choice: a seed must show the same things for any number of styles.
         styles = ("white", "yellow") if is_sign else self._styles
         style = styles[int(rng.random() * len(styles))]
         is_large = rng.random() < 0.5 or is_sign
@@ -119,7 +118,6 @@ class Stage:
 
 
 def _is_clear(item: Item, others: Iterable[Item]) -> bool:
-    """Whether the object's square touches none of the others'."""
     return all(
         max(abs(other.x - item.x), abs(other.y - item.y)) >= (other.size + item.size) / 2
         for other in others
@@ -127,7 +125,7 @@ def _is_clear(item: Item, others: Iterable[Item]) -> bool:
 
 
 def _moved(visit: _Visit, others: Sequence[Item]) -> _Visit:
-    """One step on; where the way is blocked, one step back; where that is too, no step."""
+    """Move one step; if the way is blocked, one step back; if that is blocked too, not at all."""
     dx, dy = visit.speed
     if dx == dy == 0:
         return visit
@@ -141,5 +139,4 @@ def _moved(visit: _Visit, others: Sequence[Item]) -> _Visit:
 
 
 def _edge(item: Item) -> float:
-    """How near to the edge the centre may come."""
     return max(LEAST_EDGE, EDGE_SHARE * item.size)

@@ -1,4 +1,4 @@
-"""Standing questions: a stream in, what to look out for and when it comes into view out.
+"""Standing questions: what to watch for in a stream, and when it comes into view.
 
 A rare one is about a statement that comes true a few times in an hour or never.
 """
@@ -12,7 +12,7 @@ from eval.stream_world.statement import FORMS, SpanIndex, Statement
 from eval.stream_world.wording import Split, word_question
 
 NEVER_SHARE = 1 / 3
-"""In so many draws the object does not come while it is watched for."""
+"""Share of draws whose object does not come while it is watched for."""
 MAX_ONSETS = 6
 MAX_RARE_ONSETS = 3
 _TRIES = 10_000
@@ -20,10 +20,9 @@ _TRIES = 10_000
 
 @dataclass(frozen=True)
 class StandingQuestion:
-    """From `asked_s` on: tell me when the object appears, or when the `statement` comes true.
-
-    `onsets_s` are the times at which it comes into view, and `asked_s` itself if it is in view
-    by then. `until_s`: the second before which it ends; None if the question leaves that open.
+    """From `asked_s` on: alert when the object appears, or when the `statement` comes true.
+    `onsets_s` are the times it comes into view, including `asked_s` if it is in view by then.
+    `until_s`: the second before which it ends; None if the question leaves that open.
     """
 
     text: str
@@ -35,17 +34,13 @@ class StandingQuestion:
 
     @property
     def awaited(self) -> Statement:
-        """What is to be told of."""
         return self.statement or Statement(self.name)
 
 
 def draw_rare(
     index: SpanIndex, num_questions: int, rng: Random, watched: range
 ) -> list[StandingQuestion]:
-    """Statements of all forms that are rare in those seconds: about a third never come true.
-
-    None is so when the watch begins, and none is doubtful meanwhile.
-    """
+    """Draw questions rare in those seconds, a third never true; none true at first or in doubt."""
     drawn: dict[Statement, StandingQuestion] = {}
     num_never = sum(rng.random() < NEVER_SHARE for _ in range(num_questions))
     for _ in range(_TRIES):
@@ -72,10 +67,9 @@ def draw_standing(
     split: Split = "train",
     watched_s: int | None = None,
 ) -> list[StandingQuestion]:
-    """Standing questions in the order of asking, each watched for `watched_s` (None: to the end).
-
-    They are asked in the first half of the stream, or early enough to be watched for that long.
-    About a third have no onset, nearly all others at most `MAX_ONSETS`.
+    """Draw questions in the order of asking, each watched for `watched_s` (None: to the end). They
+    are asked in the first half of the stream, or early enough to be watched for that long. About a
+    third have no onset, nearly all others at most `MAX_ONSETS`.
     """
     history = History.of(script)
     first_s, last_s = script.moments[0].time_s, script.moments[-1].time_s
@@ -94,7 +88,7 @@ def draw_standing(
 
 
 def _onsets(history: History, name: str, asked_s: int, until_s: int) -> tuple[int, ...]:
-    """When the object comes into view from `asked_s` to `until_s`."""
+    """Return when the object comes into view from `asked_s` to `until_s`."""
     onsets = []
     for stretch in history.appearances(name):
         span = history.span(stretch[0], stretch[-1])
@@ -104,7 +98,7 @@ def _onsets(history: History, name: str, asked_s: int, until_s: int) -> tuple[in
 
 
 def _choose(onsets: dict[str, tuple[int, ...]], rng: Random) -> str:
-    """A name that never comes, or one that comes: rarely enough, if there is such a one."""
+    """Choose a name that never comes, or one that comes, rarely enough if possible."""
     never = [name for name, times_s in onsets.items() if not times_s]
     coming = [name for name in onsets if onsets[name]]
     few = [name for name in coming if len(onsets[name]) <= MAX_ONSETS]

@@ -1,4 +1,4 @@
-"""Statement: something that a moment shows or does not; truth_spans: a stream in, when it held out.
+"""Statement: something that a moment shows or not; truth_spans: when a stream made it true.
 
 A statement is about one object: that it is in view, in a colour, at a place, or in a scene.
 """
@@ -20,7 +20,7 @@ FORMS = ("object", "color", "place", "scene")
 PLACES = tuple(cell(x / 3, y / 3) for y in (0, 1, 2) for x in (0, 1, 2))
 NAMED_SCENES = tuple(scene for scene in SCENES if scene != PLAIN)
 _BEFORE = {"beach": "on", "night sky": "against"}
-"""What is said with a scene where that is not `in`."""
+"""The preposition of a scene if it is not `in`."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class Statement:
 
     @property
     def form(self) -> str:
-        """One of FORMS."""
         return next((form for form in FORMS[1:] if getattr(self, form)), FORMS[0])
 
     @property
@@ -48,11 +47,10 @@ class Statement:
 
     @property
     def text(self) -> str:
-        """To look for it: `a red star`, `an owl at the top left`."""
+        """To search for it: `a red star`, `an owl at the top left`."""
         return with_article(self.words)
 
     def holds(self, moment: Moment) -> bool:
-        """Whether that moment shows it."""
         item = moment.find(self.name)
         return (
             item is not None
@@ -62,7 +60,7 @@ class Statement:
         )
 
     def is_doubtful(self, moment: Moment) -> bool:
-        """Whether a careful viewer could take it both ways: the object is between two places."""
+        """Return whether a careful viewer could be unsure: the object is between two places."""
         item = moment.find(self.name)
         return bool(self.place) and item is not None and self.place in _border_cells(item)
 
@@ -70,9 +68,8 @@ class Statement:
 def truth_spans(
     script: Script, statement: Statement, until_s: float | None = None
 ) -> tuple[Period, ...]:
-    """When it held, up to `until_s` (None: to the end): whole stretches in stream order.
-
-    `end_s` is the last second that shows it: a stretch lasts `end_s - start_s + 1` seconds.
+    """Return whole stretches in stream order, up to `until_s` (None: to the end). `end_s` is the
+    last second that shows it: a stretch lasts `end_s - start_s + 1` seconds.
     """
     seen = [one for one in script.moments if until_s is None or one.time_s <= until_s]
     spans = []
@@ -101,12 +98,11 @@ class SpanIndex:
         self.by_form = {form: [one for one in self._spans if one.form == form] for form in FORMS}
 
     def any(self, form: str, rng: Random) -> Statement | None:
-        """One that holds at some time."""
         return rng.choice(self.by_form[form]) if self.by_form[form] else None
 
     def never(self, form: str, frames: range, rng: Random) -> Statement | None:
-        """One that holds in none of `frames`, and cannot be taken to; its object is in view in some
-        of them, unless it is about no more than that. None if nothing fits this time.
+        """Return one that surely holds in none of `frames`, although its object is in view in some,
+        unless the object alone is the statement. None if nothing fits this time.
         """
         held = self.any("color" if form == "color" else "object", rng)
         if held is None:
@@ -127,23 +123,19 @@ class SpanIndex:
         )
 
     def whole(self, statement: Statement) -> list[range]:
-        """All of its spans."""
         return self._spans.get(statement, [])
 
     def until(self, statement: Statement, last: int) -> list[range]:
-        """Its spans up to and including frame `last`."""
         spans = self.whole(statement)
         begun = bisect_right(spans, last, key=lambda span: span.start)
         return [range(one.start, min(one.stop, last + 1)) for one in spans[:begun]]
 
     def is_clear(self, statement: Statement, frames: range) -> bool:
-        """Whether it is doubtful in none of them."""
         doubtful = self._doubtful.get(statement, [])
         return bisect_left(doubtful, frames.start) == bisect_left(doubtful, frames.stop)
 
 
 def statements_of(item: Item, scene: str) -> Iterator[Statement]:
-    """All that hold of an object in view."""
     yield _statement(item.name)
     yield _statement(item.name, place=cell(item.x, item.y))
     if item.color:
@@ -156,7 +148,6 @@ _statement = lru_cache(None)(Statement)
 
 
 def _border_cells(item: Item) -> frozenset[str]:
-    """The cells that could be said, if there are several."""
     if not item.is_between_cells:
         return frozenset()
     near = (-item.cell_margin / 3, 0, item.cell_margin / 3)

@@ -1,10 +1,10 @@
 """Timed questions: when, how often, how long, what first and what while, about statements.
 
-Truths are read from the spans in which statements held (`truth_spans`). Questions are drawn for an
-age of their evidence, a number of times that the statement held so far, and a form of statement,
-all in turn. Each of its stretches is a time. Only clear statements are asked about: no object stood
-between two places. The first four kinds are also asked about what never was so: an object never
-seen, or one that was seen, but never in that colour, at that place or in that scene.
+Truths come from the spans in which statements held (`truth_spans`). Questions are drawn by age of
+their evidence, number of times the statement held so far, and form of statement, all in turn. Each
+stretch is one time. Only clear statements are asked about: no object was between two places. The
+first four kinds also ask about what never held: an object never seen, or one that was seen, but
+never in that colour, at that place or in that scene.
 """
 
 from collections import deque
@@ -17,46 +17,38 @@ from eval.stream_world.history import Period
 from eval.stream_world.questions import Question
 from eval.stream_world.scoring import NOW
 from eval.stream_world.script import Script
-from eval.stream_world.statement import (
-    FORMS,
-    SpanIndex,
-    Statement,
-    statements_of,
-)
+from eval.stream_world.statement import FORMS, SpanIndex, Statement, statements_of
 from eval.stream_world.vocabulary import UNSEEN, clock
 from eval.stream_world.wording import Split, word_question
 
 NEVER_SO = "never_so"
-"""Asked for as if it were a kind of its own."""
+"""Requested like a kind of its own."""
 TIMES = (range(1, 2), range(2, 6), range(6, 21))
 """How often a statement held: one of these in turn."""
 CLEAR_S = 2
-"""What was in view together for less is not asked about, nor what missed each other by less."""
+"""What overlapped, or missed each other, by less than this is not asked about."""
 _TRIES = 40
 _NEVER_ANSWERS = {"when_first": UNSEEN, "when_last": UNSEEN, "count_times": "0", "how_long": UNSEEN}
 
 
 @dataclass(frozen=True)
 class _Past:
-    """A stream up to and including frame `last`."""
-
     index: SpanIndex
     last: int
     rng: Random
 
     def spans(self, statement: Statement) -> list[range]:
-        """In frames, so far; none where one could doubt them."""
+        """Return the spans so far, in frames; none if they are in doubt."""
         is_clear = self.index.is_clear(statement, range(self.last + 1))
         return self.index.until(statement, self.last) if is_clear else []
 
     def periods(self, *spans: range) -> tuple[Period, ...]:
-        """The stream time of spans, in stream order."""
         moments = self.index.script.moments
         ordered = sorted(spans, key=lambda span: span.start)
         return tuple(Period(moments[one[0]].time_s, moments[one[-1]].time_s) for one in ordered)
 
     def other_than(self, one: Statement, drawn_from: Iterable[Statement]) -> Statement | None:
-        """At random, of those that can be told from `one` by each word of the name."""
+        """Return a random one whose name shares no word with `one`'s."""
         words = set(one.name.split())
         others = [other for other in drawn_from if words.isdisjoint(other.name.split())]
         return self.rng.choice(others) if others else None
@@ -64,7 +56,7 @@ class _Past:
 
 @dataclass(frozen=True)
 class _Fact:
-    """An answer, what proves it, and what it is about in the order of the slots of a wording."""
+    """An answer, its proof, and its subjects in the order of a wording's slots."""
 
     answer: str
     evidence: tuple[Period, ...]
@@ -93,7 +85,6 @@ def _how_long(past: _Past, one: Statement, spans: Sequence[range]) -> _Fact:
 
 
 def _order(past: _Past, one: Statement, spans: Sequence[range]) -> _Fact | None:
-    """`one` came first."""
     index, since = past.index, range(spans[0].start + 1, past.last + 1)
     later = [
         it for it in index.by_form[past.rng.choice(FORMS)] if index.whole(it)[0].start in since
@@ -107,7 +98,6 @@ def _order(past: _Past, one: Statement, spans: Sequence[range]) -> _Fact | None:
 
 
 def _together(past: _Past, during: Statement, spans: Sequence[range]) -> _Fact | None:
-    """Another one that was so while `during` was."""
     shown = past.index.script.moments[past.rng.choice(past.rng.choice(spans))]
     so_then = [one for it in shown.items for one in statements_of(it, shown.backdrop.scene)]
     one = past.other_than(during, so_then)
@@ -119,7 +109,6 @@ def _together(past: _Past, during: Statement, spans: Sequence[range]) -> _Fact |
 
 
 def _apart(past: _Past, during: Statement, spans: Sequence[range]) -> _Fact | None:
-    """Another one that was so, but never while `during` was."""
     one = past.other_than(during, past.index.by_form[past.rng.choice(FORMS)])
     others = past.spans(one) if one else []
     if not one or not others or (one.scene and during.scene):
@@ -129,7 +118,7 @@ def _apart(past: _Past, during: Statement, spans: Sequence[range]) -> _Fact | No
 
 
 def _common(spans: Sequence[range], others: Sequence[range]) -> list[range]:
-    """Of each two the frames of both: by `start - stop` frames they miss each other."""
+    """Return the frames that each two have in common; `start - stop` is by how many they miss."""
     return [range(max(a[0], b[0]), min(a[-1], b[-1]) + 1) for a in spans for b in others]
 
 
@@ -142,12 +131,12 @@ TIMED: dict[str, tuple[_Finder, ...]] = {
     "order": (_order,),
     "while": (_together, _apart),
 }
-"""The kinds, each with the ways to find one, which are taken in turn."""
+"""The kinds, each with the ways to find one, taken in turn."""
 
 
 @dataclass(frozen=True)
 class _Turn:
-    """What one question shall be like; `find` None asks about what never was so."""
+    """The properties of one question; `find` None asks about what never held."""
 
     kind: str
     form: str
@@ -156,7 +145,7 @@ class _Turn:
     age_s: range = range(0)
 
     def draw(self, index: SpanIndex, at: range, rng: Random) -> tuple[int, _Fact] | None:
-        """A frame to ask at and a fact; None if nothing fits this time."""
+        """Return a frame to ask at and a fact; None if nothing fits this time."""
         if self.find is None:
             last = rng.choice(at)
             never = index.never(self.form, range(last + 1), rng)
@@ -177,7 +166,7 @@ class _Turn:
 
 
 def _turns(kind: str, ages_s: Sequence[range]) -> list[list[_Turn]]:
-    """By the ways to find one and how often a statement held; in each all ages and forms."""
+    """Return turns by way of finding and times held; each group has all ages and forms."""
     if kind == NEVER_SO:
         return [[_Turn(asked, form) for form, asked in product(FORMS, _NEVER_ANSWERS)]]
     return [
@@ -194,10 +183,8 @@ def draw_timed(
     split: Split = "train",
     asked: range | None = None,
 ) -> list[Question]:
-    """So many questions of each kind of TIMED, and of NEVER_SO, in the order of asking.
-
-    `ages_s`: of the oldest evidence, one in turn. `asked`: the frames to ask at, all unless given.
-    Fewer questions come back where the stream does not offer enough.
+    """Draw questions of each kind of TIMED, and of NEVER_SO, in the order of asking; fewer if the
+    stream offers less. `ages_s`: of the oldest evidence, in turn. `asked`: frames to ask at.
     """
     index, found = SpanIndex(script), dict[tuple[object, ...], Question]()
     at = range(len(script.moments)) if asked is None else asked

@@ -1,9 +1,9 @@
-"""Scoring of timed questions: a question and what was said in, right or wrong out.
+"""Scoring of timed questions: whether what was said is right.
 
-An answer may be a sentence, but must commit to one thing: one time, one
-number, one duration, one of the two names, yes or no. A time is right as in `scoring`, a number if
-it is the true one, a duration within `HOW_LONG_S` or `HOW_LONG_SHARE` of the true one, whichever is
-more. What never was so must be denied.
+An answer may be a sentence, but must commit to one thing: one time, one number, one duration, one
+of the two names, yes or no. A time is right as in `scoring`, a number if it is the true one, a
+duration within `HOW_LONG_S` or `HOW_LONG_SHARE` of the true one, whichever is more. What never held
+must be denied.
 """
 
 import re
@@ -27,14 +27,14 @@ _WORDS = NUMBERS | {"once": "1", "twice": "2"}
 
 
 def score_question(question: Question, given: str) -> Score:
-    """Of any question, by the rules of its exam."""
+    """Score any question by the rules of its exam."""
     if not question.statements:
         return score(question.answer, given, question.asked_s)
     return Score(_is_right(question, given.lower()), given.strip() == question.answer)
 
 
 def said_time(given: str, asked_s: float) -> float | None:
-    """The one stream time that it tells; `right now` is the time of asking."""
+    """Return the only stream time it states; `right now` is the time of asking."""
     clocks = set(_CLOCK.findall(given))
     if clocks:
         return parse_clock(clocks.pop()) if len(clocks) == 1 else None
@@ -42,7 +42,7 @@ def said_time(given: str, asked_s: float) -> float | None:
 
 
 def said_duration_s(given: str) -> float | None:
-    """The one duration that it tells: `85`, `85 seconds`, `1 minute and 25 s`, `1m25s`, `1:25`."""
+    """Return its only duration: `85`, `85 seconds`, `1 minute and 25 s`, `1m25s`, `1:25`."""
     plain = _with_digits(given)
     found = [
         sum(float(number) * _UNIT_S[unit[0]] for number, unit in _PART.findall(whole[0]))
@@ -55,7 +55,7 @@ def said_duration_s(given: str) -> float | None:
 
 
 def said_number(given: str) -> int | None:
-    """The one whole number that it tells, stream times aside."""
+    """Return the only whole number it states besides stream times."""
     numbers = re.findall(r"\b\d+\b", _CLOCK.sub("", _with_digits(given)))
     return int(numbers[0]) if len(numbers) == 1 else None
 
@@ -64,7 +64,9 @@ def _is_right(question: Question, given: str) -> bool:
     is_count, is_length = question.kind == "count_times", question.kind == "how_long"
     told = said_number(given) if is_count else said_duration_s(given) if is_length else None
     if question.is_never_so:
-        return told == 0 or (told is None and not _CLOCK.search(given) and _denies(given))
+        return told == 0 or (
+            told is None and not _CLOCK.search(given) and bool(_DENIAL.search(given.strip()))
+        )
     if is_count:
         return told == said_number(question.answer)
     if is_length:
@@ -77,10 +79,6 @@ def _is_right(question: Question, given: str) -> bool:
         return re.findall(r"\b(?:yes|no)\b", given) == [question.answer]
     at_s, given_s = said_time(question.answer, question.asked_s), said_time(given, question.asked_s)
     return at_s is not None and given_s is not None and is_about(at_s, given_s, question.asked_s)
-
-
-def _denies(given: str) -> bool:
-    return bool(_DENIAL.search(given.strip()))
 
 
 def _with_digits(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Video: the moments of a script in, frames or an mp4 file out, at any frame rate."""
+"""Video: a script's moments as frames or an mp4 file, at any frame rate."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -17,9 +17,7 @@ from eval.stream_world.script import Script
 
 
 def write_video(path: Path, script: Script, fps: int, side_px: int, quality: int = 27) -> None:
-    """Encode the script as H.264.
-
-    The frame at each whole second is the script's moment; between two of them objects glide.
+    """Write H.264. Each whole second shows the script's moment; in between, objects glide.
     `quality` is x264's constant rate factor: lower is better and larger.
     """
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
@@ -33,7 +31,7 @@ def write_video(path: Path, script: Script, fps: int, side_px: int, quality: int
 def add_h264(
     container: OutputContainer, fps: int, side_px: int, options: dict[str, str]
 ) -> VideoStream:
-    """A track for square pictures; `options` are those of x264."""
+    """Add a track for square pictures; `options` are x264's."""
     stream = container.add_stream("libx264", rate=fps, options=options)
     stream.width = stream.height = side_px
     stream.pix_fmt = "yuv420p"
@@ -44,7 +42,7 @@ def add_h264(
 def frames(
     moments: Iterable[Moment], fps: int, side_px: int
 ) -> Iterator[UInt8[np.ndarray, "side side 3"]]:
-    """The frames of the video, `fps` for each moment; `moments` may be endless."""
+    """Yield the frames of the video, `fps` for each moment; `moments` may be endless."""
     renderer, coming = Renderer(side_px), iter(moments)
     now = next(coming, None)
     while now is not None:
@@ -55,7 +53,7 @@ def frames(
 
 
 def glide(now: Moment, after: Moment, part: float) -> Moment:
-    """`now` with each object that stays moved `part` of its way; all else changes at once."""
+    """Return `now` with each object that stays moved `part` of its way; all else jumps."""
     items = []
     for item in now.items:
         then = after.find(item.name)

@@ -1,4 +1,4 @@
-"""The words of the stream world: names, colours, places and times, and its files of them."""
+"""The words of the stream world: names, colours, places and times, and the files that hold them."""
 
 import json
 import re
@@ -31,12 +31,11 @@ STYLES = (*SEEN_STYLES, HELD_OUT_STYLE)
 
 
 def asset(name: str) -> Traversable:
-    """A file of the assets folder."""
     return files("eval.stream_world").joinpath("assets", name)
 
 
 class SpriteIndex(NamedTuple):
-    """What the sprite sheets hold: names in the order of the tiles, the core names first."""
+    """The contents of the sprite sheets: names in the order of the tiles, core names first."""
 
     tile_px: int
     num_core: int
@@ -46,45 +45,41 @@ class SpriteIndex(NamedTuple):
 
 @cache
 def sprite_index() -> SpriteIndex:
-    """The content of `sprites.json`."""
     index = json.loads(asset("sprites.json").read_text("utf-8"))
     emoji, shapes = tuple(index["emoji"]), tuple(index["shapes"])
     return SpriteIndex(index["tile_px"], index["num_core"], emoji, shapes)
 
 
 def emoji_names(full: bool = False) -> tuple[str, ...]:
-    """The objects that come with a drawing in each style: the core ones, or all if `full`.
-
-    In the order of the sprite sheets; the core names, of which the embedded model was trained on
-    all, come first in the full list, too.
+    """Return the objects with a drawing in each style, in sheet order: the core ones, on which the
+    embedded model was trained, then the rest if `full`.
     """
     index = sprite_index()
     return index.emoji if full else index.emoji[: index.num_core]
 
 
 def shape_names() -> tuple[str, ...]:
-    """The objects that come in any colour, in the order of the sprite sheet."""
+    """Return the objects that come in any colour, in the order of the sprite sheet."""
     return sprite_index().shapes
 
 
 def with_article(words: str) -> str:
-    """`an owl`, `a red star`."""
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
 def cell(x: float, y: float) -> str:
-    """The ninth of the picture that holds a point; `x` and `y` run from 0 to 1."""
+    """Return the ninth of the picture that holds a point; `x` and `y` run from 0 to 1."""
     row = ("top", "middle", "bottom")[min(2, int(y * 3))]
     column = ("left", "center", "right")[min(2, int(x * 3))]
     return "center" if (row, column) == ("middle", "center") else f"{row} {column}"
 
 
 def clock(time_s: int) -> str:
-    """Stream time as the model reads and says it: `0h02m05s`."""
+    """Return stream time as the model reads and writes it: `0h02m05s`."""
     return f"{time_s // 3600}h{time_s // 60 % 60:02d}m{time_s % 60:02d}s"
 
 
 def parse_clock(text: str) -> int | None:
-    """The first stream time that `text` mentions, in seconds; None if there is none."""
+    """Return the first stream time that `text` mentions, in seconds; None if there is none."""
     found = re.search(r"(\d+)h(\d+)m(\d+)s", text)
     return int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3]) if found else None

@@ -1,13 +1,12 @@
-"""Wording: a kind of question and what it is about in, one of its many texts out.
+"""Wording: one of the many texts of a kind of question about given objects.
 
 The words are data. A train wording is drawn from a grammar, `assets/phrasings.json`: `(a|b)` is a
 choice, `[a|b]` a choice or nothing, `<rule>` one of the shared rules; `{n}` and `{m}` are objects,
-`{a}` is `{n}` with its article, `{t}` a stream time. A form, such as a request or a fragment, says
-what may stand around a pattern (at `~`). Spoken wordings are drawn from that grammar and the
-patterns of `assets/spoken.json`, as people chat; only training asks in them. Held-out wordings are
-whole sentences with patterns and `held_out_words` that no other wording has; those of
-`held_out_last` are only for what has to be asked about with a word such as `last`.
-`assets/timed.json` has the kinds that only an exam asks about.
+`{a}` is `{n}` with its article, `{t}` a stream time. A form, such as a request or a fragment, is
+what surrounds a pattern (at `~`). Spoken wordings, as people chat, come from that grammar and the
+patterns of `assets/spoken.json`; only training uses them. Held-out wordings are whole sentences
+with patterns and `held_out_words` that no other wording has; those of `held_out_last` are only for
+questions that need a word such as `last`. `assets/timed.json` has the kinds that only exams use.
 """
 
 import json
@@ -30,17 +29,17 @@ from eval.stream_world.vocabulary import (
 )
 
 Split = Literal["train", "spoken", "held_out"]
-"""Training asks in `spoken` wordings, which `train` ones are part of, and in no `held_out` ones."""
+"""Training uses `spoken` wordings, which include the `train` ones, and no `held_out` ones."""
 SLIP_CHANCE = 0.09
-"""How often `noisy` gets a word wrong: it is dropped, doubled, swapped or misspelt."""
+"""How often `noisy` gets a word wrong: dropped, doubled, swapped or misspelt."""
 BARE_CHANCE = 0.15
-"""How often `noisy` leaves the marks at the end out."""
+"""How often `noisy` omits the punctuation at the end."""
 DROPPABLE = frozenset(
     ("a", "an", "the", "of", "on", "in", "at", "to", "for", "is", "there", "you", "me", "it")
 )
-"""Words without which a question keeps its meaning; tense and order hang on the others."""
+"""Words without which a question keeps its meaning; tense and order depend on the others."""
 LAST_WORDS = ("last", "latest", "final", "most", "recent", "recently")
-"""`noisy` leaves them alone: which sighting is asked about hangs on them."""
+"""`noisy` leaves them alone: they decide which sighting is asked about."""
 SAYS_LAST = re.compile(r"\b(?:last|latest|final|most recent(?:ly)?)\b")
 
 _SYMBOLS = re.compile(r"[()\[\]|]|<\w+>|[^()\[\]|<]+")
@@ -49,27 +48,24 @@ _SPACE_BEFORE_MARK = re.compile(r"\s+(?=[?.,!:;])")
 
 @dataclass(frozen=True)
 class _Choice:
-    """One of `options`, each a row of words and further choices."""
-
     options: "tuple[tuple[str | _Choice, ...], ...]"
 
     def said(self, rng: Random) -> str:
-        """One way to say it."""
         parts = self.options[int(rng.random() * len(self.options))]
         return "".join(part if isinstance(part, str) else part.said(rng) for part in parts)
 
 
 @dataclass(frozen=True)
 class _Wordings:
-    """All wordings of one kind: (form, pattern) pairs, and whole texts held out."""
+    """All wordings of one kind: (form, pattern) pairs, and whole held-out texts."""
 
     train: tuple[tuple[_Choice, _Choice], ...]
     spoken: tuple[tuple[_Choice, _Choice], ...]
-    """Those of `train` included."""
+    """Including those of `train`."""
     held_out: tuple[str, ...]
     held_out_last: tuple[str, ...]
     openings: tuple[str, ...]
-    """Of those held out."""
+    """For held-out ones."""
 
 
 def word_question(
@@ -82,10 +78,8 @@ def word_question(
     time_s: int | None = None,
     says_last: bool = False,
 ) -> str:
-    """One text for a question about `name` (and `other`) at `time_s`, whichever its kind needs.
-
-    With `says_last` it has a word such as `last`, for a kind of which some wordings do. `rng` is
-    then left as it is without: what is drawn after this text does not hang on it.
+    """Word a question about `name` (and `other`) at `time_s`, as its kind needs. `says_last` adds a
+    word such as `last` without advancing `rng` further, so later draws do not depend on it.
     """
     text = _pattern(kind, rng, split)
     if says_last:
@@ -102,7 +96,7 @@ def word_question(
 
 
 def _pattern(kind: str, rng: Random, split: Split, with_last: bool = False) -> str:
-    """A text with its slots; among the held-out ones `with_last` are those of `held_out_last`."""
+    """Return a text with its slots; `with_last` adds `held_out_last` to the held-out ones."""
     wordings = _wordings()[kind]
     if split == "held_out":
         more = wordings.held_out_last if with_last else ()
@@ -112,9 +106,8 @@ def _pattern(kind: str, rng: Random, split: Split, with_last: bool = False) -> s
 
 
 def noisy(text: str, kept_words: Collection[str], rng: Random) -> str:
-    """The text with a few slips of the keyboard, for training only.
-
-    Colours, words with a digit, `LAST_WORDS` and those of `kept_words` (names) stay unharmed.
+    """Return the text with a few typing slips, for training only. Colours, words with a digit,
+    `LAST_WORDS` and those of `kept_words` (names) stay intact.
     """
     kept = {word for words in (*kept_words, *COLORS, *LAST_WORDS) for word in words.lower().split()}
     words = text.split()
@@ -132,7 +125,7 @@ def noisy(text: str, kept_words: Collection[str], rng: Random) -> str:
 
 
 def _slip(word: str, core: str, before: list[str], kept: Collection[str], rng: Random) -> None:
-    """Add `word` to the words before it in one of the ways to get it wrong."""
+    """Append `word` to the words before it, wrong in one of several ways."""
     can_swap = bool(before) and before[-1].isalpha() and before[-1].lower() not in kept
     way = rng.random()
     if way < 0.3 and core in DROPPABLE:
@@ -147,7 +140,7 @@ def _slip(word: str, core: str, before: list[str], kept: Collection[str], rng: R
 
 
 def _misspelt(word: str, rng: Random) -> str:
-    """One letter too few, too many, wrong, or in the wrong place; short words stay as they are."""
+    """Return it with one letter missing, extra, wrong or misplaced; short words stay unchanged."""
     if len(word) < 4:
         return word
     at = rng.randrange(1, len(word) - 1)

@@ -1,9 +1,9 @@
-"""Checkpoint: the state of a training run to small files and back, and the weights for use.
+"""Checkpoint: stores a training run's state in small files, and the weights for use.
 
-A state must travel in few, small pieces: weights are kept in half precision and AdamW's moments in
-eight bits, about 40 MB for the embedded model, in shards of at most `SHARD_BYTES`. That rounds a
-little. A run therefore goes through `condensed` and `restore` each time it saves, whether or not
-it stops there: one that was stopped and one that was not go the same way.
+A state must travel in few, small pieces: weights are stored in half precision and AdamW's moments
+in eight bits, about 40 MB for the embedded model, in shards of at most `SHARD_BYTES`. That rounds a
+little. So a run passes through `condensed` and `restore` each time it saves, whether or not it
+stops there: interrupted and uninterrupted runs stay the same.
 """
 
 import json
@@ -27,13 +27,12 @@ COPIED = (
 )
 _SHARD = re.compile(r"state-(\d+)-(\d+)-of-(\d+)\.safetensors")
 _FEW_BITS = {"exp_avg": torch.float8_e4m3fn, "exp_avg_sq": torch.float8_e5m2}
-"""The square root of the second moment needs range more than digits, or it would become zero."""
+"""The second moment's square root needs range more than digits, or it would become zero."""
 
 
 def condensed(
     step: int, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """Everything that a run needs to go on."""
     state = {"step": torch.tensor(step)}
     for name, module in modules.items():
         for key, parameter in module.named_parameters():  # tied ones once
@@ -45,7 +44,7 @@ def condensed(
                 value = value.sqrt() if moment == "exp_avg_sq" else value
                 scale = value.abs().max().clamp(min=1e-30) / 256
                 value = value / scale
-                if dtype is torch.float8_e5m2:  # what is positive is divided by: it stays so
+                if dtype is torch.float8_e5m2:  # a divisor must stay positive
                     value = value.clamp(min=torch.finfo(dtype).tiny)
                 state[f"{moment}.{number}"] = value.to(dtype)
                 state[f"{moment}_scale.{number}"] = scale
@@ -53,22 +52,19 @@ def condensed(
 
 
 def restore_modules(state: dict[str, Tensor], modules: dict[str, nn.Module]) -> None:
-    """Put the parameters of these modules back in place. Raises ValueError for those of others."""
+    """Restore the parameters of these modules. Raises ValueError for those of others."""
     for name, module in modules.items():
         prefix = f"{name}."
         own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if set(own) != {key for key, _ in module.named_parameters()}:
             raise ValueError(f"the state is of another {name}: start in another folder")
-        module.load_state_dict(own, strict=False)  # without the names of tied ones
+        module.load_state_dict(own, strict=False)  # it lacks the names of tied ones
 
 
 def restore(
     state: dict[str, Tensor], modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> int:
-    """Put a condensed state back in place; the step at which it was taken.
-
-    Raises ValueError for the state of other modules.
-    """
+    """Restore a state and return its step. Raises ValueError for the state of other modules."""
     restore_modules(state, modules)
     for number, parameter in enumerate(_parameters(optimizer)):
         if f"exp_avg.{number}" not in state:
@@ -79,7 +75,7 @@ def restore(
             for moment in _FEW_BITS
         )
         optimizer.state[parameter] = {
-            "step": torch.tensor(1e6),  # long past the correction of a young mean
+            "step": torch.tensor(1e6),  # long past AdamW's bias correction
             "exp_avg": mean.to(parameter),
             "exp_avg_sq": spread.square().to(parameter),
         }
@@ -106,7 +102,7 @@ def write_state(folder: Path, state: dict[str, Tensor]) -> None:
 
 
 def read_state(folder: Path, device: str) -> dict[str, Tensor] | None:
-    """The newest state that was written to its end; None if there is none."""
+    """Return the newest completely written state; None if there is none."""
     for _, paths in sorted(_shards(folder).items(), reverse=True):
         count = int(_SHARD.fullmatch(paths[0].name).group(3))  # type: ignore[union-attr]
         if len(paths) == count:
@@ -128,7 +124,6 @@ def save_weights(folder: Path, model: SmolVLMForConditionalGeneration, shape: Tr
 
 
 def _shards(folder: Path) -> dict[int, list[Path]]:
-    """Shards of states by their step."""
     found: dict[int, list[Path]] = {}
     for path in sorted(folder.glob("state-*.safetensors")):
         if match := _SHARD.fullmatch(path.name):

@@ -1,4 +1,7 @@
-"""Command: the options of `python -m eval.training` in, a training run with its log out."""
+"""Command: the options of `python -m eval.training` in, a training run with its log out.
+
+What its processes are given has to be importable by name, which nothing in `__main__` is.
+"""
 
 import argparse
 import json
@@ -56,7 +59,6 @@ def main() -> None:
 
 
 def train(given: argparse.Namespace, share: Share) -> None:
-    """The work of one process."""
     preset = PRESETS[given.preset]
     if share.is_first:
         _require_same_run(given)

@@ -1,4 +1,4 @@
-"""Frames: moments of a script in, their pictures with what can be read from each of them out."""
+"""Frames: pictures of a script's moments, with what can be read from each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,7 +21,7 @@ from eval.training.presets import GRID, Preset, world_of
 
 NO_DIGIT = 10
 CLIP_S = 4
-"""Length of the streams that the vision tower is trained on."""
+"""Length of the streams that train the vision tower."""
 FILL_S = 4
 """In their first seconds those streams are still nearly empty."""
 UNKNOWN = -100
@@ -29,7 +29,7 @@ MOTIONS = ("still", "left", "right", "up", "down")
 
 
 class OnDevice:
-    """A dataclass of tensors, or of others such."""
+    """A dataclass of tensors, or of other such dataclasses."""
 
     def to(self, device: str) -> Self:
         parts = (getattr(self, one.name).to(device) for one in fields(self))  # type: ignore[arg-type]
@@ -38,10 +38,8 @@ class OnDevice:
 
 @dataclass(frozen=True, eq=False)
 class FrameBatch(OnDevice):
-    """Frames (uint8) and what the heads should read from them; first axis: frames.
-
-    `came` (names by cell) and `went` (names) tell how a frame differs from the one before it,
-    `motion` which way the object in a cell has moved since then.
+    """Frames (uint8) first. `came` (names by cell) and `went` (names) say how a frame differs from
+    the previous one, `motion` which way the object in a cell has moved since.
     """
 
     pixels: Tensor
@@ -78,12 +76,11 @@ class VisionBatches(Dataset[FrameBatch]):
 
 
 def known_names() -> list[str]:
-    """Everything that a cell can be said to show."""
     return [*emoji_names(), *shape_names(), SIGN]
 
 
 def frame_batch(moments: Sequence[Moment], renderer: Renderer) -> FrameBatch:
-    """Render moments and write down what each frame shows."""
+    """Render moments and record what each frame shows."""
     index_of = {name: index for index, name in enumerate(known_names())}
     colors, shapes = list(COLORS), shape_names()
     num_frames, num_cells = len(moments), GRID * GRID
@@ -100,7 +97,7 @@ def frame_batch(moments: Sequence[Moment], renderer: Renderer) -> FrameBatch:
             cell, name = row * GRID + column, index_of[item.name]
             names[index, cell, name] = 1
             inside = (item.x * GRID - column) * 2 - 1, (item.y * GRID - row) * 2 - 1
-            is_first = float(place[index, cell, 3] == 0)  # two in one cell: neither is asked for
+            is_first = float(place[index, cell, 3] == 0)  # with two in one cell, neither counts
             place[index, cell] = torch.tensor((*inside, item.size * 5 - 1.4, is_first))
             if item.kind is Kind.SHAPE:
                 shape, color = shapes.index(item.name), colors.index(str(item.color))
@@ -122,7 +119,6 @@ def frame_batch(moments: Sequence[Moment], renderer: Renderer) -> FrameBatch:
 
 
 def _motion(earlier: Item, now: Item) -> int:
-    """Which of MOTIONS an object made between two frames."""
     right, down = now.x - earlier.x, now.y - earlier.y
     if abs(right) < 0.01 and abs(down) < 0.01:
         return 0
@@ -132,6 +128,6 @@ def _motion(earlier: Item, now: Item) -> int:
 
 
 def joined(batches: Sequence[FrameBatch]) -> FrameBatch:
-    """The frames of several streams, one stream behind the other."""
+    """Concatenate the frames of several streams."""
     columns = [[getattr(batch, field.name) for batch in batches] for field in fields(FrameBatch)]
     return FrameBatch(*map(torch.cat, columns))

@@ -1,10 +1,9 @@
-"""Objectives: a model and streams with questions in, the losses that train it out.
+"""Objectives: the losses that train a model on streams with questions.
 
-Five of them: the words of the answers; what frames show, what changes in them and what a question
-asks, as heads read it that are thrown away afterwards; and retrieval as ReKV does it (arXiv
+There are five: the words of the answers; what frames show, what changes in them and what a question
+asks, each read by heads that are discarded after training; and retrieval as in ReKV (arXiv
 2503.00540, section 3.2): in each layer the mean query of the question must come closer to the mean
-keys of the frames that hold the evidence than to those of other frames (InfoNCE on the cosine,
-before RoPE).
+keys of the evidence frames than to those of other frames (InfoNCE on the cosine, before RoPE).
 """
 
 import torch
@@ -30,9 +29,7 @@ from vstream.engine.positions import Rope, rope_of
 
 
 class FrameHeads(nn.Module):
-    """Linear readings of a frame's visual tokens, one for each cell of the picture: they keep the
-    vision tower to what a single frame shows.
-    """
+    """Linear heads on visual tokens by cell: they make the tower encode what a frame shows."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -47,7 +44,7 @@ class FrameHeads(nn.Module):
         nn.init.constant_(self.colored_shapes.bias, -5.0)
 
     def loss(self, visual: Float[Tensor, "frames cells d_model"], truth: FrameBatch) -> Tensor:
-        """How far the visual tokens are from saying what each frame shows."""
+        """Return how far the visual tokens are from encoding what each frame shows."""
         tokens = self.norm(visual.float())
         whole = tokens.mean(1)
         names = _bits(self.names(tokens), truth.names)
@@ -62,9 +59,8 @@ class FrameHeads(nn.Module):
 
 
 class EventHeads(nn.Module):
-    """Linear readings of the hidden states of a frame's visual tokens, halfway up the decoder: it
-    is to note what changed from one frame to the next while it reads them, so that keys and values
-    of a frame speak of arrivals, departures and motion.
+    """Linear heads on a frame's hidden states halfway up the decoder, which must encode what
+    changed since the previous frame, so that keys and values hold arrivals, departures and motion.
     """
 
     def __init__(self, width: int) -> None:
@@ -77,7 +73,7 @@ class EventHeads(nn.Module):
         nn.init.constant_(self.went.bias, -6.0)
 
     def loss(self, hidden: Float[Tensor, "frames cells d_model"], truth: FrameBatch) -> Tensor:
-        """How far the hidden states are from saying what changed."""
+        """Return how far the hidden states are from encoding what changed."""
         states = self.norm(hidden.float())
         came = _bits(self.came(states), truth.came)
         went = _bits(self.went(states.mean(1)), truth.went)
@@ -89,9 +85,7 @@ class EventHeads(nn.Module):
 
 
 class MeaningHeads(nn.Module):
-    """Linear readings of the hidden state where a question ends, halfway up the decoder: it is to
-    note what a question asks before it looks for the answer.
-    """
+    """Linear heads at a question's end, halfway up: they read what is asked, before it looks."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -101,7 +95,7 @@ class MeaningHeads(nn.Module):
         nn.init.constant_(self.names.bias, -5.0)
 
     def loss(self, hidden: Float[Tensor, "questions d_model"], truth: Meaning) -> Tensor:
-        """How far the hidden states are from saying what is asked."""
+        """Return how far the hidden states are from encoding what is asked."""
         states = self.norm(hidden.float())
         kind = F.cross_entropy(self.kind(states), truth.kind)
         total: Tensor = kind + _bits(self.names(states), truth.names)
@@ -109,7 +103,6 @@ class MeaningHeads(nn.Module):
 
 
 def _bits(logits: Tensor, truth: Tensor) -> Tensor:
-    """Binary cross entropy, summed within a frame, averaged over frames."""
     total = F.binary_cross_entropy_with_logits(logits, truth, reduction="sum")
     return total / len(truth)
 
@@ -118,10 +111,7 @@ LENGTH_GROUPS = 3
 
 
 class ReaderExtra(nn.Module):
-    """What is trained along with the decoder and thrown away.
-
-    `log_scale` is the temperature of the retrieval loss.
-    """
+    """Trained along with the decoder and discarded; `log_scale` belongs to the retrieval loss."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -152,11 +142,9 @@ class TrainingReader:
         recent_frames: int,
         retrieve_frames: int,
     ) -> dict[str, Tensor]:
-        """Read the frames, then ask every question with contexts of that size.
-
-        `answer` is in nats a token, `retrieval`, `events` and `meaning` as their heads count them.
-        Questions of about one length are asked together, so that little is padded; each group's
-        mean losses count by its share of the questions.
+        """Read the frames, then ask every question with contexts of that size. `answer` is in nats
+        per token, the others in their heads' units. Questions of similar length are asked together,
+        to reduce padding.
         """
         memory, halfway = self.read(batch.times, visual)
         cells = halfway[1:].unflatten(0, (-1, FRAME_TOKENS))[:, TIME_TOKENS:]
@@ -179,7 +167,6 @@ class TrainingReader:
         recent_frames: int,
         retrieve_frames: int,
     ) -> Float[Tensor, "3"]:
-        """The mean losses of answer, retrieval and meaning."""
         asked = PaddedQuestions(batch.own, batch.frame, batch.first, batch.wanted)
         step = QuestionsStep(self.rope, memory, asked, recent_frames, retrieve_frames)
         is_answer = batch.label != UNKNOWN
@@ -195,7 +182,7 @@ class TrainingReader:
     def read(
         self, times: Tensor, visual: Float[Tensor, "frames cells d_model"]
     ) -> tuple[list[tuple[Tensor, Tensor]], Float[Tensor, "tokens d_model"]]:
-        """Keys and values of [bos | frames] by layer, and the hidden states halfway up."""
+        """Return keys and values of [bos | frames] by layer, and the hidden states halfway up."""
         preset, embed = self._preset, self._decoder.embed_tokens
         bos = embed(times.new_full((1,), self._decoder.config.bos_token_id))
         frames = torch.cat([embed(times), visual.to(bos.dtype)], dim=1).flatten(0, 1)
@@ -210,7 +197,7 @@ class TrainingReader:
         step: Step,
         wanted: Bool[Tensor, " tokens"] | None = None,
     ) -> Float[Tensor, "tokens vocabulary"]:
-        """The logits after each token of the questions, or after the wanted ones alone."""
+        """Return the logits after each token of the questions, or only after the wanted ones."""
         hidden = self._forward(self._decoder.embed_tokens(text), step)
         logits: Tensor = self._head(hidden if wanted is None else hidden[wanted])
         return logits
@@ -218,7 +205,7 @@ class TrainingReader:
     def _understand(
         self, text: Int[Tensor, "wordings text"], num_frames: int
     ) -> Float[Tensor, "wordings d_model"]:
-        """The hidden states halfway up where the questions end; `num_frames` away from bos."""
+        """Return hidden states halfway up at the questions' ends, `num_frames` away from bos."""
         bos = text.new_full((len(text), 1), self._decoder.config.bos_token_id)
         text = torch.cat([bos, text], dim=1)
         step = WordingsStep(self.rope, len(text), text.shape[1], num_frames)
@@ -242,9 +229,8 @@ class TrainingReader:
 def retrieval_loss(
     cosines: Float[Tensor, "questions frames"], batch: StreamBatch, log_scale: Tensor
 ) -> Tensor:
-    """InfoNCE of one layer over the questions that have evidence in the past.
-
-    Each frame of evidence stands against the frames that are neither evidence nor related to it.
+    """Return InfoNCE of one layer over questions with evidence in the past: each evidence frame
+    against the frames that are neither evidence nor related to it.
     """
     frame = torch.arange(cosines.shape[1], device=cosines.device)
     in_sight = (frame >= batch.first[:, None]) & (frame <= batch.frame[:, None])

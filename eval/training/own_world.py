@@ -1,11 +1,10 @@
-"""`python -m eval.training.own_world`: what is not of the made-up world, for the embedded model.
+"""`python -m eval.training.own_world`: fits what the embedded model treats as not of its world.
 
-Fits the direction in the features of its vision tower that leads from pictures of the made-up world
-to others: those of `--pictures`, crops of them, and test sources of ffmpeg. The threshold is set on
-streams of the made-up world that were not fitted, half of them in the style that no training saw:
-it is `MARGIN` times as far as the farthest of their pictures. `--check` names folders of clips that
-neither has seen.
-All pictures are seen as vstream keeps them: as thumbnails.
+Fits the direction in its vision tower's features that leads from pictures of the made-up world to
+others: those of `--pictures`, crops of them, and test sources of ffmpeg. The threshold is set on
+made-up streams not used in the fit, half of them in the style that no training saw: `MARGIN` times
+the distance of their farthest picture. `--check` names folders of clips that neither has seen. All
+pictures are thumbnails, as vstream keeps them.
 """
 
 import argparse
@@ -53,7 +52,7 @@ _PENALTY = 1e-3
 
 
 def main() -> None:
-    """Write it beside the weights, and print how it does."""
+    """Fit it, write it beside the weights, and print how well it does."""
     parser = argparse.ArgumentParser(prog="python -m eval.training.own_world")
     parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="folders")
     parser.add_argument("--check", type=Path, nargs="*", default=[], help="folders of clips")
@@ -86,7 +85,7 @@ def main() -> None:
 
 
 def fitted(own: Tensor, others: Tensor) -> OwnWorld:
-    """By logistic regression, both kinds counting alike; the threshold is where it is undecided."""
+    """Fit by logistic regression with equal class weights; the threshold is its boundary."""
     centre, spread = own.mean(0), own.std(0) + 1e-4
     scale = OwnWorld(centre, spread, torch.zeros_like(centre), 0.0).scaled
     features = torch.cat([scale(own), scale(others)])
@@ -111,7 +110,6 @@ def fitted(own: Tensor, others: Tensor) -> OwnWorld:
 def features_of(
     family: Embedded, pictures: Sequence[Picture]
 ) -> Float[Tensor, "pictures features"]:
-    """Of their thumbnails."""
     kept = []
     for pixels in pictures:
         jpeg = thumbnail(Frame(np.ascontiguousarray(pixels), 0.0, 0.0))
@@ -121,7 +119,7 @@ def features_of(
 
 
 def world_pictures(seeds: range, styles: Sequence[str], seconds: int) -> list[Picture]:
-    """A picture a second of streams in several sizes; seeds are those of streams that are shown."""
+    """Return a picture a second of streams in several sizes, from the seeds of shown streams."""
     return [
         Renderer(_SIDES[seed % len(_SIDES)]).frame(moment)
         for seed in seeds
@@ -130,7 +128,6 @@ def world_pictures(seeds: range, styles: Sequence[str], seconds: int) -> list[Pi
 
 
 def pictures_in(folder: Path) -> Iterator[Picture]:
-    """All that can be read."""
     for path in sorted(folder.iterdir()):
         try:
             with Image.open(path) as image:
@@ -142,7 +139,6 @@ def pictures_in(folder: Path) -> Iterator[Picture]:
 
 
 def crops(picture: Picture, rng: np.random.Generator) -> Iterator[Picture]:
-    """Parts of it, mirrored, darker and brighter."""
     height, width = picture.shape[:2]
     for _ in range(_CROPS):
         share = rng.uniform(0.4, 1)
@@ -156,19 +152,17 @@ def crops(picture: Picture, rng: np.random.Generator) -> Iterator[Picture]:
 
 
 def test_source(name: str, count: int) -> list[Picture]:
-    """The first pictures of a source that ffmpeg draws, one a second."""
+    """Return the first pictures of an ffmpeg source, one per second."""
     with av.open(f"{name}=r=1", format="lavfi") as container:
         frames = islice(container.decode(video=0), count)
         return [frame.to_ndarray(format="rgb24") for frame in frames]
 
 
 def clips(folder: Path) -> list[Path]:
-    """Its videos."""
     return sorted(path for path in folder.iterdir() if path.suffix == ".mp4")
 
 
 def frames_of(clip: Path) -> Iterator[Picture]:
-    """About two a second."""
     with av.open(str(clip)) as container:
         for number, frame in enumerate(container.decode(video=0)):
             if number % 12 == 0:

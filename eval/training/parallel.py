@@ -1,8 +1,8 @@
 """Parallel: one training run on several CPU processes, which average their gradients.
 
-Each process trains on streams of its own with one thread: that keeps cores busier than several
-threads in one process, which wait for each other in every layer. The result depends on the number
-of processes, not on chance.
+Each process trains on its own streams with one thread: that keeps cores busier than several threads
+in one process, which wait for each other in every layer. The result depends on the number of
+processes, not on chance.
 """
 
 import os
@@ -31,12 +31,12 @@ class Share:
 
 
 def run_parallel(num_processes: int, work: Callable[[Share], None]) -> None:
-    """Call `work` (a function that can be pickled) in so many processes; wait for all."""
+    """Call `work` (a picklable function) in that many processes; wait for all."""
     if num_processes == 1:
         work(Share())
         return
-    # What takes long to import is imported once; torch's threads do not survive a fork, so they are
-    # forked off a process that has none.
+    # Slow imports are done once; torch's threads do not survive a fork, so the processes are forked
+    # from one without any.
     get_context("forkserver").set_forkserver_preload(["eval.training.train"])
     with TemporaryDirectory() as folder:
         told = num_processes, Path(folder) / "meeting", work
@@ -55,7 +55,7 @@ def _join(rank: int, count: int, meeting: Path, work: Callable[[Share], None]) -
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], share: Share) -> None:
-    """Give every process the mean of all processes' gradients; nothing to do for a single one."""
+    """Give every process the mean of all processes' gradients; does nothing for a single one."""
     if share.count == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -67,7 +67,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], share: Share) -> None:
 
 
 def agree(is_over: bool, share: Share) -> bool:
-    """Whether it is over for the first process, so that all stop after the same step."""
+    """Return whether it is over for the first process, so that all stop after the same step."""
     if share.count == 1:
         return is_over
     told = torch.tensor([is_over and share.is_first], dtype=torch.int32)

@@ -1,4 +1,4 @@
-"""PRESETS are the ways to train by name: sizes of the model, of its world and of its training."""
+"""PRESETS: the named ways to train: sizes of the model, of its world and of its training."""
 
 from importlib.resources import files
 
@@ -13,7 +13,7 @@ TIME_TOKENS = 3
 FRAME_TOKENS = TIME_TOKENS + 9
 """Three for the time and nine visual ones, whatever the size of the model."""
 GRID = 3
-"""The visual tokens of a frame stand for `GRID` x `GRID` cells."""
+"""The visual tokens of a frame represent `GRID` x `GRID` cells."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class Preset:
     streams: int = 1
     stream_s: int = 192
     questions: int = 96
-    """About each stream, asked in one step."""
+    """Per stream and step."""
     turns: int = 1
-    """So many steps ask about the same streams, always something else ..."""
+    """This many steps ask about the same streams, each with other questions ..."""
     apart: int = 1
-    """... and lie so many steps apart, which ask about other streams."""
+    """... and are this many steps apart; the steps in between ask about other streams."""
     wordings: int = 0
-    """Questions without a stream in each step, to learn from what is asked."""
+    """Questions without a stream in each step, to learn what is asked."""
     text_tokens: int = 64
     """Question and answer together; longer ones are left out."""
     learning_rate: float = 1e-3
     vision_rate: float = 0.3
-    """The vision tower's share of the learning rate in the second phase; 0 leaves it as it is."""
+    """The vision tower's share of the learning rate in the second phase; 0 freezes it."""
     heads_steps: int = 0
     """Steps in which only the heads learn, so that fresh ones do not spoil a trained tower."""
     warmup_steps: int = 200
@@ -63,13 +63,12 @@ class Preset:
     recent_frames: tuple[int, ...] = (16, 32, 48)
     retrieve_frames: tuple[int, ...] = (16, 32, 48)
     half_precision: bool = True
-    """Where that is faster."""
+    """If that is faster."""
     save_every: int = 100
     workers: int = 0
 
 
 def _read() -> tuple[dict[str, TrainedShape], dict[str, Preset]]:
-    """Those of presets.yaml by name."""
     text = files("eval.training").joinpath("presets.yaml").read_text(encoding="utf-8")
     document = yaml.safe_load(text)
     shapes = TypeAdapter(dict[str, TrainedShape]).validate_python(document["shapes"])
@@ -84,18 +83,17 @@ SHAPES, PRESETS = _read()
 
 
 def streams_number(preset: Preset, step: int) -> int:
-    """Which streams that step asks about."""
+    """Return which streams that step asks about."""
     group, place = divmod(step, preset.apart * preset.turns)
     return group * preset.apart + place % preset.apart
 
 
 def world_of(preset: Preset) -> tuple[str, ...]:
-    """The emoji that may appear."""
     return emoji_names()[: preset.num_emoji]
 
 
 def fresh_model(shape: TrainedShape, vocab_size: int) -> SmolVLMForConditionalGeneration:
-    """An untrained model of that shape; its random weights come from torch's global generator."""
+    """Return an untrained model of that shape; its weights come from torch's global generator."""
     num_heads = shape.width // shape.head_dim
     config = SmolVLMConfig(
         vision_config={

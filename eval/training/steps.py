@@ -1,9 +1,9 @@
-"""Steps: what attention does in training, the way the engine does it when it answers.
+"""Steps: attention in training, the way the engine computes it when it answers.
 
 All drive the stock decoder through the engine's own attention hook (vstream.engine.decoder), so
-that the model is trained on the contexts that it will see: frames are read through the stepped
-local window of vstream.engine.prefill; a question reads [prefix | retrieved frames | recent frames
-| itself] at contiguous positions, where each layer retrieves for itself (ReKV, arXiv 2503.00540,
+that the model is trained on the contexts it will see: frames are read through the stepped local
+window of vstream.engine.prefill; a question reads [prefix | retrieved frames | recent frames |
+itself] at contiguous positions, and each layer retrieves for itself (ReKV, arXiv 2503.00540,
 section 3.2). Differs from the engine: many streams and questions at once, and gradients.
 """
 
@@ -21,9 +21,8 @@ MINUS_INFINITY = -1e4
 
 
 class FramesStep:
-    """[prefix | frames of all streams], every frame through the local window of its own stream.
-
-    `captured` holds each layer's keys (before RoPE) and values, [kv_heads, tokens, head_dim].
+    """[prefix | frames of all streams], each frame through the local window of its own stream.
+    `captured`: by layer keys (before RoPE) and values, [kv_heads, tokens, head_dim].
     """
 
     def __init__(self, rope: Rope, stream_frames: int, stride: int, num_strides: int) -> None:
@@ -53,17 +52,17 @@ class FramesStep:
         )
         frames = output.view(len(chunked), kv_heads, group, size, head_dim)
         frames = frames.permute(1, 2, 0, 3, 4).reshape(len(queries), -1, head_dim)
-        prefix = values[:, :1].repeat_interleave(group, dim=0)  # it attends to itself alone
+        prefix = values[:, :1].repeat_interleave(group, dim=0)  # it attends only to itself
         return torch.cat([prefix, frames], dim=1)
 
     def _rotated_keys(self, keys: Tensor) -> Float[Tensor, "chunks kv_heads window head_dim"]:
-        """The keys in each chunk's window, the last one where the chunk's own queries stand."""
+        """Return the keys in each chunk's window, the last at its own queries' positions."""
         size = self._chunk_tokens
         count = (keys.shape[1] - 1) // size
         window = self._in_window(keys)
         tokens = torch.arange(1 + (self._before + 1) * size, device=keys.device)
         positions = tokens.expand(count, -1).clone()
-        # Where the window is not full yet, the prefix stands right before what there is.
+        # While the window is not full, the prefix comes right before its contents.
         in_stream = torch.arange(count, device=keys.device) % self._chunks
         positions[:, 0] = (self._before - in_stream).clamp(min=0) * size
         return rotated(self._rope, window, positions)
@@ -91,9 +90,8 @@ class FramesStep:
 
 
 class WordingsStep:
-    """Questions one behind the other, each over itself alone.
-
-    The first token of each stands for the prefix, the others where `start` frames end.
+    """Questions in a row, each attending only to itself. Each one's first token takes the place of
+    the prefix, the others follow `start` frames.
     """
 
     def __init__(self, rope: Rope, num_questions: int, length: int, start: int) -> None:
@@ -118,8 +116,8 @@ class PaddedQuestions:
     """Questions of several streams, padded to one length; first axis: questions.
 
     `own` marks the words of the question itself, `frame` is the newest frame it may see, counted
-    over all streams, `first` the first frame of its stream. `wanted` frames are shown to it where
-    it does not find them by itself.
+    over all streams, `first` the first frame of its stream. `wanted` frames are shown to it if it
+    does not find them itself.
     """
 
     own: Bool[Tensor, "questions text"]
@@ -129,9 +127,8 @@ class PaddedQuestions:
 
 
 class QuestionsStep:
-    """Questions one behind the other, each over the frames that its layers retrieve.
-
-    `cosines` holds each layer's likeness of question and frame, [questions, frames].
+    """Questions in a row, each over the frames that its layers retrieve. `cosines` holds each
+    layer's similarity of question and frame, [questions, frames].
     """
 
     def __init__(
@@ -161,7 +158,7 @@ class QuestionsStep:
         cosines = self._compare(queries, memory_keys)
         self.cosines.append(cosines)
         slots, is_filled = self._retrieved(cosines.detach())
-        # Filled slots stand one behind the other after the prefix.
+        # Filled slots follow the prefix without gaps.
         starts = 1 + FRAME_TOKENS * (is_filled.long().cumsum(1) - 1).clamp(min=0)
         context_keys = self._gather(memory_keys, slots)
         context_values = self._gather(memory_values, slots)
@@ -172,14 +169,14 @@ class QuestionsStep:
         context_keys = rotated(self._rope, context_keys, positions)
         text_keys = rotated(self._rope, keys, text_positions)
         prefix = (x[:, :1].expand(num_questions, -1, -1, -1) for x in (memory_keys, memory_values))
-        prefix_keys, prefix_values = prefix  # at position 0: as they are
+        prefix_keys, prefix_values = prefix  # at position 0, so not rotated
         all_keys = torch.cat([prefix_keys, context_keys, text_keys], dim=2)
         all_values = torch.cat([prefix_values, context_values, values], dim=2)
         turned = rotated(self._rope, queries, text_positions)
         return attended(turned, all_keys, all_values, _is_seen(is_filled, length), scale)
 
     def _compare(self, queries: Tensor, keys: Tensor) -> Float[Tensor, "questions frames"]:
-        """Cosine of the mean query of the question's own words and each frame's mean key."""
+        """Return the cosine of the question's mean query (own words) and each frame's mean key."""
         own = self._asked.own[:, None, :, None]
         mean = (queries.float() * own).sum(2) / own.sum(2).clamp(min=1)
         kv_heads = keys.shape[0]
@@ -191,7 +188,7 @@ class QuestionsStep:
     def _retrieved(
         self, cosines: Float[Tensor, "questions frames"]
     ) -> tuple[Int[Tensor, "questions slots"], Bool[Tensor, "questions slots"]]:
-        """Frames in stream order, those that are not there first; which slots are filled."""
+        """Return frames in stream order, missing ones first; and which slots are filled."""
         asked, frames = self._asked, torch.arange(cosines.shape[1], device=cosines.device)
         newest = asked.frame[:, None]
         oldest_recent = (newest - self._recent + 1).maximum(asked.first[:, None])
@@ -241,9 +238,7 @@ def attended(
     is_seen: Bool[Tensor, "#questions text keys"],
     scale: float,
 ) -> Float[Tensor, "heads tokens dim"]:
-    """Attention in plain terms: with so few queries it is more than twice as fast as the fused
-    kernel.
-    """
+    """Attend without the fused kernel: with so few queries, more than twice as fast."""
     group = queries.shape[1] // keys.shape[1]
     packed = queries.unflatten(1, (-1, group)).flatten(2, 3)
     scores = packed @ keys.transpose(2, 3) * scale

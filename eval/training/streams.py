@@ -1,7 +1,6 @@
-"""StreamBatches draws the streams of a step, with questions about them.
+"""StreamBatches: draws the streams of a step, with questions about them.
 
-Each step is drawn from its own seeds, so that a run that goes on after a break sees what it would
-have seen.
+Each step has its own seeds, so a run that resumes after a break sees what it would have seen.
 """
 
 from collections.abc import Sequence
@@ -39,29 +38,29 @@ from eval.training.wordings import (
 )
 
 SHOWN_SHARE = 0.6
-"""So many questions are shown their evidence even if they do not retrieve it."""
+"""Share of questions that are shown their evidence even if they do not retrieve it."""
 EXTRA_TURNS = (
     *("motion", "motion", "recent", "recent", "sign", "list", "order", "count_times"),
     *("after", "after", "before", "before", "at_time", "at_time", "when_first", "when_last"),
     *("where_past", "last_minute", "last_minute"),
 )
-"""Kinds that are harder to learn come up twice or three times as often."""
+"""Kinds that are harder to learn come up two or three times as often."""
 UNANSWERABLE_SHARE = 0.05
 STRANGE_NAMES_SHARE = 0.2
-"""So many streams are asked about names, too, that never appear in any of them."""
+"""Share of streams also asked about names that never appear in any of them."""
 AROUND_TIME = 3
-"""Frames so near to a time asked for are no wrong finds."""
+"""Frames this near a time asked for are not counted as wrong finds."""
 
 
 @dataclass(frozen=True, eq=False)
 class StreamBatch(OnDevice):
-    """Streams one behind the other and the questions about them, padded to one length.
+    """Streams one after another and the questions about them, padded to one length.
 
-    Questions first: `meaning` is what they ask, `text` are their tokens and those of the answers,
-    `label` the token to predict at each place (UNKNOWN: none), `own` marks the words of the
-    question itself. `frame` is the newest frame that a question may see, `first` the first of its
-    stream. `evidence` is what it should find, `related` what it may find too, `wanted` what it is
-    shown anyhow. `wordings` are further questions, with neither a stream nor an answer.
+    Questions are the first axis: `meaning` is what they ask, `text` are their tokens and those of
+    the answers, `label` the token to predict at each place (UNKNOWN: none), `own` marks the words
+    of the question itself. `frame` is the newest frame that a question may see, `first` the first
+    of its stream. `evidence` is what it should find, `related` what it may also find, `wanted` what
+    it is shown anyway. `wordings` are further questions, with neither a stream nor an answer.
     """
 
     frames: FrameBatch
@@ -79,7 +78,7 @@ class StreamBatch(OnDevice):
     wanted: Bool[Tensor, "questions frames"]
 
     def of(self, rows: Int[Tensor, " rows"]) -> "StreamBatch":
-        """The same streams with these questions alone."""
+        """Return the same streams with only these questions."""
         length = int((self.text[rows] > 0).sum(1).max())
         words = {name: getattr(self, name)[rows, :length] for name in ("text", "label", "own")}
         marks = ("frame", "first", "evidence", "related", "wanted")
@@ -122,7 +121,7 @@ class StreamBatches(Dataset[StreamBatch]):
         )
 
     def _streams(self, number: int) -> tuple[list[Script], FrameBatch]:
-        """The last few are kept: they are asked about again."""
+        """Return rendered streams; the last few are cached, as they are asked about again."""
         if number not in self._rendered:
             preset = self._preset
             first = stream_training(self._seed).start
@@ -138,7 +137,7 @@ class StreamBatches(Dataset[StreamBatch]):
         return self._rendered[number]
 
     def _retold(self, script: Script, rng: Random) -> Script:
-        """At other times, and now and then with more names to ask about."""
+        """Return it at other times, and sometimes with more names to ask about."""
         length = self._preset.stream_s
         if rng.random() < STRANGE_NAMES_SHARE:
             script = replace(script, names=(*emoji_names(full=True), *shape_names(), SIGN))
@@ -180,7 +179,7 @@ class StreamBatches(Dataset[StreamBatch]):
         return questions
 
     def _wordings(self, texts: list[str]) -> Int[Tensor, "wordings text"]:
-        """As a question begins, up to where the answer would."""
+        """Encode as a question starts, up to where the answer would."""
         user, assistant = self._special("<|user|>"), self._special("<|assistant|>")
         rows = [torch.tensor([user, *ids, assistant]) for ids in self._ids(texts)]
         if not rows:
@@ -211,7 +210,6 @@ class _TokenQuestion:
 
 
 def _padded(questions: list[_TokenQuestion], num_frames: int) -> tuple[Tensor, ...]:
-    """The tensors of a StreamBatch from `text` on."""
     length = max(len(one.ask) + len(one.answer) for one in questions)
     text = torch.zeros(len(questions), length, dtype=torch.long)
     label = torch.full_like(text, UNKNOWN)
@@ -232,7 +230,6 @@ def _padded(questions: list[_TokenQuestion], num_frames: int) -> tuple[Tensor, .
 def _without_answer(
     question: Question, script: Script, words: Sequence[str], rng: Random
 ) -> Question:
-    """Something that cannot be known, asked at the same moment."""
     text = unanswerable(rng, script.names, words)
     return replace(question, kind=UNANSWERABLE, text=text, answer=ANSWER, evidence=(), names=())
 
@@ -243,7 +240,7 @@ def _frames_of(question: Question, index_of: dict[int, int]) -> set[int]:
 
 
 def _sightings(history: History, question: Question, index_of: dict[int, int]) -> set[int]:
-    """Frames that show what the question is about, or stand next to the time it names."""
+    """Return frames that show what the question is about, or are near the time it names."""
     newest = index_of[question.asked_s]
     if question.kind == "at_time":
         at = index_of[question.evidence[0].start_s]
@@ -253,12 +250,11 @@ def _sightings(history: History, question: Question, index_of: dict[int, int]) -
 
 
 def _ends(frames: set[int]) -> set[int]:
-    """First and last frame of each unbroken run."""
     return {f for f in frames if f - 1 not in frames or f + 1 not in frames}
 
 
 def _draw_times(rng: Random, num_frames: int) -> list[int]:
-    """Increasing times within seven hours: mostly a frame a second, with or without gaps."""
+    """Return increasing times within seven hours: mostly a frame a second, with or without gaps."""
     pace_s = rng.choice((1, 1, 1, 1, 1, 2, 3))
     gap_chance = rng.choice((0, 0, 0, 0.01, 0.03))
     time_s = rng.choice((0, rng.randint(0, 900), rng.randint(0, 15_000)))

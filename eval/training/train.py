@@ -1,8 +1,8 @@
-"""Trainer makes a checkpoint in the layout of the embedded weights from a preset and a seed.
+"""Trainer: makes a checkpoint in the layout of the embedded weights from a preset and a seed.
 
-First the vision tower alone learns to say what frames show, then the whole model learns to
-answer; without the first phase the second hardly starts. A run is a function of preset and seed, on
-one kind of machine: stopped and taken up again it goes the same way as one that was never stopped.
+First the vision tower alone learns to say what frames show, then the whole model learns to answer;
+without the first phase the second hardly starts. A run is a function of preset and seed on one kind
+of machine: a stopped and resumed run goes the same way as an uninterrupted one.
 """
 
 import math
@@ -38,9 +38,8 @@ from vstream.models.weights import embedded_weights
 
 BLURRED_SHARE = 0.35
 HEADS_RATE = 4.0
-"""The heads learn so many times faster than the model."""
+"""How many times faster the heads learn than the model."""
 WEIGHTS = {"answer": 1.0, "retrieval": 0.15, "events": 0.1, "meaning": 0.15, "auxiliary": 0.3}
-"""Of the losses on streams."""
 Batch = TypeVar("Batch", FrameBatch, StreamBatch)
 
 
@@ -57,10 +56,8 @@ class StepLog:
 
 
 def is_faster_in_half(device: str) -> bool:
-    """Whether bfloat16 helps: always on a card; on a processor if it takes no longer there.
-
-    It is measured: a processor without instructions for it computes the same products fifty times
-    as slowly as in float32, and no name or flag says so on all of them.
+    """Return whether bfloat16 helps: always on a card; on a CPU it is measured, because one without
+    the instructions is fifty times as slow and no flag says so on all of them.
     """
     if torch.device(device).type != "cpu":
         return True
@@ -87,9 +84,8 @@ class Trainer:
         share: Share | None = None,
         heads_from: Path | None = None,
     ) -> None:
-        """`start_from`: a checkpoint of the preset's shape, instead of random weights.
-        `heads_from`: the folder of another run, whose heads are taken over: what fresh ones tell a
-        trained model is loud and of no use.
+        """`start_from`: a checkpoint of the preset's shape. `heads_from`: another run whose heads
+        are reused: the gradients of fresh ones are large and useless to a trained model.
         """
         self._preset, self._seed, self._out, self._device = preset, seed, out, device
         self._share = share or Share()
@@ -101,7 +97,7 @@ class Trainer:
             load = SmolVLMForConditionalGeneration.from_pretrained
             trained = load(start_from, dtype=torch.float32)
             self.model.load_state_dict(trained.state_dict())
-        # In plain terms: over so few patches it is faster than the fused kernel.
+        # Over so few patches, eager attention is faster than the fused kernel.
         self.model.set_attn_implementation({"vision_config": "eager"})
         self._reader = TrainingReader(self.model, preset)
         self._heads = FrameHeads(preset.shape.width)
@@ -120,10 +116,7 @@ class Trainer:
         return self._preset.vision_steps + self._preset.stream_steps
 
     def run(self, minutes: float, report: Callable[[StepLog], None]) -> None:
-        """Train until done, or until out of time and at a step where the run saves.
-
-        At least one step is made; every `save_every` steps the state is written.
-        """
+        """Train until done, or out of time at a step that saves (every `save_every`)."""
         end = time.monotonic() + 60 * minutes
         for log in self._steps():
             report(log)
@@ -135,7 +128,7 @@ class Trainer:
             save_weights(self._out, self.model, self._preset.shape)
 
     def _save(self) -> None:
-        """Write what is needed to go on, and go on from just that."""
+        """Write the state needed to resume, and continue from exactly that."""
         state = condensed(self._step, self._modules(), self._optimizer)
         if self._share.is_first:
             write_state(self._out, state)
@@ -186,7 +179,7 @@ class Trainer:
         return (batch.to(self._device) for batch in loader)
 
     def _seen(self, frames: FrameBatch) -> Tensor:
-        """Visual tokens of the streams of this step; a tower that does not learn looks once."""
+        """Return visual tokens of this step's streams; a frozen tower encodes them only once."""
         preset = self._preset
         number = streams_number(preset, self._step)
         if preset.vision_rate > 0:
@@ -199,7 +192,7 @@ class Trainer:
         return self._last_seen[number]
 
     def _see(self, frames: FrameBatch, clip_frames: int, number: int) -> Tensor:
-        """Visual tokens of the frames, after a change of light and sharpness."""
+        """Return visual tokens of the frames, after varying light and sharpness."""
         number = number * self._share.count + self._share.rank
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + number)
         pixels = augmented(frames.pixels.float() / 255, clip_frames, generator)
@@ -210,7 +203,6 @@ class Trainer:
         return torch.autocast(self._device, torch.bfloat16, enabled=self._is_half)
 
     def _advance(self, loss: Tensor) -> None:
-        """One step of the optimizer."""
         self._set_learning_rate()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -223,7 +215,6 @@ class Trainer:
         return [*self.model.parameters(), *self._extra()]
 
     def _extra(self) -> list[nn.Parameter]:
-        """What is trained along and thrown away."""
         return [*self._heads.parameters(), *self._reader.extra.parameters()]
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
@@ -255,7 +246,7 @@ class Trainer:
 def augmented(
     pixels: Float[Tensor, "frames 3 height width"], clip_frames: int, generator: torch.Generator
 ) -> Float[Tensor, "frames 3 height width"]:
-    """Each clip of `clip_frames` frames is changed in one way, and some of them blurred."""
+    """Change each clip of `clip_frames` frames in one way, and blur some."""
     clips = pixels.view(-1, clip_frames, *pixels.shape[1:])
     num_clips = len(clips)
 
@@ -279,10 +270,8 @@ def augmented(
 def visual_tokens(
     model: SmolVLMForConditionalGeneration, pixels: Float[Tensor, "frames 3 height width"]
 ) -> Float[Tensor, "frames tokens d_model"]:
-    """The visual tokens of normalised frames.
-
-    The tower is called directly: `get_image_features` drops frames whose pixels are all zero,
-    which are plain grey ones.
+    """Encode normalised frames. Calls the tower directly: `get_image_features` drops frames whose
+    pixels are all zero, which plain grey ones are.
     """
     core = model.model
     visual: Tensor = core.connector(core.vision_model(pixel_values=pixels).last_hidden_state)

@@ -1,11 +1,11 @@
-"""Draw questions without a stream, with what they ask about, and some that no frame answers.
+"""Draws questions without a stream, what they ask about, and some that no frame answers.
 
-What a question asks does not depend on a stream, so it can be learnt without one, from far more
-wordings than can be asked about streams in the same time.
+What a question asks does not depend on a stream. So it can be learnt without one, from far more
+wordings than could be asked about streams in the same time.
 
 The honest answer to a question that no frame answers is always the same. Half of these are sensible
-but about what cannot be seen (`unanswerable.json`), half are words thrown together, so that the
-model learns to say so when it is at a loss.
+but about what cannot be seen (`unanswerable.json`), half are random words, so that the model learns
+to say so when it is at a loss.
 """
 
 import json
@@ -30,7 +30,7 @@ ASKED_KINDS = (*KINDS, UNANSWERABLE)
 UNANSWERABLE_SHARE = 0.1
 JUMBLED_SHARE = 0.5
 NOISE_SHARE = 0.35
-"""So many questions are told with slips of the pen."""
+"""Share of questions with typing slips."""
 OF_SHAPES = ("color", "color_first", "color_last")
 OF_SIGN = ("sign", "sign_past")
 LATEST_S = 7 * 3600
@@ -45,7 +45,7 @@ class Meaning(OnDevice):
 
     @classmethod
     def of(cls, asked: Sequence[tuple[str, Sequence[str]]]) -> "Meaning":
-        """From kinds and names; names that no head knows are left out."""
+        """Build from kinds and names, ignoring names that no head knows."""
         index_of = {name: index for index, name in enumerate(known_names())}
         names = torch.zeros(len(asked), len(index_of))
         for row, (_, about) in enumerate(asked):
@@ -56,7 +56,7 @@ class Meaning(OnDevice):
 
 
 def draw_wording(rng: Random, names: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
-    """Text, kind and names of a question about any of `names`."""
+    """Return text, kind and names of a question about any of `names`."""
     kind = rng.choice(tuple(KINDS))
     pool = shape_names() if kind in OF_SHAPES else (SIGN,) if kind in OF_SIGN else names
     name, other = rng.choice(pool), rng.choice(names)
@@ -71,7 +71,7 @@ def draw_wording(rng: Random, names: Sequence[str]) -> tuple[str, str, tuple[str
 
 
 def unanswerable(rng: Random, names: Sequence[str], words: Sequence[str]) -> str:
-    """`names` fill the templates, `words` (of proper questions) are what is thrown together."""
+    """Return a template filled with `names`, or random `words` (of proper questions) combined."""
     name, other = rng.sample(list(names), 2)
     if rng.random() >= JUMBLED_SHARE:
         return rng.choice(_templates()).format(n=name, m=other)
@@ -83,6 +83,5 @@ def unanswerable(rng: Random, names: Sequence[str], words: Sequence[str]) -> str
 
 @cache
 def _templates() -> tuple[str, ...]:
-    """With slots `{n}` and `{m}` for names."""
     text = files("eval.training").joinpath("unanswerable.json").read_text(encoding="utf-8")
     return tuple(json.loads(text))

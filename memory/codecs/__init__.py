@@ -1,1 +1,1 @@
-"""Keys and values in, rows of bytes out, and back."""
+"""Codecs: encode keys and values into rows of bytes and back."""

@@ -1,4 +1,4 @@
-"""Bf16: every number as a bfloat16."""
+"""Bf16: stores every number as a bfloat16."""
 
 import torch
 
@@ -6,7 +6,7 @@ from memory.rows.float_codec import FloatCodec
 
 
 class Bf16(FloatCodec):
-    """Keeps numbers that are beyond float16."""
+    """Holds numbers beyond float16's range."""
 
     name = "bf16"
     kept = torch.bfloat16

@@ -1,4 +1,4 @@
-"""BlockCodec: keys and values of a block in, one row of bytes for each layer out, and back."""
+"""BlockCodec: encodes a block's keys and values into one row of bytes per layer, and back."""
 
 from dataclasses import replace
 from functools import cache
@@ -7,36 +7,35 @@ from typing import ClassVar
 import torch
 
 from memory.block_head import IndexVectors
-from memory.block_info import RowForm, RowLayout
+from memory.block_info import Provenance, RowForm, RowLayout
 from memory.block_record import BlockHead, BlockRecord
 from memory.errors import StoreError, UnknownNameError
 from memory.kv_block import EncodedRows, KeysAndValues, KVBlock, OfBlock
-from memory.provenance import Provenance
 from memory.registry import Registry
 
 
 class BlockCodec:
-    """Stateless: what decoding needs is in the row and its layout."""
+    """Stateless: a row and its layout hold everything that decoding needs."""
 
     name: ClassVar[str] = ""
     is_small: ClassVar[bool] = False
-    """Keys are encoded less the block's first index vector, whose own offsets the codec need not
-    keep then; and the index vectors of a new block are kept in int8.
+    """Whether keys are encoded minus the block's first index vector, so that the codec need not
+    store their common offset, and the index vectors of new blocks are int8.
     """
 
     def row_bytes(self, layout: RowLayout) -> int:
-        """Length of one encoded row."""
+        """Return the length of one encoded row."""
         raise NotImplementedError
 
     def encode(self, keys: OfBlock, values: OfBlock) -> EncodedRows:
-        """One row for each layer, on the device of the keys.
+        """Encode one row per layer, on the keys' device.
 
-        Raises BlockRejectedError if a number is not finite or beyond what the codec can keep.
+        Raises BlockRejectedError if a number is not finite or out of the codec's range.
         """
         raise NotImplementedError
 
     def rows(self, keys: OfBlock, values: OfBlock) -> tuple[bytes, ...]:
-        """`encode`, into host memory. Waits for the current stream of a card alone."""
+        """Encode into host memory. On a GPU, waits only for its current stream."""
         encoded = self.encode(keys, values)
         if encoded.device.type == "cuda":
             pinned = torch.empty(encoded.shape, dtype=encoded.dtype, pin_memory=True)
@@ -46,7 +45,7 @@ class BlockCodec:
         return tuple(row.tobytes() for row in encoded.numpy())
 
     def decode(self, rows: EncodedRows, layout: RowLayout, dtype: torch.dtype) -> KeysAndValues:
-        """Keys and values of rows of one layout, one after the other, on the device of the rows."""
+        """Decode rows of one layout into keys and values, concatenated, on the rows' device."""
         raise NotImplementedError
 
 
@@ -55,7 +54,7 @@ CODECS = Registry(BlockCodec, "vstream.codecs", "codec")
 
 @cache
 def codec_named(name: str) -> BlockCodec:
-    """The codec of that name. Raises StoreError, listing the known names."""
+    """Return the codec of that name. Raises StoreError, listing the known names."""
     try:
         return CODECS.find(name)()
     except UnknownNameError as error:
@@ -63,10 +62,10 @@ def codec_named(name: str) -> BlockCodec:
 
 
 def recoded(record: BlockRecord, codec: str) -> BlockRecord:
-    """The record itself if it is in that codec already.
+    """Return the record in that codec, or the record itself if it is in it already.
 
-    Otherwise its numbers are read as they are kept and encoded again; its index vectors stay those
-    of the block that was first encoded. Raises StoreError for an unknown codec.
+    Encodes the numbers as they are stored, errors included; the index vectors stay those of the
+    block as first encoded. Raises StoreError for an unknown codec.
     """
     form = record.head.form
     if form.codec == codec:
@@ -82,7 +81,7 @@ def recoded(record: BlockRecord, codec: str) -> BlockRecord:
 def record_of(
     block: KVBlock, block_id: int, provenance: Provenance, codec: str, is_rewritten: bool = False
 ) -> BlockRecord:
-    """A block as stores keep it. Raises BlockRejectedError for numbers the codec cannot hold."""
+    """Encode a block for storing. Raises BlockRejectedError for numbers the codec cannot hold."""
     keys, values, info = block.keys.detach(), block.values.detach(), block.info
     mean = keys.float().mean(dim=2).flatten(1)[:, None]
     vectors = (mean if block.index is None else block.index.float()).cpu().numpy()
@@ -103,7 +102,7 @@ def record_of(
 
 
 def block_of(record: BlockRecord) -> KVBlock:
-    """The block as it is kept, on the host, with the index vectors that it has."""
+    """Return the block as it is stored, on the host, with its index vectors."""
     head = record.head
     keys, values = _kept(record, head.form.layout.dtype)
     left = {i: torch.from_numpy(one.copy()) for i, one in head.left.items()}
@@ -119,7 +118,7 @@ def _rows(codec: str, keys: OfBlock, values: OfBlock, index: IndexVectors) -> tu
 
 
 def _kept(record: BlockRecord, dtype: torch.dtype) -> tuple[OfBlock, OfBlock]:
-    """Keys and values of all layers as they are kept, on the host."""
+    """Decode the keys and values of all layers, on the host."""
     form, layers = record.head.form, len(record.rows)
     codec = codec_named(form.codec)
     rows = torch.frombuffer(bytearray().join(record.rows), dtype=torch.uint8).view(layers, -1)
@@ -133,6 +132,6 @@ def _kept(record: BlockRecord, dtype: torch.dtype) -> tuple[OfBlock, OfBlock]:
 
 
 def _centre(index: IndexVectors, like: OfBlock) -> OfBlock:
-    """What is taken from the keys of a block, [layers, kv_heads, 1, head_dim]."""
+    """Return what is subtracted from a block's keys, [layers, kv_heads, 1, head_dim]."""
     first = torch.from_numpy(index.exact()[:, 0]).to(like.device)
     return first.view(len(first), like.shape[1], 1, like.shape[3])

@@ -1,9 +1,9 @@
-"""Exact: every number in the dtype in which its block was made."""
+"""Exact: stores every number in its block's own dtype."""
 
 from memory.rows.float_codec import FloatCodec
 
 
 class Exact(FloatCodec):
-    """Loses nothing."""
+    """Lossless."""
 
     name = "exact"

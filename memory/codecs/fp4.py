@@ -1,13 +1,13 @@
-"""Fp4: floating-point numbers of four bits.
+"""Fp4: four-bit floating-point numbers.
 
 Source: LLM-FP4 (Liu et al., EMNLP 2023, arXiv 2310.16836), section 3: a number is a sign and E2M1,
 
     0, 0.5, 1, 1.5, 2, 3, 4, 6
 
-times a scale, which is searched for: the one of least squared error. Differs from the paper: the
-scale is one of a group's own numbers, not of a layer's outputs; keys share it along the tokens and
-values along the channels, as in `int4`, and both have a zero, which takes away what is common to a
-group. No number is cut off by more than half of the largest step.
+times a scale, found by searching for the least squared error. Differs from the paper: the error is
+that of a group's own numbers, not of a layer's outputs; keys share a scale along the tokens and
+values along the channels, as in `int4`; and each group has a zero point, which removes what its
+numbers have in common. Clipping costs no number more than half of the largest step.
 """
 
 import torch
@@ -19,7 +19,7 @@ _NUMBERS = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
 _BETWEEN = (_NUMBERS[1:] + _NUMBERS[:-1]) / 2
 _LARGEST = 6
 _SHARES = (1.0, 1.15, 1.1, 1.05, 0.96, 0.92, 0.88)
-"""Of a group's reach, at which 6 may lie; of equals the first."""
+"""Candidate places of 6, as shares of a group's range; the first of equals wins."""
 
 
 class Fp4(IntegerCodec):

@@ -1,10 +1,10 @@
-"""Int2: a quarter of a byte a number, in the groups of int4."""
+"""Int2: two bits per number, in the groups of int4."""
 
 from memory.rows.integer_codec import IntegerCodec
 
 
 class Int2(IntegerCodec):
-    """Four levels: for blocks whose gist is enough."""
+    """Four levels, for blocks whose gist is enough."""
 
     name = "int2"
     bits = 2

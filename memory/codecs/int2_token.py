@@ -1,7 +1,7 @@
-"""Int2Token: a quarter of a byte a number, and one scale for each token and head.
+"""Int2Token: two bits per number, and one scale for each token and head.
 
-Of four levels the outer ones should not lie at the largest number: the rest would share two. So
-the scale is, of some, the one that leaves the least squared error.
+With four levels, the outer two should not lie at the largest number: the rest would share the other
+two. So the codec tries several scales and takes the one of least squared error.
 """
 
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor
 from memory.rows.integer_codec import IntegerCodec
 
 _SHARES = [share / 16 for share in range(6, 17)]
-"""Where the outer levels may lie, of the largest number of the group."""
+"""Candidate places of the outer levels, as shares of the group's largest number."""
 
 
 class Int2Token(IntegerCodec):
-    """As `int4_token`: for the same bytes twice the tokens."""
+    """Like `int4_token`, with twice the tokens in the same bytes."""
 
     name = "int2_token"
     bits = 2

@@ -1,10 +1,10 @@
-"""Int4: half a byte a number, in smaller groups."""
+"""Int4: four bits per number, in smaller groups."""
 
 from memory.rows.integer_codec import IntegerCodec
 
 
 class Int4(IntegerCodec):
-    """What blocks become as they age."""
+    """The codec of blocks that have aged."""
 
     name = "int4"
     bits = 4

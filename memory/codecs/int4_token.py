@@ -1,14 +1,14 @@
-"""Int4Token: half a byte a number, and one scale for each token and head: for blocks of few tokens.
+"""Int4Token: four bits per number, and one scale for each token and head, for blocks of few tokens.
 
-Scales of channels cost more than the codes of so few tokens. What makes scales of channels needed,
-offsets that all tokens of a block share, is in its index vector, which is kept anyway.
+With so few tokens, scales per channel would cost more than the codes. Such scales are needed for
+offsets that all tokens of a block share; here those are in its index vector, stored anyway.
 """
 
 from memory.rows.integer_codec import IntegerCodec
 
 
 class Int4Token(IntegerCodec):
-    """What becomes of a block that a memory policy has cut down to the tokens that matter."""
+    """For blocks that a memory policy has cut down to their most important tokens."""
 
     name = "int4_token"
     bits = 4

@@ -1,1 +1,1 @@
-"""What Flash-VStream's two memories are made of: tensors in, tensors out."""
+"""The tensor parts of Flash-VStream's two memories."""

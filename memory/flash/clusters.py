@@ -1,4 +1,4 @@
-"""Clusters: the frames seen so far as a bounded number of means, each with what it stands for."""
+"""Clusters: the frames seen so far as a bounded number of means, with the facts of each."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -8,33 +8,27 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memory.flash.weighted_kmeans import (
-    Choice,
-    Distances,
-    Partition,
-    distances,
-    weighted_kmeans,
-)
+from memory.flash.weighted_kmeans import Choice, Distances, Partition, distances, weighted_kmeans
 
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """One row each; numbers are float64, so that they stay exact however many frames come."""
+    """One row per cluster; facts are float64, so that they stay exact however many frames come."""
 
     rows: Float[Tensor, "clusters cells width"]
     weights: Float[Tensor, " clusters"]
-    """Frames that are in it."""
+    """How many frames are in it."""
     times: Float[Tensor, " clusters"]
     """The mean of their numbers."""
     first_s: Float[Tensor, " clusters"]
     last_s: Float[Tensor, " clusters"]
     """Stream times of the first and the last of them."""
     frames: Int[Tensor, " clusters"]
-    """The block that weighed most when it was last formed: it stands for the others."""
+    """The block that weighed most when it was last formed; it represents the others."""
     slots: Int[Tensor, " clusters"]
-    """Under which number its row is noted; -1: not yet."""
+    """The number under which its row is noted; -1: not yet."""
     is_new: Bool[Tensor, " clusters"]
-    """The row is not noted as it is."""
+    """Whether the row differs from what is noted."""
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -43,7 +37,6 @@ class Clusters:
     def of_frame(
         cls, row: Float[Tensor, "cells width"], number: int, start_s: float, end_s: float
     ) -> "Clusters":
-        """A cluster of one frame."""
         return cls(
             row[None],
             weights=_fact(1),
@@ -57,26 +50,26 @@ class Clusters:
 
     @classmethod
     def joined(cls, parts: "Iterable[Clusters]") -> "Clusters":
-        """All of them, in this order."""
+        """Concatenate them, in this order."""
         each = [[getattr(part, one.name) for one in fields(cls)] for part in parts]
         return cls(*(torch.cat(columns) for columns in zip(*each, strict=True)))
 
     def at(self, index: Any) -> "Clusters":
-        """Those that the index, a mask or a slice picks out."""
+        """Select by index, mask or slice."""
         return Clusters(*(getattr(self, one.name)[index] for one in fields(self)))
 
     def in_order(self) -> "Clusters":
         return self.at(self.times.argsort(stable=True))
 
     def seen(self, at_s: float) -> "Clusters":
-        """Those that hold nothing from after `at_s`."""
+        """Return those without anything after `at_s`."""
         return self.at(self.last_s <= at_s)
 
     def parted(self, most: int, choice: Choice, far: Distances = distances) -> Partition:
         return weighted_kmeans(self.rows.flatten(1), self.weights, most, choice, far)
 
     def regrouped(self, part: Partition) -> "Clusters":
-        """One for each cluster of `part`, in its order, empty ones included."""
+        """Return one per cluster of `part`, in its order, empty ones included."""
         belongs = part.share > 0
         heaviest = part.share.argmax(dim=1)
         is_empty, is_mixed = part.weights == 0, belongs.sum(dim=1) > 1
@@ -93,14 +86,13 @@ class Clusters:
         )
 
     def merged(self, most: int, choice: Choice) -> "Clusters":
-        """At most `most` of them, in stream order: as they are while there are no more."""
+        """Merge into at most `most`, in stream order; unchanged while there are no more."""
         if len(self) <= most:
             return self
         found = self.regrouped(self.parted(most, choice))
         return found.at(found.weights > 0).in_order()
 
     def numbered(self) -> "Clusters":
-        """Each with a slot of its own."""
         taken = self.slots.tolist()
         free = (slot for slot in range(len(self)) if slot not in taken)
         slots = [next(free) if slot < 0 else slot for slot in taken]

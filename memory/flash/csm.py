@@ -1,4 +1,4 @@
-"""CSM by the official code's times, and AM-RoPE: parts of Flash-VStream's second memory.
+"""CSM with the official code's times, and AM-RoPE: parts of Flash-VStream's second memory.
 
 Source: Flash-VStream (Zhang et al., ICCV 2025, https://arxiv.org/abs/2506.23825).
 """
@@ -16,18 +16,16 @@ from memory.flash.weighted_kmeans import Choice
 
 
 def published_distances(rows: Tensor, others: Tensor) -> Tensor:
-    """As the official code computes them: of two that are as near, the same one is chosen. The root
-    of what rounds to less than 0 is no number, and taken for the least.
+    """Return distances as the official code computes them, so that ties break the same way. Where
+    rounding makes a square negative, its root is nan, which counts as the smallest.
     """
     own, other = ((one**2).sum(dim=1) for one in (rows, others))
     return (own[:, None] + other - 2 * (rows @ others.T)).sqrt()
 
 
 def merged_by_place(clusters: Clusters, most: int, choice: Choice) -> Clusters:
-    """The official rule: a cluster's time is the mean of its members' places in the list.
-
-    Where fewer frames differ than there is room for, each weighs 1, and the first of the list fill
-    it up.
+    """Apply the official rule: a cluster's time is the mean of its members' places in the list. If
+    fewer frames differ than there is room for, each weighs 1, and the list's first ones fill it up.
     """
     places = torch.arange(len(clusters), dtype=torch.double)
     ones = torch.ones_like(places)
@@ -49,10 +47,7 @@ def merged_by_place(clusters: Clusters, most: int, choice: Choice) -> Clusters:
 def am_rope(
     dam: Sequence[tuple[int, Grid]], csm: Sequence[tuple[float, Grid]]
 ) -> Int[Tensor, "3 tokens"]:
-    """Time, row and column of [DAM | CSM], each given by the times and grids of its frames.
-
-    All of CSM stands as far from DAM, on all three axes, as DAM has tokens.
-    """
+    """Return time, row and column of [DAM | CSM]; CSM is offset by DAM's number of tokens."""
     detailed = _placed(dam)
     coarse = _placed([(round(time), grid) for time, grid in csm])
     return torch.cat([detailed, coarse + detailed.shape[1]], dim=1)

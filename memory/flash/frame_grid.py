@@ -1,4 +1,4 @@
-"""A frame's visual tokens as a grid of features, and that grid with fewer cells."""
+"""A frame's visual tokens as a grid of features, and coarser versions of that grid."""
 
 from math import isqrt
 
@@ -15,7 +15,7 @@ Grid = tuple[int, int]
 
 
 def grid_of(tokens: Tokens) -> Grid:
-    """Of a block's visual tokens; one row of all of them where they make no square."""
+    """Return the grid of a block's visual tokens: a single row if they form no square."""
     if len(tokens.positions) > 1:
         where = tokens.positions[1:, tokens.is_visual.to(tokens.positions.device)]
         rows, columns = (where.amax(dim=1) - where.amin(dim=1) + 1).tolist()
@@ -26,22 +26,19 @@ def grid_of(tokens: Tokens) -> Grid:
 
 
 def within(grid: Grid, side: int) -> Grid:
-    """A grid of at most `side` cells a side; of a row, of at most as many cells."""
+    """Return a grid of at most `side` cells a side; a single row keeps at most `side` squared."""
     rows, columns = grid
     return (1, min(columns, side**2)) if rows == 1 else (min(rows, side), min(columns, side))
 
 
 def halved(grid: Grid) -> Grid:
-    """A grid of a quarter of the cells."""
+    """Return a grid with a quarter of the cells."""
     rows, columns = grid
     return (1, -(-columns // 4)) if rows == 1 else (-(-rows // 2), -(-columns // 2))
 
 
 def features_of(tokens: Tokens) -> Float[Tensor, "cells width"]:
-    """Embeddings of a block's visual tokens and, beside them, what else a decoder adds to each.
-
-    In float32, on the host.
-    """
+    """Return a block's embeddings with the decoder's deepstack features; float32, on the host."""
     parts = [tokens.embeddings[tokens.is_visual]]
     if tokens.deepstack is not None:
         parts += tokens.deepstack.unbind()
@@ -49,7 +46,7 @@ def features_of(tokens: Tokens) -> Float[Tensor, "cells width"]:
 
 
 def pooled(features: Float[Tensor, "cells width"], grid: Grid, to: Grid) -> Tensor:
-    """The mean of the cells that fall into each cell of `to`."""
+    """Average the cells that fall into each cell of `to`."""
     if grid == to:
         return features
     picture = features.T.unflatten(1, grid)
@@ -57,7 +54,7 @@ def pooled(features: Float[Tensor, "cells width"], grid: Grid, to: Grid) -> Tens
 
 
 def cells(grid: Grid) -> Int[Tensor, "2 cells"]:
-    """Row and column of each cell, in reading order."""
+    """Return row and column of each cell, in reading order."""
     rows, columns = grid
     return torch.stack(
         [torch.arange(rows).repeat_interleave(columns), torch.arange(columns).repeat(rows)]
@@ -70,7 +67,7 @@ def tokens_with(
     advance: Int[Tensor, " axes"],
     like: Tokens,
 ) -> KeptTokens:
-    """Tokens with the features that `features_of` gives, otherwise like `like`."""
+    """Make tokens with features as from `features_of`, otherwise like `like`."""
     embeddings, *deepstack = features.to(like.embeddings.dtype).split(
         like.embeddings.shape[1], dim=1
     )
@@ -86,7 +83,7 @@ def tokens_with(
 
 
 def tokens_on(grid: Grid, features: Float[Tensor, "cells width"], like: Tokens) -> KeptTokens:
-    """A grid's tokens: one after the other, or on three axes as one step of time."""
+    """Make a grid's tokens: one after the other, or with three axes as one time step."""
     count = len(features)
     if len(like.positions) == 1:
         return tokens_with(features, torch.arange(count)[None], torch.tensor([count]), like)
@@ -95,7 +92,7 @@ def tokens_on(grid: Grid, features: Float[Tensor, "cells width"], like: Tokens) 
 
 
 def reduced(tokens: Tokens, to: Grid) -> Tokens:
-    """The same block with a grid of `to`; as it is where it has that, woven text included."""
+    """Return the block with a grid of `to`; unchanged, woven text included, if it has that grid."""
     grid = grid_of(tokens)
     if grid == to:
         return tokens

@@ -1,12 +1,12 @@
-"""Notes: clusters and a bank of frames as a policy notes them, and what changed of them.
+"""Notes: clusters and a bank of frames, as a policy notes them, and how they changed.
 
-    facts          what is known of each cluster and of each frame in the bank, and numbers of the
-                   policy's own
+    facts          what is known of each cluster and of each banked frame, and the policy's own
+                   numbers
     row/SLOT       a cluster's row, float32
-    frame/SLOT     tokens of a frame in the bank
+    frame/SLOT     the tokens of a banked frame
 
-Each has a slot of its own and keeps it, so that a new frame writes its own tokens and the rows of
-clusters that changed, and nothing else again; what goes is written over.
+Each keeps its own slot, so a new frame writes only its own tokens and the rows of clusters that
+changed; the slots of evicted ones are overwritten.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,8 +28,6 @@ _OF_CLUSTERS = ("weights", "times", "first_s", "last_s", "frames", "slots")
 
 @dataclass(frozen=True)
 class Banked:
-    """A frame in the bank."""
-
     number: int
     """Of its block."""
     slot: int
@@ -38,7 +36,7 @@ class Banked:
 
 
 class Notes:
-    """What is noted, to be read and changed; `change` is what became of it."""
+    """The notes, to read and change; `change` returns what became of them."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -56,15 +54,15 @@ class Notes:
         self.bank = [Banked(int(number), int(slot), *times) for number, slot, *times in bank]
         """In stream order."""
         self.facts: dict[str, Tensor] = facts
-        """The policy's own; `grid` is that of the rows."""
+        """The policy's own; `grid` is the grid of the rows."""
 
     def has_merged(self, until_s: float) -> None:
-        """Frames up to there were merged or let go."""
+        """Record that frames up to there were merged or evicted."""
         before = self.facts.get("merged_s", torch.tensor(until_s))
         self.facts["merged_s"] = torch.tensor(max(until_s, float(before)), dtype=torch.double)
 
     def take(self, number: int, tokens: Tokens, most: int, needed: Collection[int] = ()) -> None:
-        """Put a frame into the bank of at most `most`; for it goes the oldest not `needed`."""
+        """Put a frame into a bank of at most `most`, evicting the oldest that is not `needed`."""
         if len(self.bank) >= most:
             gone = next(one for one in self.bank if one.number not in needed)
             self.bank.remove(gone)
@@ -74,12 +72,12 @@ class Notes:
         self._new[f"frame/{slot}"] = tokens_to_bytes(tokens)
 
     def tokens(self, frame: Banked) -> KeptTokens:
-        """Those that were put into the bank."""
+        """Return the tokens of a banked frame."""
         name = f"frame/{frame.slot}"
         return tokens_of(self._new.get(name) or self._state[name])
 
     def numbers(self, name: str) -> Float[Tensor, " numbers"]:
-        """Those that were put under that name; none at first."""
+        """Return the numbers noted under that name; empty at first."""
         return floats(self._state[name]) if name in self._state else torch.empty(0)
 
     def put(self, name: str, tensor: Tensor) -> None:
@@ -87,7 +85,6 @@ class Notes:
         self._new[name] = to_bytes(tensor)
 
     def change(self) -> StateChange:
-        """What is noted from now on."""
         names = {f"frame/{one.slot}" for one in self.bank}
         facts = dict(self.facts)
         if self.clusters is not None and len(self.clusters):
@@ -104,8 +101,8 @@ class Notes:
         return {**dict.fromkeys(gone), **self._new}
 
     def without(self, from_s: float, to_s: float, others: Sequence[str] = ()) -> StateChange:
-        """What is noted once nothing from [`from_s`, `to_s`] may be: clusters that hold a frame of
-        it go as a whole, and notes and facts of the policy's own that are called as `others`.
+        """Return the change that removes everything from [`from_s`, `to_s`]: whole clusters that
+        hold a frame of it, banked frames, and the policy's own notes and facts named in `others`.
         """
         if self.clusters is not None:
             stays = (self.clusters.last_s < from_s) | (self.clusters.first_s > to_s)
@@ -113,11 +110,11 @@ class Notes:
         self.bank = [one for one in self.bank if one.end_s < from_s or one.start_s > to_s]
         for name in others:
             self.facts.pop(name, None)
-        # A name that goes lets a file be rewritten without what was replaced in it.
+        # Deleting a name makes a file store rewrite itself, without the old values.
         return {**self.change(), **dict.fromkeys(("forgotten", *others))}
 
     def expired(self, before_s: float, others: Sequence[str] = ()) -> StateChange:
-        """As `without`, of all before `before_s`."""
+        """Like `without`, for everything before `before_s`."""
         firsts = [one.end_s for one in self.bank]
         if self.clusters is not None:
             firsts += self.clusters.first_s.tolist()
@@ -127,13 +124,13 @@ class Notes:
 
 
 def merged_until_s(state: State) -> float | None:
-    """Up to where frames were merged or let go."""
+    """Return the time up to which frames were merged or evicted."""
     facts = load(state["facts"]) if state else {}
     return float(facts["merged_s"]) if "merged_s" in facts else None
 
 
 def for_its_picture(block: KVBlock) -> KVBlock:
-    """A block that is kept for its picture and is never read: with one token, found as before."""
+    """Cut a block that is kept only for its picture to one token; searches find it as before."""
     info = replace(block.info, positions=block.info.positions[:, :1])
     return replace(block, info=info, keys=block.keys[:, :, :1], values=block.values[:, :, :1])
 
@@ -143,5 +140,4 @@ def to_bytes(tensor: Tensor) -> bytes:
 
 
 def floats(data: bytes) -> Tensor:
-    """Float32 numbers from bytes."""
     return torch.frombuffer(bytearray(data), dtype=torch.float32)

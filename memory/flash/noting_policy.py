@@ -1,4 +1,4 @@
-"""NotingPolicy: what Flash-VStream's two memories have in common, but for what they note."""
+"""NotingPolicy: what Flash-VStream's two memories share, apart from their notes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from memory.kv_block import KVBlock
 
 _CHUNK = 8
-"""Blocks are never read: they see so few that encoding them is cheap, so many at a time."""
+"""Blocks are never read, so they see few others and cost little to encode, this many at a time."""
 
 
 class NotingPolicy(MemoryPolicy):
-    """A block stays for its picture alone; what is read is noted, see `memory.flash.notes`."""
+    """Keeps blocks for their pictures only; questions read the notes, see `memory.flash.notes`."""
 
     changes_store = True
     follows_times = False
     own_notes: ClassVar[Sequence[str]] = ()
-    """Beside clusters and bank: they know of all frames, and go where any of them is forgotten."""
+    """Notes besides clusters and bank. They mix all frames, so forgetting one deletes them."""
 
     def choice(self, block: int) -> "Choice":
-        """What k-means leaves to chance when that block comes: the same in every process."""
+        """Return the random choices of k-means for that block: the same in every process."""
         from memory.flash.weighted_kmeans import Seeded
 
         return Seeded(block)
@@ -46,7 +46,7 @@ class NotingPolicy(MemoryPolicy):
         return self.noted([block], state)
 
     def noted(self, blocks: Sequence[NewBlock], state: State) -> StateChange:
-        """What is noted with several blocks that come in one call."""
+        """Note several blocks that arrive in one call."""
         raise NotImplementedError
 
     def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:

@@ -1,4 +1,4 @@
-"""STAR: the parts of Flash-VStream's first memory beside its clusters.
+"""STAR: the parts of Flash-VStream's first memory besides its clusters.
 
 Source: Flash-VStream (https://arxiv.org/abs/2406.08085, section 3.2).
 """
@@ -24,9 +24,8 @@ def attended(
     query: Projection,
     key: Projection,
 ) -> Float[Tensor, "slots width"]:
-    """Semantic attention: each slot gives up to `ratio` of itself for what is like it.
-
-    s = ratio softmax(query(m) key(a)^T / sqrt(d));  m (1 - sum s) + s a
+    """Semantic attention: each slot trades up to `ratio` of itself for frames like it. With s =
+    ratio softmax(query(m) key(a)^T / sqrt(d)), return m (1 - sum s) + s a.
     """
     asked, told = query(memory), key(new)
     share = ratio * (asked @ told.T / sqrt(asked.shape[1])).softmax(dim=1)
@@ -34,11 +33,9 @@ def attended(
 
 
 def absorbed(
-    frames: Float[Tensor, "frames width"],
-    most: int,
-    attend: Callable[[Tensor, Tensor], Tensor],
+    frames: Float[Tensor, "frames width"], most: int, attend: Callable[[Tensor, Tensor], Tensor]
 ) -> Float[Tensor, "slots width"]:
-    """The abstract memory: the first `most` frames, into which all others go, as many at a time."""
+    """Build the abstract memory: the first `most` frames absorb all others, `most` at a time."""
     memory: Tensor
     memory, *others = frames.split(most)
     for new in others:
@@ -47,12 +44,12 @@ def absorbed(
 
 
 def published_distances(rows: Tensor, others: Tensor) -> Tensor:
-    """As the official code computes them: between equals the same one is nearest."""
+    """Return distances as the official code computes them, so that ties break the same way."""
     return ((rows[:, None] - others[None]) ** 2).sum(dim=2).sqrt()
 
 
 def merged_unweighted(clusters: Clusters, most: int, choice: Choice) -> Clusters:
-    """The official streaming rule: every frame and every centroid weighs 1 in every call."""
+    """Apply the official streaming rule: every frame and every centroid weighs 1 in every call."""
     clusters = replace(clusters, weights=torch.ones_like(clusters.weights))
     if len(clusters) <= most:
         return clusters
@@ -60,8 +57,8 @@ def merged_unweighted(clusters: Clusters, most: int, choice: Choice) -> Clusters
 
 
 def misread_places(rows: Tensor, weights: Tensor, count: int) -> list[int]:
-    """The official retrieval: numbers of clusters are used as places in `rows`, which are what
-    went into k-means, and places in `rows` as those of frames since the stream began.
+    """Apply the official retrieval, which confuses numbers: it uses cluster numbers as places in
+    `rows`, the inputs of k-means, and then those places as frame numbers since the stream began.
     """
     places = weights.float().argsort(descending=True)[:count]
     flat = rows.flatten(1)

@@ -1,9 +1,9 @@
-"""weighted_kmeans: rows and their weights in, fewer rows out that stand for them.
+"""weighted_kmeans: merges weighted rows into fewer rows that represent them.
 
 Source: Flash-VStream (https://arxiv.org/abs/2406.08085, section 3.2): Euclidean distances, at most
 ten rounds, until all centroids together move by less than 1e-4; a centroid is the weighted mean of
-its members, and an empty cluster begins again at a row. Differs: rows are compared after their mean
-is taken away, because frames of a still scene differ by less than float32 rounds their norms.
+its members, and an empty cluster restarts at a row. Differs: rows are compared after subtracting
+their mean, because frames of a still scene differ by less than float32 rounds their norms.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,13 +20,13 @@ _STILL = 1e-4
 
 
 Distances = Callable[[Tensor, Tensor], Tensor]
-"""Of rows to others, [rows, others]."""
+"""From rows to others, [rows, others]."""
 
 
 def distances(
     rows: Float[Tensor, "rows width"], others: Float[Tensor, "others width"]
 ) -> Float[Tensor, "rows others"]:
-    """Euclidean, exact also between frames that are nearly alike."""
+    """Return Euclidean distances, exact even between nearly equal frames."""
     mean = rows.mean(dim=0)
     return torch.cdist(rows - mean, others - mean)
 
@@ -35,21 +35,21 @@ class Choice(Protocol):
     """What the paper leaves to chance."""
 
     def start(self, rows: Float[Tensor, "rows width"], most: int) -> Sequence[int]:
-        """At most so many rows that differ, to begin from."""
+        """Return at most `most` distinct rows to start from."""
 
     def refill(self, num_rows: int) -> int:
-        """A row for an empty cluster."""
+        """Return a row for an empty cluster."""
 
 
 class Seeded:
-    """The same choices for the same seed, in every process."""
+    """Makes the same choices for the same seed in every process."""
 
     def __init__(self, seed: int) -> None:
         self._random = torch.Generator().manual_seed(seed)
 
     def start(self, rows: Float[Tensor, "rows width"], most: int) -> list[int]:
         chosen: list[int] = []
-        sums = rows.sum(dim=1).tolist()  # those of equal rows are equal
+        sums = rows.sum(dim=1).tolist()  # equal rows have equal sums
         for row in torch.randperm(len(rows), generator=self._random).tolist():
             alike = (one for one in chosen if sums[one] == sums[row])
             if len(chosen) < most and not any(torch.equal(rows[row], rows[one]) for one in alike):
@@ -62,13 +62,13 @@ class Seeded:
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Which rows make up which centroid."""
+    """Which rows form which centroid."""
 
     centroids: Float[Tensor, "clusters width"]
     share: Float[Tensor, "clusters rows"]
     """Of each row in each centroid, float64."""
     weights: Float[Tensor, " clusters"]
-    """Of a cluster's members; 0 for one that was empty in the last round."""
+    """Of a cluster's members; 0 if it was empty in the last round."""
     labels: Int[Tensor, " rows"]
 
 
@@ -79,7 +79,7 @@ def weighted_kmeans(
     choice: Choice,
     far: Distances = distances,
 ) -> Partition:
-    """Put rows into at most `most` clusters: as many as `choice` begins from."""
+    """Group rows into at most `most` clusters: as many as `choice` starts from."""
     start = torch.tensor(choice.start(rows, most))
     share = one_hot(start, len(rows)).double()
     centroids, weighted = rows[start], rows * weights.float()[:, None]
@@ -104,6 +104,6 @@ def nearest(
     rows: Float[Tensor, "rows width"],
     far: Distances = distances,
 ) -> list[int]:
-    """The row that is nearest to each of `wanted`."""
+    """Return the row nearest to each of `wanted`."""
     found: list[int] = far(wanted, rows).argmin(dim=1).tolist()
     return found

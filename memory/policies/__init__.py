@@ -1,4 +1,4 @@
-"""One file a memory policy: what a new block sees, what a question reads, what stays."""
+"""Memory policies, one per file: what a new block sees, what a question reads, what is kept."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _REPLACED = {"captions": "goldfish"}
 
 
 def require_policy(name: str | None, settings: Mapping[str, Any]) -> None:
-    """Raises ValueError unless there is a policy of that name (None: default) that takes these."""
+    """Raise ValueError unless a policy of that name (None: the default) accepts these settings."""
     try:
         POLICIES.find(name or DEFAULT).told(settings)
     except (UnknownNameError, PolicyError) as error:
@@ -23,28 +23,28 @@ def require_policy(name: str | None, settings: Mapping[str, Any]) -> None:
 
 
 def policy_named(name: str, shape: ModelShape, settings: Mapping[str, Any]) -> MemoryPolicy:
-    """The policy of that name for a model. Raises UnknownNameError, PolicyError."""
+    """Return the policy of that name for a model. Raises UnknownNameError, PolicyError."""
     policy = POLICIES.find(name)
     return policy(shape, policy.told(settings))
 
 
 def instead_of(policy: MemoryPolicy, name: str) -> MemoryPolicy:
-    """The policy of that name for one question, told what `policy` was as far as both know it.
+    """Return that policy for one question, with the settings it shares with `policy`.
 
-    Raises UnknownNameError, and PolicyError for one that does not only select.
+    Raises UnknownNameError, and PolicyError for a policy that does more than select.
     """
     kind = POLICIES.find(name)
     kind.require_readable(policy)
     known = kind.Settings.model_fields
-    told = policy.settings.model_dump(exclude_unset=True)
-    return policy_named(name, policy.shape, {key: told[key] for key in told if key in known})
+    given = policy.settings.model_dump(exclude_unset=True)
+    return policy_named(name, policy.shape, {key: given[key] for key in given if key in known})
 
 
 def written_under(provenance: str) -> tuple[str, dict[str, Any]]:
-    """The policy that a stream was written under, and its settings, by what the stream says.
+    """Read from a stream's provenance the policy it was written under, and that policy's settings.
 
-    A stream that names none was written under `default`, or under one that only selects. Raises
-    PolicyError for one that is no more.
+    A provenance without a policy means `default` or another policy that only selects. Raises
+    PolicyError for a policy that no longer exists.
     """
     if named := re.search(r" policy=([^\s{]+)(\{.*\})", provenance):
         if (successor := _REPLACED.get(named[1])) is not None:

@@ -1,11 +1,11 @@
-"""default: the newest blocks, and of the past those that each layer finds most like the question.
+"""default: a question reads the newest blocks and, per layer, the past blocks most like it.
 
 Source: ReKV (Di et al., ICLR 2025, https://arxiv.org/abs/2503.00540), section 3.2, internal
 retrieval:
 
     score[b] = <q_bar, k_bar[b]>           (or the cosine of the two)
 
-with the mean query of the question's own words and the mean key of a block's tokens, before RoPE.
+with the mean query of the question's own words and the mean key of block b, both before RoPE.
 """
 
 from typing import TYPE_CHECKING, Literal, Self
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class DefaultSettings(PolicySettings):
-    """Unset values are the model's own recommendation."""
+    """Unset values default to the model's own recommendation."""
 
     window_frames: int | None = Field(
         None, ge=0, description="Local window of the prefill, in frames; 0: everything before."
@@ -71,7 +71,7 @@ class DefaultSettings(PolicySettings):
 
 
 class Default(MemoryPolicy):
-    """Differs from ReKV: retrieves and answers in one pass, and always reads the newest blocks."""
+    """Unlike ReKV, it retrieves and answers in one pass and always reads the newest blocks."""
 
     name = "default"
     card = Card(
@@ -134,7 +134,7 @@ class Default(MemoryPolicy):
         return past.search(range(len(queries)), queries, self.retrieve_blocks(), "cosine")
 
     def context_blocks(self) -> int:
-        """How many blocks a question reads in all."""
+        """Return how many blocks a question reads in all."""
         return self.recent_blocks() + self.retrieve_blocks()
 
 

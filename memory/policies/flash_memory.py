@@ -1,14 +1,14 @@
-"""flash_memory: all of a stream at low resolution in clusters, its densest moments in detail.
+"""flash_memory: a whole stream in low-resolution clusters, and its densest moments in detail.
 
 Source: Flash-VStream (Zhang et al., ICCV 2025, https://arxiv.org/abs/2506.23825):
 
-    CSM   clusters of all grids at a quarter of the tokens, weighted k-means with weights and times
-          that are carried on, in the order of their times
-    DAM   of the heaviest clusters, the grid in a bank that is nearest, with all its tokens; all
-          grids while there are no more
+    CSM   clusters of all grids at a quarter of the tokens: weighted k-means, with weights and
+          times carried over, in order of time
+    DAM   for each of the heaviest clusters, the nearest grid in a bank, with all of its tokens;
+          all grids while there are no more
 
-A question reads [DAM | CSM]. On three rotary axes they stand by AM-RoPE at the numbers of their
-grids, at the mean number for a cluster, and text goes on as if they were ordinary tokens.
+A question reads [DAM | CSM]. With three rotary axes, AM-RoPE places a grid at its number and a
+cluster at the mean of its grids' numbers; text continues as if they were ordinary tokens.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class FlashMemorySettings(PolicySettings):
-    """Sizes are the paper's, but for the bank: there it has no bound."""
+    """The sizes are the paper's, except the bank, which the paper does not bound."""
 
     rule: Literal["paper", "official"] = Field(
         "paper",
@@ -50,7 +50,7 @@ class FlashMemorySettings(PolicySettings):
 
 
 class FlashMemory(NotingPolicy):
-    """Notes what the paper calls CSM, and the bank of which DAM is chosen."""
+    """Notes what the paper calls CSM, and the bank from which DAM is chosen."""
 
     name = "flash_memory"
     card = Card(
@@ -68,7 +68,7 @@ class FlashMemory(NotingPolicy):
     settings: FlashMemorySettings
 
     def low(self, tokens: Tokens) -> "tuple[Grid, Tensor]":
-        """The grid of a block at low resolution, and its features, [cells, width]."""
+        """Return a block's grid at low resolution and its features, [cells, width]."""
         from memory.flash.frame_grid import features_of, grid_of, halved, pooled
 
         grid = grid_of(tokens)
@@ -79,7 +79,7 @@ class FlashMemory(NotingPolicy):
         return self.settings.bank_grids
 
     def noted(self, blocks: Sequence[NewBlock], state: State) -> StateChange:
-        """What is noted with several blocks that come in one call."""
+        """Note several blocks that arrive in one call."""
         import torch
 
         from memory.flash.clusters import Clusters
@@ -135,7 +135,7 @@ class FlashMemory(NotingPolicy):
         return Context([tokens], shown, text_from=positions.shape[1])
 
     def _dam(self, notes: "Notes", clusters: "Clusters", bank: "list[Banked]") -> "list[Banked]":
-        """Of the heaviest clusters, those first; the same grid may stand for several."""
+        """Choose the frames nearest the heaviest clusters, in that order; one may appear twice."""
         import torch
 
         from memory.flash.csm import published_distances
@@ -157,6 +157,6 @@ class FlashMemory(NotingPolicy):
         return [bank[at] for at in nearest(wanted, torch.stack(maps), far)]
 
     def noted_bytes(self, frames: int, token_bytes: int, float_bytes: int) -> int:
-        told, blocks = self.settings, frames // self.shape.frames_per_block
-        rows = min(blocks, told.csm_grids) * float_bytes // 4
-        return min(blocks, told.bank_grids) * token_bytes + rows
+        settings, blocks = self.settings, frames // self.shape.frames_per_block
+        rows = min(blocks, settings.csm_grids) * float_bytes // 4
+        return min(blocks, settings.bank_grids) * token_bytes + rows

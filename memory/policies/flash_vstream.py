@@ -3,9 +3,9 @@
 Source: Flash-VStream (Zhang et al., 2024, https://arxiv.org/abs/2406.08085), section 3.2:
 
     spatial    the newest frame
-    temporal   clusters of all frames, weighted k-means with weights that are carried on
-    abstract   one token a slot, into which all frames go by semantic attention
-    retrieved  of the heaviest clusters, the frame in a bank of the newest that is nearest
+    temporal   clusters of all frames, by weighted k-means with weights carried over
+    abstract   one token per slot, which absorbs all frames by semantic attention
+    retrieved  for each of the heaviest clusters, the nearest frame in a bank of the newest
 
 A question reads [abstract | temporal | retrieved | spatial].
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class FlashVStreamSettings(PolicySettings):
-    """Sizes are the paper's."""
+    """The sizes are the paper's."""
 
     rule: Literal["paper", "official"] = Field(
         "paper",
@@ -71,7 +71,7 @@ class FlashVStream(NotingPolicy):
 
     @staticmethod
     def query(tokens: "Tensor") -> "Tensor":
-        """Of slots of the abstract memory: untrained, they are compared as they are."""
+        """Return slots of the abstract memory unprojected: there are no trained projections."""
         return tokens
 
     key = query
@@ -80,7 +80,7 @@ class FlashVStream(NotingPolicy):
         return self.settings.bank_frames
 
     def noted(self, blocks: Sequence[NewBlock], state: State) -> StateChange:
-        """What is noted with several blocks that come in one call; by the paper's rule with one."""
+        """Note several blocks that arrive in one call; under the paper's rule it is always one."""
         import torch
 
         from memory.flash.clusters import Clusters
@@ -103,14 +103,14 @@ class FlashVStream(NotingPolicy):
         return notes.change()
 
     def _keep_frame(self, notes: "Notes", number: int, frame: Tokens) -> None:
-        """By the official rule only the first frames are ever retrieved: they stay."""
+        """Bank a frame. The official rule only ever retrieves the first frames, so they stay."""
         most = self.settings.bank_frames
         is_paper = self.settings.rule == "paper"
         first = () if is_paper else [one.number for one in notes.bank[: most - 1]]
         notes.take(number, frame, most, first)
 
     def _cluster(self, notes: "Notes", new: "Clusters") -> None:
-        """Put all frames into as many clusters as there may be."""
+        """Merge all frames into at most `temporal_frames` clusters."""
         import torch
 
         from memory.flash.clusters import Clusters
@@ -134,9 +134,7 @@ class FlashVStream(NotingPolicy):
         notes.facts["retrieved"] = torch.tensor(numbers, dtype=torch.long)
 
     def _absorb(self, notes: "Notes", new: "Tensor") -> None:
-        """Let the abstract memory take new frames in, [frames, width], once there are as many as it
-        has slots; by the official rule at once.
-        """
+        """Absorb frames [frames, width], one batch of slots at a time; officially, at once."""
         import torch
 
         most, newest = self.settings.abstract_frames, notes.bank[-1]
@@ -160,15 +158,15 @@ class FlashVStream(NotingPolicy):
 
         from memory.flash.star import absorbed, attended
 
-        told = self.settings
+        settings = self.settings
 
         def attend(memory: "Tensor", new: "Tensor") -> "Tensor":
-            return attended(memory, new, told.update_ratio, self.query, self.key)
+            return attended(memory, new, settings.update_ratio, self.query, self.key)
 
-        return absorbed(torch.cat([slots, new]), told.abstract_frames, attend)
+        return absorbed(torch.cat([slots, new]), settings.abstract_frames, attend)
 
     def _pending(self, notes: "Notes", bank: "list[Banked]") -> "list[Banked]":
-        """Frames that the abstract memory has still to take in."""
+        """Return the frames that the abstract memory has not absorbed yet."""
         return [one for one in bank if one.number > int(notes.facts["abstract_last"])]
 
     def _means(self, notes: "Notes", frames: "list[Banked]") -> "Tensor":
@@ -203,7 +201,7 @@ class FlashVStream(NotingPolicy):
         )
 
     def _abstract(self, notes: "Notes", bank: "list[Banked]") -> "Tensor":
-        """As if no later frame than those of `bank` had come; without slots that know of one."""
+        """Return the abstract slots as they were when the newest frame of `bank` came."""
         slots = notes.numbers("abstract")
         if len(slots):
             slots = slots.view(len(notes.facts["abstract_times"]), -1)
@@ -235,9 +233,9 @@ class FlashVStream(NotingPolicy):
         return [bank[at] for at in nearest(wanted, torch.stack(maps))]
 
     def noted_bytes(self, frames: int, token_bytes: int, float_bytes: int) -> int:
-        told, tokens = self.settings, self.shape.block_tokens()
+        settings, tokens = self.settings, self.shape.block_tokens()
         blocks = frames // self.shape.frames_per_block
-        banked = min(blocks, told.bank_frames) * min(tokens, told.spatial_side**2)
-        rows = min(blocks, told.temporal_frames) * min(tokens, told.temporal_side**2)
-        rows += min(blocks, told.abstract_frames)
+        banked = min(blocks, settings.bank_frames) * min(tokens, settings.spatial_side**2)
+        rows = min(blocks, settings.temporal_frames) * min(tokens, settings.temporal_side**2)
+        rows += min(blocks, settings.abstract_frames)
         return (banked * token_bytes + rows * float_bytes) // tokens

@@ -1,4 +1,4 @@
-"""full: every block, for the prefill as for the question."""
+"""full: the prefill and every question see every block."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from memory.block_store import Span
 
 _CHUNK_FRAMES = 64
-"""The past is rotated for every chunk: few long ones cost less."""
+"""Each chunk rotates the whole past, so few long chunks cost less."""
 
 
 class Full(MemoryPolicy):
-    """What others are measured against, for as long as the model's positions last."""
+    """The reference for other policies, as long as the model's positions last."""
 
     name = "full"
     card = Card(

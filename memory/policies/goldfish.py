@@ -1,12 +1,12 @@
-"""goldfish: the past as the model's own descriptions of clips, found by text and read as text.
+"""goldfish: remembers the past as the model's own descriptions of clips, found and read as text.
 
 Source: Goldfish (Ataallah et al., ECCV 2024, https://arxiv.org/abs/2407.12679, section 3).
 
-    a stream is cut into clips; each is described, and a sentence encoder makes a vector of that
+    the stream is cut into clips; the model describes each, a sentence encoder embeds the text
     a question reads the k descriptions whose vectors have the largest cosine with its own
 
-Differs: clips are described as they end and not when a question comes; those given up or let go
-are counted; there are no subtitles; the answer also sees the newest frames, unless `frames` is 0.
+Differs: a clip is described when it ends, not when a question comes; dropped and evicted clips are
+counted; there are no subtitles; an answer also sees the newest frames, unless `frames` is 0.
 """
 
 import struct
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from memory.block_info import BlockInfo
 
 _CLIP_BYTES = 1000
-"""About those of one clip: 384 numbers of two bytes, and a few sentences."""
+"""Roughly one clip: 384 numbers of two bytes, and a few sentences."""
 _HEAD = struct.Struct("<ddI")
 _GONE = "gone"
 _COUNT = struct.Struct("<Qd")
 
 
 class GoldfishSettings(PolicySettings):
-    """How long a clip is, what of the clips a question reads, and what bounds them."""
+    """The length of a clip, what a question reads of clips, and their bounds."""
 
     clip_s: int = Field(30, ge=1, le=600, description="Length of a clip, in seconds.")
     clips: int = Field(3, ge=1, description="Clips whose descriptions a question reads.")
@@ -69,9 +69,9 @@ class GoldfishSettings(PolicySettings):
 @dataclass(frozen=True, kw_only=True)
 class _ClipWish(Wish):
     number: int
-    """Clip n is from n * clip_s up to the next."""
+    """Clip n begins at n * clip_s and ends where the next begins."""
     known_s: float
-    """The end of the first block after it: that it has ended is known from then on."""
+    """The end of the first block after it: only then is the clip known to have ended."""
     captured_at: float
     """Of its last block."""
 
@@ -99,7 +99,7 @@ class _Clip:
 
 
 class Goldfish(MemoryPolicy):
-    """What is noted: a clip by its number, and how many were given up or let go, and until when."""
+    """Notes each clip under its number; and how many were dropped or evicted, and until when."""
 
     name = "goldfish"
     card = Card(
@@ -129,14 +129,14 @@ class Goldfish(MemoryPolicy):
         return Default(self.shape, DefaultSettings()).encoding()
 
     def recent_blocks(self) -> int:
-        told = self.settings.frames
-        return self.shape.blocks(self._clip_frames if told is None else told)
+        frames = self.settings.frames
+        return self.shape.blocks(self._clip_frames if frames is None else frames)
 
     def prepare(self, text: str) -> None:
         self._vectors([text])
 
     def wishes(self, blocks: KeptBlocks, state: State) -> Sequence[Wish]:
-        """A clip has ended when a block from after it is there; one without blocks is passed by."""
+        """Describe a clip once a block after it has arrived; skip clips without blocks."""
         clip_s, done = self.settings.clip_s, self._done(state)
         infos = [blocks.info(one) for one in blocks.visible(None, (done + 1) * clip_s)]
         clips = [
@@ -148,7 +148,7 @@ class Goldfish(MemoryPolicy):
         ]
 
     def answered(self, wish: Wish, text: str | None, state: State) -> StateChange:
-        """The oldest descriptions go where there is no room for the new one."""
+        """Note the description, and evict the oldest ones to make room for it."""
         assert isinstance(wish, _ClipWish)
         if text is None:
             return self._one_more_gone(state, wish.number)
@@ -164,7 +164,7 @@ class Goldfish(MemoryPolicy):
         return change
 
     def context(self, query: Query, state: State) -> Context:
-        """The clips known by then that are most like the question, in stream order."""
+        """Return the clips known by then that are most like the question, in stream order."""
         clips = [
             one
             for one in _clips(state)
@@ -182,13 +182,13 @@ class Goldfish(MemoryPolicy):
         ]
 
     def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
-        """Clips that show any of it."""
+        """Delete clips that show any of it."""
         spans = {one.number: self._span(one) for one in _clips(state)}
         gone = [at for at, (begin_s, end_s) in spans.items() if begin_s <= to_s and end_s > from_s]
         return dict.fromkeys(f"{number:09d}" for number in gone)
 
     def expired(self, state: State, before_s: float) -> StateChange:
-        """Clips of which any is from before."""
+        """Delete clips that begin before `before_s`."""
         first = ceil(before_s / self.settings.clip_s)
         return {name: None for name in state if name != _GONE and int(name) < first}
 
@@ -196,7 +196,7 @@ class Goldfish(MemoryPolicy):
         return self.gone(state)[1] or None
 
     def gone(self, state: State) -> tuple[int, float]:
-        """How many clips were given up or let go, and the end of the newest of them."""
+        """Return how many clips were dropped or evicted, and the end of the newest of them."""
         count, end_s = _COUNT.unpack(state[_GONE]) if _GONE in state else (0, 0.0)
         return int(count), float(end_s)
 
@@ -204,7 +204,7 @@ class Goldfish(MemoryPolicy):
         return min(self.settings.text_bytes, frames // self._clip_frames * _CLIP_BYTES)
 
     def keep_blocks(self) -> int:
-        """Also those of waiting clips, of the one that goes on, and of two chunks after it."""
+        """Also count waiting clips, the current clip, and two chunks after it."""
         clips = self.shape.blocks(self._clip_frames) * (1 + self.settings.waiting)
         return max(self.needed_blocks(), clips + 2 * self.encoding().stride_blocks)
 
@@ -222,7 +222,7 @@ class Goldfish(MemoryPolicy):
         )
 
     def _done(self, state: State) -> int:
-        """The newest clip that was described or given up; -1 before the first."""
+        """Return the newest clip that was described or dropped; -1 before the first."""
         newest = max((int(name) for name in state if name != _GONE), default=-1)
         return max(newest, int(self.gone(state)[1] // self.settings.clip_s) - 1)
 
@@ -236,7 +236,7 @@ class Goldfish(MemoryPolicy):
         return float(clip.number * clip_s), float((clip.number + 1) * clip_s)
 
     def _scored(self, text: str, clips: Sequence[_Clip]) -> list[tuple[float, int]]:
-        """Cosines and places, best first; of two alike the earlier one."""
+        """Return cosines and places, best first; the earlier of two equals comes first."""
         if not clips:
             return []
         import numpy as np
@@ -256,7 +256,7 @@ class Goldfish(MemoryPolicy):
 
 
 def _clips(state: State) -> list[_Clip]:
-    """In stream order."""
+    """Return the clips in stream order."""
     return [_Clip.of_note(name, state[name]) for name in sorted(state) if name != _GONE]
 
 

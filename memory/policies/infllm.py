@@ -1,7 +1,7 @@
-"""infllm: blocks find their past while they are encoded, by the tokens that were looked at most.
+"""infllm: a block retrieves its past as it is encoded, by the tokens that got the most attention.
 
-Source: InfLLM (Xiao et al., NeurIPS 2024, https://arxiv.org/abs/2402.04617), section 3. The engine
-has the attention rules in `vstream.engine.infllm`; here is what is chosen under them.
+Source: InfLLM (Xiao et al., NeurIPS 2024, https://arxiv.org/abs/2402.04617), section 3. The
+attention rules are in `vstream.engine.infllm`; this file selects blocks under them.
 """
 
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class InfllmSettings(PolicySettings):
-    """Unset values are the model's own recommendation."""
+    """Unset values default to the model's own recommendation."""
 
     window_frames: int | None = Field(
         None, ge=1, description="Local window of frames and questions, in frames."
@@ -38,7 +38,7 @@ class InfllmSettings(PolicySettings):
 
 
 class Infllm(MemoryPolicy):
-    """Exact on the official code's outputs. One rotary axis only."""
+    """Matches the official code's outputs exactly. One rotary axis only."""
 
     name = "infllm"
     card = Card(
@@ -80,5 +80,5 @@ class Infllm(MemoryPolicy):
         return past.search_by_head(layer, query, self.retrieve_blocks())
 
     def noted_bytes(self, frames: int, token_bytes: int, float_bytes: int) -> int:
-        """What blocks are found by, which other blocks carry."""
+        """Return the bytes of the head vectors, which ride in later blocks' heads."""
         return frames // self.shape.frames_per_block * self.shape.head_vector_bytes

@@ -1,4 +1,4 @@
-"""last_frames: the newest frames, read again for every question, and no memory at all.
+"""last_frames: every question reads the newest frames again; there is no other memory.
 
 Source: SimpleStream, "A Simple Baseline for Streaming Video Understanding"
 (https://arxiv.org/abs/2604.02317): a Video-LLM on the newest few frames.
@@ -11,16 +11,11 @@ from memory.policy_hooks import Context, NewBlock, Query, State, StateChange
 
 
 class LastFramesSettings(PolicySettings):
-    """How many frames."""
-
     frames: int = Field(4, ge=1, description="Newest frames that a question reads, in frames.")
 
 
 class LastFrames(MemoryPolicy):
-    """Notes the visual tokens of the newest blocks; a block stays for its picture alone.
-
-    So nothing that a question reads has seen what came before those frames.
-    """
+    """Keeps blocks for their pictures only: what a question reads has seen no earlier frames."""
 
     name = "last_frames"
     card = Card(
@@ -34,7 +29,7 @@ class LastFrames(MemoryPolicy):
     follows_times = False
 
     def encoding(self) -> Encoding:
-        """No question reads the keys and values: the window is one that is encoded at once."""
+        """Return a window that is encoded in one call: no question reads the keys and values."""
         return Encoding(self.keep_blocks(), self.keep_blocks())
 
     def recent_blocks(self) -> int:

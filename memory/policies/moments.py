@@ -1,25 +1,25 @@
-"""moments: default, but of an old block only the few tokens stay that say most of it, and of a run
-of alike old blocks only the first and the last.
+"""moments: `default`, but an old block keeps only the few tokens that matter most, and a run of
+similar old blocks keeps only its first and last.
 
-Source: tokens are ranked by the norm of their values, as InfiniPot-V does (Kim et al., NeurIPS
-2025, https://arxiv.org/abs/2506.15745: value norm, VaN); here in every key head by itself:
+Source: InfiniPot-V ranks tokens by the norm of their values (Kim et al., NeurIPS 2025,
+https://arxiv.org/abs/2506.15745: value norm, VaN); here each key head does so by itself:
 
     score[layer, head, i] = |v[layer, head, i]|
 
-Differs from the paper: there the tokens of a full cache compete, and what goes cannot be found any
-more. Here each block keeps its own best tokens, and is found by the mean key of the whole block:
-which blocks a question reads does not change, what it reads of them shrinks.
+Differs from the paper: there the tokens of a full cache compete, and an evicted token cannot be
+found again. Here each block keeps its own best tokens and is found by the mean key of the whole
+block. So a question reads the same blocks, but less of each.
 
-A block has one list of positions, `p`, but heads keep different tokens. A key that stood at `q` is
-therefore kept as R(q - p) k, with the model's own rotation R: put at base b its key is then
-R(b + p) R(q - p) k = R(b + q) k, what it was. The difference is smaller than the block, so nothing
-is lost by it. Values stay as they are.
+A block has one list of positions, `p`, but its heads keep different tokens. So a key that stood at
+`q` is stored as R(q - p) k, where R is the model's own rotation. Placed at base b, it becomes
+R(b + p) R(q - p) k = R(b + q) k, the same as before. q - p is smaller than the block, so this loses
+no precision. Values are stored unchanged.
 
-In two bits there are twice the tokens for the same bytes, and what goes of a run pays for more
-tokens of its ends (docs/experiments.md).
+Two bits hold twice the tokens in the same bytes, and what a run drops pays for more tokens at its
+ends (docs/experiments.md).
 
-A block is cut once it has left the windows, by its own numbers alone, and its 15 neighbours tell
-whether it stays, so every process and every restart makes the same bytes.
+A block is cut after it has left the windows, using only its own numbers; whether it stays depends
+on its 15 neighbours alone. So every process and every restart writes the same bytes.
 """
 
 from bisect import bisect_left
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from memory.kv_block import KVBlock
 
 _CANDIDATES = 8
-"""Times as many blocks as are read make the moments."""
+"""The moments are built from this many times as many blocks as are read."""
 _LEAST = 1e-12
 
 
 class MomentsSettings(DefaultSettings):
-    """Those of default, and what stays of an old block."""
+    """The settings of `default`, and how much of an old block is kept."""
 
     tokens: float = Field(
         1 / 3,
@@ -76,8 +76,8 @@ class MomentsSettings(DefaultSettings):
 
 
 class Moments(Default):
-    """Differs from default in which old blocks stay, in what `rewrite` makes of them, and in which
-    of them age first: in a run of alike blocks those inside go before its first and its last.
+    """Differs from `default` in which old blocks stay, in what `rewrite` makes of them, and in
+    which age first: a run of similar blocks loses its inner ones before its first and last.
     """
 
     name = "moments"
@@ -94,7 +94,7 @@ class Moments(Default):
     sees_beside = True
 
     def rewrite(self, old: "KVBlock", block_id: int, state: State) -> "KVBlock":
-        """The block itself where all of its tokens stay."""
+        """Return the block cut down, or itself if all of its tokens stay."""
         num_kept = self.num_kept(old.info.num_tokens)
         return old if num_kept >= old.info.num_tokens else self.cut(old, num_kept)
 
@@ -106,11 +106,11 @@ class Moments(Default):
         return self.settings.old_codec
 
     def num_kept(self, num_tokens: int) -> int:
-        told = self.settings.tokens
-        return max(1, round(told * num_tokens if told < 1 else told))
+        tokens = self.settings.tokens
+        return max(1, round(tokens * num_tokens if tokens < 1 else tokens))
 
     def cut(self, block: "KVBlock", num_kept: int) -> "KVBlock":
-        """The block with so many tokens in every head; it is still found as before."""
+        """Return the block with that many tokens per head; searches still find it as before."""
         import torch
 
         assert self.shape.rotate is not None, "blocks are cut where there is a model"
@@ -127,7 +127,7 @@ class Moments(Default):
         return replace(block, info=info, keys=turned, values=values)
 
     def chosen(self, block: "KVBlock", num_kept: int) -> "Int[Tensor, 'layers kv_heads kept']":
-        """Which tokens stay in each head, in their order; of equals the first."""
+        """Choose which tokens each head keeps, in token order; the first of equals wins."""
         norms = block.values.double().norm(dim=-1)
         best: Tensor = norms.sort(dim=-1, descending=True, stable=True).indices[..., :num_kept]
         return best.sort(dim=-1).values

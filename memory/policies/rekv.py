@@ -1,7 +1,7 @@
 """rekv: ReKV as its authors' code computes it.
 
 Source: ReKV (Di et al., ICLR 2025, https://arxiv.org/abs/2503.00540) and its released code. The
-engine has the attention rules in `vstream.engine.rekv`; here is what is chosen under them.
+attention rules are in `vstream.engine.rekv`; this file selects blocks under them.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PICTURE_BYTES = 24 + 2 * 1152
-"""With a vector as long as SigLIP's."""
+"""For a vector as long as SigLIP's."""
 
 
 class RekvSettings(PolicySettings):
-    """Unset values: a window that holds as many blocks as default reads, and the answer."""
+    """Unset: a window that holds as many blocks as `default` reads, and the answer."""
 
     window_tokens: int | None = Field(None, ge=1, description="The local window, in tokens.")
     retrieve_blocks: int | None = Field(
@@ -51,7 +51,7 @@ class RekvSettings(PolicySettings):
 
 
 class Rekv(MemoryPolicy):
-    """Exact on the official code's outputs, which have one rotary axis."""
+    """Matches the official code's outputs exactly on one rotary axis, the only case it has."""
 
     name = "rekv"
     card = Card(
@@ -108,7 +108,7 @@ class Rekv(MemoryPolicy):
         return note_picture(block, state)
 
     def select_by_words(self, query: Query, ids: Sequence[int], state: State) -> list[int] | None:
-        """By the cosine of picture and text: section 3.2, external retrieval."""
+        """Select by the cosine of picture and text: section 3.2, external retrieval."""
         if self.shape.text_vector is None or not self.wants_pictures():
             return None
         import torch
@@ -136,7 +136,7 @@ class Rekv(MemoryPolicy):
         return blocks * _PICTURE_BYTES if self.wants_pictures() else 0
 
     def provenance(self) -> str:
-        """The window alone, in tokens, as no other policy counts it so; and what is noted."""
+        """Return the window, counted in tokens; the settings too if it notes pictures."""
         return super().provenance() if self.wants_pictures() else str(self.encoding())
 
     def _context_blocks(self) -> int:

@@ -1,13 +1,13 @@
-"""sirllm: blocks as default, and of a long dialogue the tokens that surprised the model most.
+"""sirllm: blocks as in `default`; of a long dialogue, the tokens that surprised the model most.
 
 Source: SirLLM (Yao et al., ACL 2024, https://arxiv.org/abs/2405.12528), section 3, and its released
-code. With h the entropy of a token, -log p(token | text before it), a cache of
-`sinks + recent_tokens + entropy_tokens` makes room for a turn of m tokens so:
+code. Let h be a token's entropy, -log p(token | text before it). A cache of `sinks + recent_tokens
++ entropy_tokens` makes room for a turn of m tokens like this:
 
-    stay = the first `sinks`, the (entropy_tokens - m) of largest h, the newest until it is full
-    h    = h * decay                                           for what stays, with every turn
+    keep = the first `sinks`, the (entropy_tokens - m) of largest h, the newest until it is full
+    h    = h * decay                                           for every kept token, once per turn
 
-The first token of a turn counts as the most surprising one of it.
+The first token of a turn counts as its most surprising one.
 """
 
 from typing import TYPE_CHECKING, Literal, Self
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SirLLMSettings(DefaultSettings):
-    """How much of a dialogue is read; the rest is as under default."""
+    """How much of a dialogue is read; the rest is as in `default`."""
 
     entropy_tokens: int = Field(
         508, ge=0, description="Tokens of the dialogue that stay for their entropy."
@@ -50,10 +50,9 @@ class SirLLMSettings(DefaultSettings):
 
 
 class SirLLM(Default):
-    """Without `entropy_tokens` its rule is StreamingLLM's.
-
-    The official code refuses a turn that is longer than `entropy_tokens + recent_tokens`. Here it
-    comes in pieces of that length, so the newest piece stays, and what fits of the others.
+    """Without `entropy_tokens` its rule is StreamingLLM's. The official code rejects a turn longer
+    than `entropy_tokens + recent_tokens`. Here such a turn comes in pieces of that length, so its
+    newest piece is kept, and whatever else fits.
     """
 
     name = "sirllm"
@@ -76,15 +75,15 @@ class SirLLM(Default):
     def remembered(
         self, dialogue: Dialogue
     ) -> "tuple[Int[Tensor, ' kept'], Float[Tensor, ' kept']]":
-        """Which tokens stay, in order, and what is left of their entropy."""
+        """Return the tokens that stay, in order, and their decayed entropies."""
         import torch
 
-        told = self.settings
-        longest = told.entropy_tokens + told.recent_tokens
+        settings = self.settings
+        longest = settings.entropy_tokens + settings.recent_tokens
         kept, worth = torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.float64)
         for number in dialogue.turns.unique():
             said = (dialogue.turns == number).nonzero()[:, 0]
-            fresh, decay = self.entropies(dialogue, said).double(), told.decay
+            fresh, decay = self.entropies(dialogue, said).double(), settings.decay
             for new, its in zip(said.split(longest), fresh.split(longest), strict=True):
                 stay = self._stay(worth, len(new))
                 kept, worth = torch.cat([kept[stay], new]), torch.cat([worth[stay] * decay, its])
@@ -94,7 +93,7 @@ class SirLLM(Default):
     def entropies(
         self, dialogue: Dialogue, turn: "Int[Tensor, ' said']"
     ) -> "Float[Tensor, ' said']":
-        """Of the tokens of a turn, given by their places."""
+        """Return the entropies of a turn's tokens, given by their places in the dialogue."""
         import torch
 
         if self.settings.entropy == "official":
@@ -104,16 +103,16 @@ class SirLLM(Default):
         return torch.cat([own.max()[None], own[1:]])
 
     def _stay(self, worth: "Float[Tensor, ' kept']", coming: int) -> "Bool[Tensor, ' kept']":
-        """Which of the tokens that are kept stay when so many more come."""
+        """Return which kept tokens stay when `coming` more arrive."""
         import torch
 
-        told = self.settings
-        room = told.sinks + told.entropy_tokens + told.recent_tokens - coming
+        settings = self.settings
+        room = settings.sinks + settings.entropy_tokens + settings.recent_tokens - coming
         if len(worth) <= room:
             return torch.ones(len(worth), dtype=torch.bool)
-        stay = torch.arange(len(worth)) < told.sinks
+        stay = torch.arange(len(worth)) < settings.sinks
         best = worth.argsort(descending=True, stable=True)
-        stay[best[: max(0, told.entropy_tokens - coming)]] = True
+        stay[best[: max(0, settings.entropy_tokens - coming)]] = True
         others = (~stay).nonzero()[:, 0]
         stay[others[len(others) - (room - int(stay.sum())) :]] = True
         return stay

@@ -12,7 +12,7 @@ from memory.policies.window import Window, WindowSettings
 
 
 class StreamingLLMSettings(WindowSettings):
-    """How much stays beside the newest frames."""
+    """How much is kept besides the newest frames."""
 
     sinks: int | None = Field(
         None,
@@ -23,10 +23,9 @@ class StreamingLLMSettings(WindowSettings):
 
 
 class StreamingLLM(Window):
-    """Differs from the paper: the cache moves by whole blocks; the prefix is read as a whole.
-
-    With blocks of one token it is the paper's rule. A block sees one block less than the cache
-    holds, as the cache loses one for each that comes.
+    """Unlike the paper, moves the cache by whole blocks and keeps the whole prefix as sinks. With
+    blocks of one token it is the paper's rule. A block sees one block fewer than the cache holds,
+    because the cache evicts one for each new one.
     """
 
     name = "streaming_llm"

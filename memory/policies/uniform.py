@@ -1,4 +1,4 @@
-"""uniform: the newest blocks, and of the past as many as default reads, spread evenly over it."""
+"""uniform: a question reads the newest blocks and as many past ones as `default`, evenly spaced."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Uniform(Default):
-    """A baseline: what a question reads of the past does not depend on its words."""
+    """A baseline: which past blocks a question reads does not depend on its words."""
 
     name = "uniform"
     card = Card(
@@ -27,7 +27,7 @@ class Uniform(Default):
 
 
 def spread(blocks: Sequence[int], num_blocks: int) -> list[int]:
-    """`num_blocks` of `blocks`, each from the middle of an equal part; all if there are no more."""
+    """Return `num_blocks` of `blocks`, from the middles of equal parts; all if there are fewer."""
     total = len(blocks)
     if total <= num_blocks:
         return list(blocks)

@@ -1,4 +1,4 @@
-"""window: the newest blocks and nothing else."""
+"""window: keeps the newest blocks and nothing else."""
 
 from pydantic import Field
 
@@ -7,7 +7,7 @@ from memory.policies.policy import Card, Encoding, MemoryPolicy, PolicySettings
 
 
 class WindowSettings(PolicySettings):
-    """Unset is as many frames as default reads in all."""
+    """Unset: as many frames as `default` reads in all."""
 
     frames: int | None = Field(
         None, ge=1, description="Newest frames that are kept and that a question reads."
@@ -15,7 +15,7 @@ class WindowSettings(PolicySettings):
 
 
 class Window(MemoryPolicy):
-    """Blocks are made as under default; those that no question can read any more go."""
+    """Encodes blocks as `default` does; evicts blocks that no question can read any more."""
 
     name = "window"
     card = Card(

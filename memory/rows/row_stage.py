@@ -16,11 +16,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from memory.block_info import RowForm
+from memory.block_info import Provenance, RowForm
 from memory.codecs.codec import codec_named
 from memory.kv_block import KeysAndValues
 from memory.locks import Rank, ranked_lock
-from memory.provenance import Provenance
 
 _COPIERS = 8
 _SHARE_BYTES = 1 << 20

@@ -1,1 +1,1 @@
-"""Places that streams are kept in, one a scheme of addresses."""
+"""Tiers: places that hold streams, one per scheme of addresses."""

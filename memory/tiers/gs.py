@@ -4,6 +4,6 @@ from memory.tiers.object import InObjects
 
 
 class InGoogleStorage(InObjects):
-    """Obstore does the rest."""
+    """Obstore handles the scheme."""
 
     name = "gs"

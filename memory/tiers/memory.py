@@ -27,7 +27,7 @@ class HostTier(BlockStore):
         self._state: State = {}
 
     def recover(self) -> Iterator[BlockHead]:
-        """Nothing: it begins empty."""
+        """Yield nothing: it starts empty."""
         return iter(())
 
     def has_room(self, record: BlockRecord) -> bool:
@@ -62,7 +62,7 @@ class HostTier(BlockStore):
         return [self._block(block_id).thumbnail for block_id in block_ids]
 
     def leave_out(self, block_id: int) -> None:
-        """It is given back as it was put."""
+        """Do nothing: RAM returns a block as it was put."""
 
     def spans(self) -> list[Span]:
         return self._spans.closed(self._blocks)
@@ -88,10 +88,10 @@ class HostTier(BlockStore):
             self._spans.drop(block_ids[0])
 
     def flush(self) -> None:
-        """There is nothing that could survive."""
+        """Do nothing: nothing here could survive."""
 
     def close(self) -> None:
-        """The blocks stay until the last reference goes."""
+        """Keep the blocks until the last reference goes."""
 
     def _block(self, block_id: int) -> BlockRecord:
         try:

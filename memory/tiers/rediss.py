@@ -1,9 +1,9 @@
-"""InRedisByTls: streams on a server that is spoken to through TLS, `rediss://HOST`."""
+"""InRedisByTls: streams on a Redis server through TLS, `rediss://HOST`."""
 
 from memory.tiers.redis import InRedis
 
 
 class InRedisByTls(InRedis):
-    """Redis-py does the rest."""
+    """Redis-py handles the scheme."""
 
     name = "rediss"

@@ -1,9 +1,9 @@
-"""InS3: streams in a bucket of S3, or of a server that speaks it, `s3://BUCKET/PREFIX`."""
+"""InS3: streams in a bucket of S3 or of a compatible server, `s3://BUCKET/PREFIX`."""
 
 from memory.tiers.object import InObjects
 
 
 class InS3(InObjects):
-    """Obstore does the rest."""
+    """Obstore handles the scheme."""
 
     name = "s3"

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from memory.block_info import Provenance
 from memory.config import MemoryConfig
 from memory.errors import StoreAwayError, StoreError, UnknownNameError
 from memory.line_log import LineLog
-from memory.provenance import Provenance
 from memory.registry import Registry
 from memory.stream_entry import StreamEntry
 
 if TYPE_CHECKING:
     from memory.block_store import BlockStore, FollowedSource
     from memory.tiers.redis.redis_dialogue import RedisDialogue
+    from memory.tiers.redis.redis_tasks import RedisTasks
 
 _STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _USER_INFO = re.compile(r"^([\w+.-]+://)?.*@", re.DOTALL)
@@ -164,6 +165,10 @@ class Tier:
 
     def dialogue(self, stream_id: str, name: str) -> "RedisDialogue | None":
         """What was said about a stream under that name; None where no dialogue is remembered."""
+        return None
+
+    def tasks(self, most: int, kept_s: float) -> "RedisTasks | None":
+        """Work that outlives who does it; None where no other process could go on with it."""
         return None
 
     def require_there(self) -> None:

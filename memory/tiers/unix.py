@@ -1,9 +1,9 @@
-"""InRedisHere: streams on a server of this machine behind a socket, `unix://PATH`."""
+"""InRedisHere: streams on this machine's Redis server, through a socket, `unix://PATH`."""
 
 from memory.tiers.redis import InRedis
 
 
 class InRedisHere(InRedis):
-    """Redis-py does the rest."""
+    """Redis-py handles the scheme."""
 
     name = "unix"

@@ -91,14 +91,14 @@ def test_a_time_beyond_the_end_is_refused(video, tmp_path):
     store = ("--store", f"file://{tmp_path}")
     run = vstream("ask", video, "what is there?", "--at", "5:00", *store)
     assert run.code == 1
-    assert "nothing is kept of 5:00" in run.err
+    assert "nothing at 5:00" in run.err
     assert "ends at 0:08" in run.err
     assert list(tmp_path.iterdir()) == [], "nothing was begun"
     assert vstream("ask", video, "what is there?", "--at", "7.9", *store).code == 0
     name = stream_id_of(str(video))
     stored = vstream("ask", name, "what is there?", "--at", "5:00", *store)
     assert stored.code == 1
-    assert "nothing is kept of 5:00: the stream's newest block is of 0:07" in stored.err
+    assert "nothing is kept of 5:00: the stream's newest block is at 0:07" in stored.err
 
 
 def test_a_refused_address_is_told_before_torch_is_imported():
@@ -113,7 +113,7 @@ def test_a_refused_address_is_told_before_torch_is_imported():
 
 def test_a_camera_that_is_tried_again_is_told_of_before_the_model_is_loaded():
     run = vstream("ask", "rtsp://127.0.0.1:1/none", "--connect-timeout", "1")
-    refused, loaded = (run.err.index(words) for words in ("will be tried again", "model embedded"))
+    refused, loaded = (run.err.index(words) for words in ("retrying", "model embedded"))
     assert refused < loaded
 
 
@@ -149,7 +149,7 @@ def test_a_file_store_is_encoded_once(video, tmp_path):
     assert again["answer"] == first["answer"]
     assert again["evidence"] == first["evidence"]
     untold = vstream("ask", stream_id_of(str(video)), *options)
-    assert (untold.code, "write a question" in untold.err) == (1, True), "it does not play"
+    assert (untold.code, "add a question" in untold.err) == (1, True), "it does not play"
 
 
 def test_a_store_that_holds_a_part_is_carried_on(video, tmp_path):
@@ -323,7 +323,7 @@ def test_doctor_reports_what_this_machine_has():
     assert "store memory://" in run.out
     said = [line.split()[0] for line in run.out.splitlines()]
     assert said[:6] == ["python", "cpu", "memory", "ffmpeg", "torch", "gpu"], "the quick ones first"
-    assert "decoder is driven exactly, by " in run.out
+    assert "decoder passes the exactness check, with " in run.out
 
 
 @pytest.mark.parametrize("question", [["what do you see?"], []])

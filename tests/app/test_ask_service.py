@@ -111,8 +111,8 @@ def test_torch_is_not_imported(url):
         (("lobby", ASKED, "--dialogue", "kim"), "--dialogue has no effect with --service"),
         (("lobby", ASKED, "--store", "memory://"), "--store has no effect with --service"),
         (("lobby", ASKED, "--service", "http://127.0.0.1:1"), "127.0.0.1:1 cannot be reached"),
-        (("lobby", ASKED, "--service", "lobby"), "lobby: is no address of a service"),
-        (("lobby", ASKED, "--service", "http://[::1"), "is no address of a service"),
+        (("lobby", ASKED, "--service", "lobby"), "lobby is not a service"),
+        (("lobby", ASKED, "--service", "http://[::1"), "is not a service"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(url, arguments, told):

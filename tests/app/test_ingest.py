@@ -145,7 +145,7 @@ def test_a_dialogue_needs_redis(video, tmp_path):
     assert vstream("ingest", video, *store, "--id", "lobby").code == 0
     run = vstream("ask", "lobby", ASKED, *store, "--dialogue", "kim")
     assert (run.code, run.out) == (1, "")
-    assert run.err.strip() == "error: --dialogue needs a store in Redis, where it is remembered"
+    assert run.err.strip() == "error: --dialogue needs a Redis store, where it is kept"
 
 
 AWAY = "redis://me:secret@127.0.0.1:1"
@@ -162,7 +162,7 @@ AWAY = "redis://me:secret@127.0.0.1:1"
         ),
         (("streams", "--store", AWAY), "cannot be reached"),
         (("ask", "lobby", "what?", "--store", "file:///tmp/none"), "there is no such folder"),
-        (("ask", "clip.mp4", "what?", "--dialogue", "kim"), "--dialogue needs a stream"),
+        (("ask", "clip.mp4", "what?", "--dialogue", "kim"), "--dialogue needs a stored stream"),
         (("ingest", "clip.mp4", "--id", "../x", "--store", "file:///tmp/none"), "stream id"),
         (("ingest", "gone.mp4", "--store", "file:///tmp/none"), "gone.mp4"),
     ],
@@ -189,7 +189,7 @@ def test_a_server_that_goes_away_is_said_and_waited_for(video, own_server):
     ingesting = Process("ingest", video, "--real-time", "--id", "lobby", "--store", own_server.url)
     until(lambda: ingesting.acknowledged >= 1)
     own_server.kill()
-    ingesting.await_line("new blocks wait, trying on")
+    ingesting.await_line("new blocks wait while we retry")
     own_server.start()
     ingesting.await_line("the store is back")
     assert ingesting.wait() == 0, "".join(ingesting.err)
@@ -200,7 +200,7 @@ def test_ingesting_is_stopped_while_the_server_is_away_and_says_what_is_lost(vid
     ingesting = Process("ingest", video, "--real-time", "--id", "lobby", "--store", own_server.url)
     until(lambda: ingesting.acknowledged >= 1)
     own_server.kill()
-    ingesting.await_line("new blocks wait, trying on")
+    ingesting.await_line("new blocks wait while we retry")
     time.sleep(2.5)  # by then a frame has come: that the server is away is known before
     assert ingesting.terminate() == 1
     assert "are lost" in ingesting.err[-1]

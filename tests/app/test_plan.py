@@ -13,8 +13,8 @@ from app.held_bytes import model_shape
 from app.plan import record_bytes, shape_of, stored_bytes
 from app.sample import SAMPLE_VIDEO
 from memory import POLICIES, MemoryConfig
+from memory.block_info import Provenance
 from memory.codecs.codec import CODECS, record_of
-from memory.provenance import Provenance
 from vstream import VStreamConfig, load_video_llm, open_session
 from vstream.models.known_models import KNOWN
 from vstream.sources.video_file import VideoFile
@@ -130,11 +130,11 @@ def test_what_does_not_fit_is_said():
     large = ("--model", "Qwen/Qwen3-VL-8B-Instruct", "--cameras", "900", "--days", "3000")
     run = vstream("plan", *large, "--device", "cpu")
     assert run.code == 0, run.err
-    assert "does not fit: the store takes" in run.out
+    assert "does not fit: store" in run.out
     assert "does not fit: RAM" in run.out
     assert "--file-bytes" in run.out
     small = vstream("plan", "--days", "0.1")
-    assert "all of it fits" in small.out
+    assert "everything fits" in small.out
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=lambda one: one.name)
@@ -147,4 +147,4 @@ def test_a_model_of_another_family_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     run = vstream("plan", "--model", tmp_path)
     assert run.code == 1
-    assert "it is not known how large its blocks are" in run.err
+    assert "the block size of its family is unknown" in run.err

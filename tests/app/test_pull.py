@@ -32,7 +32,7 @@ def test_a_model_is_fetched_once_whole_and_loads(files, tmp_path):
         code, out, told = run(hub.url, tmp_path, "pull", NAME)
         assert code == 0, told
         assert COMMIT in told
-        assert "all checksums are right" in told
+        assert "all checksums match" in told
         assert len(told.splitlines()) == 2, "without a terminal there are no bars"
         folder = out[-1].strip()
         assert sorted(hub.fetched) == sorted(files)

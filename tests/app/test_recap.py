@@ -38,8 +38,8 @@ def test_a_stream_can_be_chosen_and_each_line_says_when_and_what(store):
     assert "  gate  " in first
     assert "owl" in first
     assert "(0:08 to 0:16)" in first
-    assert "still so" in second or "(0:28 to 0:36)" in second
-    assert "runs of blocks were described" in run.err
+    assert ", still " in second or "(0:28 to 0:36)" in second
+    assert "runs of blocks and judged" in run.err
     nothing = vstream("recap", "--to", "-9d", "--store", store)
     assert nothing.out.startswith("no things came or left")
 

@@ -52,7 +52,7 @@ def test_cameras_are_watched_into_a_store_and_asked_about_elsewhere(camera, stor
         DOOR_PASSWORD=PASSWORD,
     )
     metrics_url = daemon.found(r"metrics at (\S+)")
-    daemon.await_line("taking 2 streams into")
+    daemon.await_line("ingesting 2 streams into")
     until(lambda: "door running\n" in daemon.out)
     until(lambda: "yard reconnecting STREAM_CONNECTION_FAILED\n" in daemon.out)
 
@@ -92,10 +92,10 @@ CAMERA = "streams: [{id: door, source: {url: 'rtsp://bob:hunter2@127.0.0.1/x'}}]
         (CAMERA.replace("id: door, ", ""), "streams.0.id"),
         (CAMERA.replace("id: door, ", "id: door, timezone: Nowhere, "), "unknown time zone"),
         (CAMERA.replace("rtsp:", "gopher:"), "gopher"),
-        (CAMERA.replace("}}]", "}}, {id: door, source: {type: push}}]"), "door is there twice"),
+        (CAMERA.replace("}}]", "}}, {id: door, source: {type: push}}]"), "id used twice: door"),
         (CAMERA + "\nstraems: []", "straems"),
-        (CAMERA[:-1] + ": [", "this is no YAML: line 1, column"),
-        ("- door", "wanted settings by name"),
+        (CAMERA[:-1] + ": [", "not valid YAML: line 1, column"),
+        ("- door", "expected settings by name"),
         ("", "no cameras"),
         (CAMERA, "ends with this process"),
         (None, "cannot be read"),
@@ -126,4 +126,4 @@ def test_a_source_or_the_cameras_of_a_file(tmp_path):
     path.write_text(CAMERA)
     run = vstream("ingest", "clip.mp4", "--config", path, "--store", f"file://{tmp_path}/store")
     assert run.code == 1
-    assert "only one of them" in run.err
+    assert "not both" in run.err

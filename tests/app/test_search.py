@@ -73,7 +73,7 @@ def test_a_person_sees_a_table(store):
     assert all(row.split()[0] in ids_of(store) for row in rows)
     run = vstream("search", "a square", "--store", store, "--from", "5:00")
     assert (run.code, run.out) == (0, "")
-    assert "nothing was seen then" in run.err
+    assert "nothing is kept of that time" in run.err
 
 
 def test_streams_of_another_model_are_named_and_left_out(folder, tmp_path):
@@ -109,11 +109,11 @@ def test_a_stream_that_cannot_be_read_is_named_and_left_out(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("a cup",), "memory:// is gone"),
+        (("a cup",), "memory:// is gone once its process ends"),
         (("a cup", "--store", "file:///nowhere/at/all"), "there is no such folder"),
         ((" ", "--store", "file:///nowhere"), "search is empty"),
         (("a cup", "--from", "9", "--to", "1"), "is before"),
-        (("a cup", "--from", "soon"), "is no time"),
+        (("a cup", "--from", "soon"), "is not a time"),
     ],
 )
 def test_what_cannot_be_searched_is_told_in_one_line(arguments, told):

@@ -89,13 +89,13 @@ def test_nothing_is_deleted_unless_somebody_says_yes(store, monkeypatch):
     forget = ("forget", before["id"], "--from", "0", "--to", "0", "--store", store)
     run = vstream(*forget)
     assert run.code == 1
-    assert "give --yes" in run.err
+    assert "pass --yes" in run.err
     monkeypatch.setattr("app.stored_commands._is_asked", lambda: True)
     assert vstream(*forget, stdin="n\n").code == 1
     assert listed(store) == [before]
     asked = vstream(*forget, stdin="y\n")
     assert asked.code == 0, asked.err
-    assert "for good?" in asked.err
+    assert "Permanently delete" in asked.err
     (after,) = listed(store)
     assert after["blocks"] == before["blocks"] - 1
 

@@ -1,4 +1,4 @@
-"""compose.yaml and what it mounts, with no engine at hand."""
+"""The compose files and what they mount, with no engine at hand."""
 
 import re
 import subprocess
@@ -11,31 +11,34 @@ import yaml
 from compose_file import LongMount, interpolated, load_compose, variables_of
 from image_build import parse_dockerfile
 from redis_servers import valkey_binary
+from setting_variables import KEYS, is_setting
 
-from vstream.config import VStreamConfig, load_config
+from vstream.config import load_config
 from vstream.sources.address import SourceKind, parse_address
 
 DOCKER = Path(__file__).parents[2] / "docker"
 COMPOSE = (DOCKER / "compose.yaml").read_text(encoding="utf-8")
 STAGES = parse_dockerfile((DOCKER / "Dockerfile").read_text(encoding="utf-8"))
 GPU = (DOCKER / "compose.gpu.yaml").read_text(encoding="utf-8")
+ON_RAY = (DOCKER / "compose.cluster.yaml").read_text(encoding="utf-8")
 EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (DOCKER / ".env.example").read_text(), re.MULTILINE))
 FILE = load_compose(COMPOSE, variables=EXAMPLE)
 ON_A_CARD = load_compose(COMPOSE, GPU, variables=EXAMPLE)
-OURS = {name for name, service in FILE.services.items() if service.build}
+CLUSTER = load_compose(ON_RAY, variables=EXAMPLE, files={"compose.yaml": COMPOSE})
+FILES = {"cpu": FILE, "gpu": ON_A_CARD, "cluster": CLUSTER}
 
-SECRET = {"VSTREAM_API_KEY", "VSTREAM_API_KEY_FILE"}
-"""What app/server/keys.py reads, and no tree of settings that is shown."""
-NOT_OURS = {"CI", "HF_HOME", "HF_TOKEN"}
+NOT_OURS = {"CI", "HF_HOME", "HF_TOKEN", "RAY_AUTH_TOKEN"}
 """What the libraries read."""
-OF_COMPOSE = {"API_PORT", "STORE_BYTES", "STORE_FSYNC", "STREAMS_FILE", "TORCH_INDEX"}
-"""What compose.yaml alone reads."""
-services = pytest.mark.parametrize("name", FILE.services)
+OF_COMPOSE = {"API_PORT", "STORE_BYTES", "STORE_FSYNC", "STREAMS_FILE", "TORCH_INDEX", "WORKERS"}
+"""What the compose files alone read."""
+services = pytest.mark.parametrize(
+    ("file", "name"), [(kind, name) for kind, file in FILES.items() for name in file.services]
+)
 
 
 @services
-def test_a_service_can_do_no_more_than_it_must(name):
-    service = FILE.services[name]
+def test_a_service_can_do_no_more_than_it_must(file, name):
+    service = FILES[file].services[name]
     assert service.read_only
     assert "/tmp" in service.tmpfs
     assert service.cap_drop == ["ALL"]
@@ -43,19 +46,19 @@ def test_a_service_can_do_no_more_than_it_must(name):
 
 
 @services
-def test_a_port_is_open_to_this_machine_alone(name):
-    assert all(port.startswith("127.0.0.1:") for port in FILE.services[name].ports)
+def test_a_port_is_open_to_this_machine_alone(file, name):
+    assert all(port.startswith("127.0.0.1:") for port in FILES[file].services[name].ports)
 
 
 @services
-def test_an_image_of_others_has_a_version(name):
-    image, _, tag = FILE.services[name].image.partition(":")
+def test_an_image_of_others_has_a_version(file, name):
+    image, _, tag = FILES[file].services[name].image.partition(":")
     assert re.match(r"v?\d", tag) or image == "vstream"
 
 
 @services
-@pytest.mark.parametrize("file", [FILE, ON_A_CARD], ids=["cpu", "gpu"])
 def test_what_a_service_names_is_there(file, name):
+    file = FILES[file]
     service = file.services[name]
     assert set(service.networks) <= set(file.networks)
     for other in service.depends_on:
@@ -75,33 +78,38 @@ def test_what_a_service_names_is_there(file, name):
         arguments = {step.value.split("=")[0] for s in STAGES.values() for step in s.all("ARG")}
         assert set(service.build.args) <= arguments
         assert service.build.target in STAGES
-        assert service.image == f"vstream:{service.build.target}"
+        kind = service.build.args.get("EXTRAS", service.build.target)
+        assert service.image == f"vstream:{kind}"
 
 
-def test_only_the_store_is_where_it_is_and_nobody_else_reaches_it():
-    store = FILE.services["store"]
+@pytest.mark.parametrize(
+    ("file", "users"), [(FILE, {"api", "ingest"}), (CLUSTER, {"head", "worker"})]
+)
+def test_only_the_store_is_where_it_is_and_nobody_else_reaches_it(file, users):
+    store = file.services["store"]
     assert store.networks == ["memory"]
     assert not store.ports
-    assert FILE.networks["memory"].internal
-    reached = {name for name, s in FILE.services.items() if "memory" in s.networks}
-    assert reached == {"store", "api", "ingest"}
+    assert file.networks["memory"].internal
+    reached = {name for name, s in file.services.items() if "memory" in s.networks}
+    assert reached == {"store", *users}
 
 
-@pytest.mark.parametrize("name", ["api", "ingest"])
-def test_a_service_waits_for_the_store_and_stops_in_time(name):
-    service = FILE.services[name]
+@pytest.mark.parametrize(("file", "name"), [(FILE, "api"), (FILE, "ingest"), (CLUSTER, "head")])
+def test_a_service_waits_for_the_store_and_stops_in_time(file, name):
+    service = file.services[name]
     assert service.depends_on["store"].condition == "service_healthy"
-    assert FILE.services["store"].healthcheck.test
+    assert file.services["store"].healthcheck.test
     assert service.stop_grace_period
     config = load_config(memory={"store": service.environment["VSTREAM_MEMORY__STORE"]})
     assert config.memory.store.startswith("redis://store")
 
 
-def test_the_api_is_probed_where_it_listens():
+@pytest.mark.parametrize("service", [FILE.services["api"], CLUSTER.services["head"]])
+def test_the_api_is_probed_where_it_listens(service):
     (probe,) = STAGES["image"].all("HEALTHCHECK")
-    (port,) = FILE.services["api"].ports
+    (port,) = service.ports
     assert port.split(":")[-1] in probe.value
-    assert FILE.services["api"].healthcheck is None
+    assert service.healthcheck is None
 
 
 def test_the_ingest_daemon_is_probed_and_scraped_where_it_listens():
@@ -132,28 +140,20 @@ def test_the_card_goes_to_those_who_load_a_model():
 
 
 def test_every_variable_is_explained_and_a_setting():
-    named = variables_of(COMPOSE) | variables_of(GPU)
+    named = variables_of(COMPOSE) | variables_of(GPU) | variables_of(ON_RAY)
     assert named <= set(EXAMPLE)
     assert named >= OF_COMPOSE
     settings = set(EXAMPLE) - NOT_OURS - OF_COMPOSE - {"DOOR_PASSWORD"}
     for service in FILE.services.values():
         settings |= {name for name in service.environment if not name.startswith("GF_")}
-    assert all(is_setting(name) for name in settings - NOT_OURS - SECRET)
-
-
-def is_setting(variable):
-    sections = variable.removeprefix("VSTREAM_").lower().split("__")
-    model = VStreamConfig
-    for section in sections[:-1]:
-        model = model.model_fields[section].annotation
-    return variable.startswith("VSTREAM_") and sections[-1] in model.model_fields
+    assert all(is_setting(name) for name in settings - NOT_OURS - KEYS)
 
 
 def test_the_example_holds_no_secret_and_settings_that_load(monkeypatch):
     secret = {name for name in EXAMPLE if re.search("KEY|TOKEN|PASSWORD", name)}
     assert secret
     assert not any(EXAMPLE[name] for name in secret)
-    for name in set(EXAMPLE) - SECRET:
+    for name in set(EXAMPLE) - KEYS:
         monkeypatch.setenv(name, EXAMPLE[name])
     config = load_config()
     assert config.model is None

@@ -40,10 +40,12 @@ def image(tmp_path_factory, context):
     return ImageBuild(tmp_path_factory.mktemp("image"), context, STAGES).stage("cpu")
 
 
-def test_the_libraries_are_those_of_the_package(tmp_path, context):
+@pytest.mark.parametrize("extras", ["", "cluster,objects"])
+def test_the_libraries_are_those_of_the_package(tmp_path, context, extras):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    stage = ImageBuild(tmp_path, context, STAGES).stage("requirements")
-    assert stage.run("cat requirements.txt").splitlines() == project["dependencies"]
+    stage = ImageBuild(tmp_path, context, STAGES, EXTRAS=extras).stage("requirements")
+    added = [project["optional-dependencies"][name] for name in extras.split(",") if name]
+    assert stage.run("cat requirements.txt").splitlines() == sum(added, project["dependencies"])
 
 
 def test_the_installed_package_is_the_wheel_and_brings_weights_and_sample(image):

@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from typer.testing import CliRunner
 
 from eval.commands import cli
@@ -45,18 +44,6 @@ def test_what_came_and_left_is_told_mostly_right():
     assert document["arrivals"]["changes"] + document["departures"]["changes"] == told["changes"]
     assert min(told["recall"], told["precision"]) > 0.7
     assert document["cost"]["described"] > 10
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_every_kind_of_index_is_measured_at_every_size(monkeypatch):
-    monkeypatch.setattr("eval.speed.past._SHORT_S", 60)
-    monkeypatch.setattr("eval.speed.search._ROUNDS", 1)
-    document = document_of("speed", "search", "--blocks", "2048", "--hnsw-up-to", "2048")
-    kinds = {one["kind"]: one for one in document["indexes"]}
-    assert set(kinds) == {"flat", "IVF1024", "HNSW32"}
-    assert kinds["flat"]["recall"] == 1
-    assert all(one["search_ms"] > 0 for one in kinds.values())
-    assert document["an answer"][0]["first_token_ms"] > 0
 
 
 def test_retrieval_from_a_long_past_finds_what_scoring_every_key_finds(monkeypatch):

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from eval import search
+from eval.speed import past
 from eval.stream_benchmark import exam
 from eval.stream_world import seeds
 from eval.stream_world.seeds import EXAMS, FIND, MAJORITY, MAX_TRAINING_SEED, SEARCH
@@ -58,9 +59,9 @@ def test_training_runs_draw_from_their_own_ranges(first_seed, run):
 
 @pytest.mark.parametrize("seed", [0, MAX_SEARCH_SEED])
 def test_searches_draw_from_their_own_range(first_seed, monkeypatch, seed):
-    monkeypatch.setattr(search, "load_video_llm", lambda *_: None)
+    monkeypatch.setattr(search, "world_model", lambda *_: None)
     config = load_config()
-    first = first_seed(search, "write_script", lambda: search.measure_search(config, seed, 1, 1))
+    first = first_seed(past, "write_script", lambda: search.measure_search(config, seed, 1, 1))
     assert first in SEARCH
     assert first + 999 in SEARCH, "as many streams as one may ask for"
 

@@ -4,11 +4,10 @@ import json
 
 import pytest
 import torch
-from synthetic_video import write_video
 from typer.testing import CliRunner
 
 from eval.commands import cli
-from eval.speed.tiers import LARGE, file_tier, host_tier, large_records, read, redis_tier, write
+from eval.speed.tiers import LARGE, large_records, opened, read, write
 
 KEYS = {
     "history_s",
@@ -58,15 +57,6 @@ def test_bytes_follow_from_the_history(engine):
     assert last["store_bytes"] / first["store_bytes"] == pytest.approx(30 / 12, rel=0.05)
 
 
-def test_pictures_of_a_day_and_a_clip_of_a_minute(tmp_path):
-    video = write_video(tmp_path / "street.mp4", num_frames=40)
-    [row] = document_of("pictures", video)["pictures"]
-    assert (row["video"], row["frames"]) == ("street.mp4", 4)
-    assert row["day_GB"] == pytest.approx(row["picture_kB"] * 86_400 / 1e6, rel=1e-3)
-    assert row["clip_kB"] > 0
-    assert row["clip_ms"] > 0
-
-
 def test_every_tier_is_measured_with_blocks_of_both_shapes(running_redis, tmp_path):
     places = ("--redis", running_redis.url, "--folder", tmp_path)
     tiers = document_of("tiers", "--minutes", 0.2, "--mb", 12, *places)["tiers"]
@@ -94,12 +84,11 @@ def records():
 
 @pytest.mark.parametrize("kind", ["host", "file", "redis"])
 def test_what_is_timed_is_read_from_the_store_and_gone_afterwards(kind, records, tmp_path, request):
+    url = {"host": "memory://", "file": tmp_path.as_uri()}.get(kind)
     if kind == "redis":
         server = request.getfixturevalue("redis_server")
-        opened = redis_tier(LARGE, server.url)
-    else:
-        opened = host_tier(LARGE) if kind == "host" else file_tier(LARGE, tmp_path)
-    with opened as tier:
+        url = server.url
+    with opened(url, LARGE) as tier:
         write(tier.memory, records)
         assert tier.store.next_id == tier.memory.num_blocks == 2
         asked = []
@@ -112,7 +101,7 @@ def test_what_is_timed_is_read_from_the_store_and_gone_afterwards(kind, records,
         tier.store.read_rows = counted
         read(tier, torch.bfloat16, tier.make_cold)
         assert asked == 2 * 5 * [(layer, [0, 1]) for layer in range(28)], "no copies lie above it"
-    assert not [*tmp_path.iterdir()]
+    assert not [one for one in tmp_path.rglob("*") if one.is_file() and one.stat().st_size]
     if kind == "redis":
         with server.client() as client:
             assert client.dbsize() == 0

@@ -48,6 +48,20 @@ def test_lines_are_changed_and_left_out(store):
         assert again.read() == []
 
 
+def test_who_follows_lines_in_redis_hears_each_once_also_where_some_are_changed(valkey_server):
+    tier = tier_of(valkey_server.url)
+    with tier.lines("events", 16) as lines, tier.lines("events", 16) as others:
+        others.append(numbers(3))
+        heard = lines.after("0")
+        assert [line for _, line in heard] == numbers(3)
+        last = heard[-1][0]
+        others.rewrite(lambda line: None if line == "line 1" else line.upper())
+        assert lines.read() == ["LINE 0", "LINE 2"]
+        assert lines.after(last) == []
+        others.append(["line 3"])
+        assert [line for _, line in lines.after(last)] == ["line 3"]
+
+
 def test_where_nothing_lasts_there_are_none():
     assert tier_of("memory://").lines("events", 16) is None
 

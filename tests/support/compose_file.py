@@ -74,13 +74,15 @@ class Resources(_Part):
 
 
 class Deploy(_Part):
-    resources: Resources
+    resources: Resources | None = None
+    replicas: Annotated[str, StringConstraints(pattern=r"^\d+$")] = "1"
 
 
 class Service(_Part):
     image: str
     build: Build | None = None
     profiles: list[str] = []
+    entrypoint: list[str] = []
     command: list[str] = []
     user: str | None = None
     environment: dict[str, str] = {}
@@ -97,6 +99,7 @@ class Service(_Part):
     init: bool = False
     read_only: bool = False
     tmpfs: list[str] = []
+    shm_size: str | None = None
     cap_drop: list[str] = []
     security_opt: list[str] = []
     stdin_open: bool = False
@@ -114,11 +117,19 @@ class ComposeFile(_Part):
     volumes: dict[str, None] = {}
 
 
-def load_compose(*texts: str, variables: Mapping[str, str]) -> ComposeFile:
-    """The first file with the others over it; what `x-` keys hold is only for use by name."""
+def load_compose(
+    *texts: str, variables: Mapping[str, str], files: Mapping[str, str] | None = None
+) -> ComposeFile:
+    """The first file with the others over it; what `x-` keys hold is only for use by name. A
+    service may extend one of `files`.
+    """
     merged: dict[str, Any] = {}
     for text in texts:
         merged = _over(merged, _filled_in(yaml.safe_load(text), variables))
+    for name, service in merged["services"].items():
+        if extended := service.pop("extends", None):
+            other = _filled_in(yaml.safe_load((files or {})[extended["file"]]), variables)
+            merged["services"][name] = _over(other["services"][extended["service"]], service)
     return ComposeFile.model_validate({k: v for k, v in merged.items() if not k.startswith("x-")})
 
 

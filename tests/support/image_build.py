@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,10 +100,14 @@ class Dockerignore:
 class ImageBuild:
     """Builds stages as an engine would, each under a folder of its own instead of /."""
 
-    def __init__(self, folder: Path, context: Path, stages: dict[str, Stage]) -> None:
+    def __init__(
+        self, folder: Path, context: Path, stages: dict[str, Stage], **arguments: str
+    ) -> None:
+        """`arguments` are what --build-arg gives."""
         self._folder = folder
         self._context = context
         self._stages = stages
+        self._arguments = arguments
         self._built: dict[str, StageFolder] = {}
 
     def stage(self, name: str) -> "StageFolder":
@@ -111,7 +115,7 @@ class ImageBuild:
         if name not in self._built:
             self._built[name] = folder = StageFolder(self._folder / name, self._context, self.stage)
             for step in lineage(self._stages, name):
-                folder.do(step)
+                folder.do(step, self._arguments)
         return self._built[name]
 
 
@@ -134,14 +138,14 @@ class StageFolder:
         }
         self._environment["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
 
-    def do(self, step: Step) -> None:
+    def do(self, step: Step, arguments: Mapping[str, str]) -> None:
         match step.name:
             case "WORKDIR":
                 self._workdir = Path(self.inside(step.value))
                 self._workdir.mkdir(parents=True, exist_ok=True)
             case "ENV" | "ARG":
                 for name, value in re.findall(r"(\w+)=(\S*)", step.value):
-                    value = self.inside(value.strip('"'))
+                    value = self.inside(arguments.get(name, value).strip('"'))
                     self._environment[name] = value.replace("$PATH", self._environment["PATH"])
             case "COPY":
                 self._copy(step)

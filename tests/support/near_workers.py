@@ -2,15 +2,17 @@
 
 import asyncio
 import threading
+import time
 from contextlib import contextmanager
 
 import uvicorn
 from service import RunningService, embedded
 
+from app.cluster.all_events import follow
 from app.cluster.ingress import Ingress
 from app.cluster.membership import Membership
+from app.cluster.ownership import RANK_S
 from app.cluster.relay import WorkerLostError
-from app.cluster.shared_events import SharedEvents, follow
 from app.cluster.worker import StreamWorker
 from app.server.connections import ConnectionBounds, bounded_config, listen_on
 from app.server.keys import ApiKeys
@@ -20,14 +22,18 @@ _TELL_S = 0.05
 
 
 class NearWorkers:
-    """As RayWorkers. Workers in `dead` are gone; `falls` are to be by worker, after so many more
-    messages, and `hangs` says nothing from then on instead.
+    """As RayWorkers. Workers in `dead` are gone, those in `leaving` only end; `falls` are to be by
+    worker, after so many more messages, and `hangs` says nothing from then on instead.
     """
 
     def __init__(self):
         self.members = Membership()
+        """As the ingress sees them."""
+        self.peers = Membership()
+        """As they see each other: also those that the ingress takes to be dead."""
         self.workers = {}
         self.dead = set()
+        self.leaving = set()
         self.falls = {}
         self.hangs = False
         self.asked = []
@@ -35,10 +41,22 @@ class NearWorkers:
     async def tell(self):
         """What Serve tells routers, of those that live."""
         while True:
-            there = {name: one for name, one in self.workers.items() if name not in self.dead}
-            self.members.update(
-                {name: one.record_routing_stats()["streams"] for name, one in there.items()}
-            )
+            told = {
+                name: one.record_routing_stats()["streams"]
+                for name, one in self.workers.items()
+                if name not in self.leaving
+            }
+            self.peers.update(told)
+            self.members.update({one: told[one] for one in told.keys() - self.dead})
+            await asyncio.sleep(_TELL_S)
+
+    async def all_watched(self):
+        """As one service watches what there is once it is ready; but for what cannot be."""
+        streams = next(iter(self.workers.values())).service.loaded.streams
+        give_up_at = time.monotonic() + 2 * RANK_S + 1
+        while [one for one in streams.known().values() if one.is_wanted and not one.is_live]:
+            if time.monotonic() > give_up_at:
+                return
             await asyncio.sleep(_TELL_S)
 
     async def acknowledge(self, worker, call_id, num):
@@ -62,6 +80,17 @@ class NearWorkers:
             yield message
 
 
+def _server(ingress, settings, bounds):
+    return uvicorn.Server(
+        bounded_config(
+            ingress.application,
+            bounds,
+            ws_max_size=settings.service.max_body_bytes,
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+
 @contextmanager
 def near_cluster(
     store,
@@ -73,29 +102,25 @@ def near_cluster(
     memory=None,
     source=None,
     bounds=None,
+    config=None,
     **service,
 ):
-    """A RunningService whose `near` are its NearWorkers; `run` has their loop run a coroutine."""
+    """A RunningService whose `near` are its NearWorkers; `run` has their loop run a coroutine.
+    `config` has the streams, alerts and recaps of its configuration.
+    """
     settings = load_settings(
         None,
         memory={"store": store, **(memory or {})},
         source=source or {},
         threads=1,
         service={"port": 0, "grace_s": 1, **service},
+        **(config or {}),
     )
-    keys = ApiKeys(key, scoped)
+    keys, model = ApiKeys(key, scoped), model or embedded()
     near = NearWorkers()
     ingress = Ingress(settings, keys, near, near.members)
-    bounds = bounds or ConnectionBounds()
     listening = listen_on("127.0.0.1", 0)
-    server = uvicorn.Server(
-        bounded_config(
-            ingress.application,
-            bounds,
-            ws_max_size=settings.service.max_body_bytes,
-            timeout_graceful_shutdown=1,
-        )
-    )
+    server = _server(ingress, settings, bounds or ConnectionBounds())
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -104,10 +129,13 @@ def near_cluster(
         return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=300)
 
     async def begin():
+        for members in (near.members, near.peers):
+            members.update(dict.fromkeys(names, ()))  # each leaves the others theirs
         for name in names:
-            worker = near.workers[name] = StreamWorker(settings, keys, name, near.members)
-            worker.service._load_model = lambda: model or embedded()
-            await worker.begin()
+            worker = near.workers[name] = StreamWorker(settings, keys, name, near.peers)
+            worker.service._load_model = lambda: model
+        await asyncio.gather(*(worker.begin() for worker in near.workers.values()))
+        await near.all_watched()
         serving.append(asyncio.create_task(server.serve(sockets=[listening])))
         serving.append(asyncio.create_task(near.tell()))
 
@@ -115,18 +143,18 @@ def near_cluster(
         server.should_exit = True
         await serving[0]
         serving[1].cancel()
-        for worker in near.workers.values():
-            await worker.end()
+        await asyncio.gather(*(worker.end() for worker in near.workers.values()))
 
     serving = []
     stop = threading.Event()
-    shared = SharedEvents(store)
-    follower = threading.Thread(target=follow, args=(shared, ingress.events, stop), daemon=True)
+    follower = threading.Thread(target=follow, args=(store, ingress.events, stop), daemon=True)
     run(begin())
     follower.start()
-    only = near.workers[names].service if len(names) == 1 else None
-    running = RunningService(only, f"http://127.0.0.1:{listening.getsockname()[1]}", key)
-    running.near, running.run = near, run
+    services = [worker.service for worker in near.workers.values()]
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    running = RunningService(services, url, key)
+    running.near, running.run, running.events = near, run, ingress.events
+    running.end_events = ingress.events.close
     try:
         yield running
     finally:
@@ -136,5 +164,4 @@ def near_cluster(
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=10)
         follower.join(timeout=10)
-        shared.close()
         listening.close()

@@ -17,6 +17,7 @@ from app.server.run import server_config
 from app.server.service import Service
 from app.server.settings import load_settings
 from vstream import load_video_llm
+from vstream.device.scheduler import Limits
 
 IN_CLUSTER = []
 """What gives a store and the names of workers, where services are to be clusters."""
@@ -42,13 +43,37 @@ def endless(stream_id, **wishes):
 
 
 class RunningService:
-    """`url` is where it listens, `http` a client of it, `service` what it is made of."""
+    """`url` is where it listens, `http` a client of it, `services` what it is made of: one, or in
+    a cluster that of each worker, over the same model.
+    """
 
-    def __init__(self, service, url, key=None):
-        self.service = service
+    def __init__(self, services, url, key=None):
+        self.services, self.service = services, services[0]
         self.url = url
+        self.events = services[0] and services[0].events  # those that are listened to
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.http = httpx.Client(base_url=url, headers=headers, timeout=60)
+
+    def end_events(self):
+        """As where the service is about to end."""
+        self.services[0].drain()
+
+    def service_of(self, stream_id):
+        """The one that watches the stream."""
+        for one in self.services:
+            if one.loaded.streams.find(stream_id) is not None:
+                return one
+        raise AssertionError(f"nobody watches {stream_id}")
+
+    def alerts_on(self, stream_id):
+        """What is judged on a stream, wherever it is watched."""
+        return [
+            alert
+            for one in self.services
+            for record in one.loaded.alerts.all()
+            for keeper, alert in record.on_streams.items()
+            if keeper.spec.id == stream_id
+        ]
 
     def post(self, path, document=None, **options):
         """The answer's document; fails the test for an error."""
@@ -75,12 +100,16 @@ class RunningService:
             time.sleep(0.05)
 
     def figure(self, name, **labels):
-        """The value of one series of /metrics; None if there is none with these labels."""
+        """The value of one series of /metrics, in a cluster that of all workers together; None if
+        there is none with these labels.
+        """
+        values = {}
         for family in text_string_to_metric_families(self.http.get("/metrics").text):
             for sample in family.samples:
                 if sample.name == name and labels.items() <= sample.labels.items():
-                    return sample.value
-        return None
+                    series = {**sample.labels, "worker": None}
+                    values.setdefault(str(series), []).append(sample.value)
+        return sum(next(iter(values.values()))) if values else None
 
     def ask(self, text, *streams, **wishes):
         """The whole answer, as /v1/chat/completions gives it."""
@@ -128,11 +157,12 @@ def running_service(
         threads=1,
         service={"port": 0, "grace_s": 1, **service},
     )
-    if IN_CLUSTER and store == "memory://" and not (page or load or streams):
+    if IN_CLUSTER and not (page or load):
         from near_workers import near_cluster  # made of what stands here
 
         within = {"key": key, "scoped": scoped, "model": model, "source": source, "memory": memory}
-        with near_cluster(*IN_CLUSTER[0](), bounds=bounds, **within, **service) as running:
+        within["config"] = {"streams": list(streams)}
+        with near_cluster(*IN_CLUSTER[0](store), bounds=bounds, **within, **service) as running:
             yield running
         return
     made = Service(settings, ApiKeys(key, scoped))
@@ -148,7 +178,7 @@ def running_service(
     server = uvicorn.Server(server_config(made, app, bounds))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    running = RunningService(made, url, key)
+    running = RunningService([made], url, key)
     running.server = server
     try:
         give_up_at = time.monotonic() + 60
@@ -163,3 +193,5 @@ def running_service(
         server.should_exit = True
         thread.join(timeout=60)
         listening.close()
+        if made._running is not None:  # other tests of this process use the same model
+            made._running.model.scheduler.limits = Limits()

@@ -225,9 +225,9 @@ def test_an_alert_on_a_strange_stream_says_in_its_state_why_it_does_not_fire():
 def test_an_answer_about_an_old_picture_says_so_in_a_line_of_its_own(tmp_path):
     clip = write_test_clip(tmp_path / "clip.mp4", seconds=2)
     os.utime(clip, (time.time() - 3 * 3600,) * 2)
-    assert "\nthe newest frame was taken 3 h ago\n" in vstream("ask", clip, "what is it?").err
+    assert "\nthe newest frame was captured 3 h ago\n" in vstream("ask", clip, "what is it?").err
     os.utime(clip)
-    assert "newest frame was taken" not in vstream("ask", clip, "what is it?").err
+    assert "newest frame was captured" not in vstream("ask", clip, "what is it?").err
 
 
 def test_the_sentence_stands_behind_whatever_was_said():

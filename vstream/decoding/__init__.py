@@ -1,1 +1,1 @@
-"""Logits in, the next token of an answer out."""
+"""Chooses the next token of an answer from its logits."""

@@ -1,8 +1,8 @@
-"""Grammar: a JSON schema and a family in, the tokens that may come next in an answer out.
+"""Grammar: says which tokens may come next in an answer that follows a JSON schema.
 
-llguidance follows the schema byte by byte and tells which tokens of the vocabulary fit. Schemas
-come from anyone: their size is bounded, nothing they refer to is fetched, what they cost to follow
-is bounded by llguidance, and what they cost to compile by a process that may be killed.
+llguidance follows the schema byte by byte and reports which tokens of the vocabulary fit. Schemas
+come from anyone, so their size is bounded, nothing they refer to is fetched, llguidance bounds what
+they cost to follow, and a process that may be killed bounds what they cost to compile.
 """
 
 import json
@@ -23,16 +23,16 @@ from vstream.errors import QuestionError
 
 MAX_SCHEMA_BYTES = 64 * 1024
 _MOST_COMPILED = 16
-"""Of each vocabulary; one takes some megabytes."""
+"""Per vocabulary; each takes a few megabytes."""
 _ANY_OBJECT = '{"type": "object"}'
 _LIMITS = LLParserLimits(verbose_errors=False)
 _WRITABLE = "".join(map(chr, range(0x20, 0x7F)))
-"""What JSON is written with; other letters can be escaped."""
+"""The letters that JSON needs; others can be escaped."""
 
 
 @dataclass
 class Vocabulary:
-    """What a family writes with, and what has been compiled for it by grammar."""
+    """A family's tokenizer and the grammars compiled for it."""
 
     tokenizer: LLTokenizer
     compiled: Newest[str, LLMatcher] = field(default_factory=lambda: Newest(_MOST_COMPILED))
@@ -44,24 +44,24 @@ _trials = GrammarTrials()
 
 
 class Grammar:
-    """One answer's way through a grammar. Belongs to one thread at a time."""
+    """One answer's progress through a grammar. Belongs to one thread at a time."""
 
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
 
     @property
     def is_complete(self) -> bool:
-        """Whether the answer is whole and nothing can be added to it."""
+        """Whether the answer is complete and nothing may follow."""
         return bool(self._matcher.is_stopped())
 
     def allowed(self) -> Bool[Tensor, " vocabulary"]:
-        """Which tokens may come next; never none. The tail beyond the vocabulary is False."""
+        """Return which tokens may come next, never none. Past the vocabulary it is False."""
         packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._refuse_errors()
         return torch.from_numpy(np.unpackbits(packed, bitorder="little").view(np.bool_))
 
     def advance(self, token: int) -> None:
-        """Go on with `token`, which was allowed and is no stop id."""
+        """Move on past `token`, which must be allowed and not a stop id."""
         self._matcher.consume_token(token)
         self._refuse_errors()
 
@@ -71,10 +71,10 @@ class Grammar:
 
 
 def open_grammar(schema: str | None, family: Family, asker: Asker | None = None) -> Grammar:
-    """The grammar of a JSON schema, or of any JSON object; for one answer.
+    """Return the grammar of a JSON schema, or of any JSON object, for one answer.
 
-    Raises QuestionError for a schema that is too large, is bad or costs too much, and for a family
-    whose vocabulary cannot write JSON; BusyError where too many schemas wait to be tried, and
+    Raises QuestionError for a schema that is too large, invalid or too costly, and for a family
+    whose vocabulary cannot write JSON; BusyError if too many schemas wait to be tried;
     CancelledError if the asker leaves meanwhile.
     """
     vocabulary = vocabulary_of(family)
@@ -94,9 +94,7 @@ def open_grammar(schema: str | None, family: Family, asker: Asker | None = None)
 
 
 def vocabulary_of(family: Family) -> Vocabulary:
-    """Made once a family, which may take a second. Raises QuestionError for one that JSON cannot be
-    written with.
-    """
+    """Return a family's vocabulary, made once, in a second. Raises QuestionError."""
     with _vocabularies_lock:
         if family not in _vocabularies:
             _vocabularies[family] = Vocabulary(_make_tokenizer(family))
@@ -129,23 +127,22 @@ def _make_tokenizer(family: Family) -> LLTokenizer:
 
 
 def _as_written(tokenizer: str) -> str:
-    """A tokenizer that reads in small letters would take the names of fields for others."""
-    told = json.loads(tokenizer)
-    if (told.get("normalizer") or {}).get("type") == "Lowercase":
-        told["normalizer"] = None
-    return json.dumps(told)
+    """Drop a normalizer that lowercases: it would mistake the names of fields for others."""
+    parsed = json.loads(tokenizer)
+    if (parsed.get("normalizer") or {}).get("type") == "Lowercase":
+        parsed["normalizer"] = None
+    return json.dumps(parsed)
 
 
 def _grammar_of(schema: str) -> str:
-    """llguidance's grammar."""
     try:
         grammar: str = LLMatcher.grammar_from_json_schema(
             schema,
-            overrides={  # all that there is, so that no "x-guidance" in a schema can set any
+            overrides={  # all of them, so that no "x-guidance" in a schema can set one
                 "item_separator": ",",
                 "key_separator": ":",
                 "whitespace_flexible": True,
-                "whitespace_pattern": "[ ]?",  # some models would go on with space forever
+                "whitespace_pattern": "[ ]?",  # some models would write spaces forever
                 "coerce_one_of": False,
                 "lenient": False,
             },
@@ -156,6 +153,6 @@ def _grammar_of(schema: str) -> str:
 
 
 def _refusal(what: str, reason: str) -> str:
-    """Of llguidance's reason the first lines: after them it tells the state of its parser."""
+    """Keep the first lines of llguidance's reason; the state of its parser follows them."""
     lines = reason.split("<state>")[0].split("<non-verbose/>")[0].strip().splitlines()
     return f"schema: it {what}: {' '.join(line.strip() for line in lines)[:300]}"

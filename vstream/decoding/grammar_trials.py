@@ -1,8 +1,8 @@
-"""GrammarTrials: a stranger's grammar in, a turn to compile it in or what is wrong with it out.
+"""GrammarTrials: tries an untrusted grammar and gives a turn to compile it, or says what is wrong.
 
-A grammar is first tried by a process that it may bring down, and what came of that is remembered.
-One is tried and compiled at a time, so that many bad ones take one core, not all; few wait, of each
-holder fewer, and who has left does not.
+A grammar is first compiled in a process that it may bring down, and the outcome is remembered. Only
+one is tried and compiled at a time, so that many bad ones take one core, not all. Few may wait,
+each holder has a share of the places, and an asker who has left stops waiting.
 """
 
 import signal
@@ -26,7 +26,7 @@ MOST_WAITING = 16
 _MOST_REMEMBERED = 4096
 _SCRIPT = Path(__file__).with_name("schema_trial.py")
 _PATIENCE_S = 30.0
-"""The trial allows itself half a second of CPU time; a busy machine takes longer over it."""
+"""The trial allows itself half a second of CPU time, which takes longer on a busy machine."""
 _ENDED_BY_OTHERS = (-signal.SIGHUP, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
 """Exit codes that say nothing about the grammar."""
 
@@ -35,7 +35,7 @@ Value = TypeVar("Value")
 
 
 class Newest(Generic[Key, Value]):
-    """Keeps at most so many. May be used from any thread."""
+    """Keeps the `most` values used last. Safe from any thread."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -49,7 +49,7 @@ class Newest(Generic[Key, Value]):
             return self._kept.get(key)
 
     def put(self, key: Key, value: Value) -> None:
-        """The one that has not been used for longest goes for it."""
+        """Store it, and evict the value that was used least recently if there are too many."""
         with self._lock:
             self._kept[key] = value
             self._kept.move_to_end(key)
@@ -64,7 +64,7 @@ class _Turn:
 
 
 class GrammarTrials:
-    """May be used from any thread."""
+    """Safe from any thread."""
 
     def __init__(self) -> None:
         self._changed = ranked_condition(Rank.SCHEMAS)
@@ -74,9 +74,8 @@ class GrammarTrials:
 
     @contextmanager
     def turn(self, grammar: str, asker: Asker) -> Iterator[str]:
-        """What is wrong with `grammar`; where that is nothing, it may be compiled meanwhile.
-
-        Raises BusyError where too many wait, CancelledError if the asker leaves.
+        """Yield what is wrong with `grammar`; if nothing, the caller may compile it meanwhile.
+        Raises BusyError if too many wait, CancelledError if the asker leaves.
         """
         turn = _Turn(sha256(grammar.encode("utf-8", "surrogatepass")).digest(), asker.holder)
         if problem := self._known.get(turn.key):
@@ -96,7 +95,7 @@ class GrammarTrials:
                 self._changed.notify_all()
 
     def _join(self, turn: _Turn) -> None:
-        """Who waits with a grammar that is in the line already costs nothing."""
+        """Join the line; waiting for a grammar that is already in it takes no place."""
         with self._changed:
             if all(other.key != turn.key for other in self._line):
                 waiting = {other.key: other.holder for other in self._line[1:]}
@@ -124,13 +123,13 @@ def _problem_of(grammar: str, asker: Asker) -> str:
     ) as trial:
         asker.on_leave(trial.kill)
         try:
-            told, _ = trial.communicate(grammar, timeout=_PATIENCE_S)
+            problem, _ = trial.communicate(grammar, timeout=_PATIENCE_S)
         except subprocess.TimeoutExpired:
             trial.kill()
     _refuse_left(asker)
     if trial.returncode in _ENDED_BY_OTHERS:
         raise BusyError("the machine is too busy to try this schema: try again shortly")
-    return "compiling it takes too much time or memory" if trial.returncode else told
+    return "compiling it takes too much time or memory" if trial.returncode else problem
 
 
 def _refuse_left(asker: Asker) -> None:

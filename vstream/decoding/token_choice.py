@@ -1,7 +1,7 @@
-"""Decoding: how an answer is to be decoded in, its next token and its text out.
+"""TokenChoice: picks the tokens of an answer as its Decoding asks, and turns them into text.
 
-The best token at temperature 0; otherwise one drawn by temperature and nucleus (Holtzman et al.,
-"The Curious Case of Neural Text Degeneration", 2020). A grammar takes away tokens before either.
+It takes the best token at temperature 0; otherwise it samples by temperature and nucleus (Holtzman
+et al., "The Curious Case of Neural Text Degeneration", 2020). A grammar rules tokens out first.
 """
 
 import math
@@ -18,7 +18,7 @@ from vstream.device.asker import Asker
 from vstream.errors import QuestionError
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
-"""What a letter whose last bytes are still to come ends a text with."""
+"""Ends a text whose last letter still lacks bytes."""
 _MAX_TEMPERATURE = 2.0
 _MAX_STOPS = 16
 _MAX_STOP_LETTERS = 256
@@ -27,20 +27,20 @@ _SEEDS = range(-(2**63), 2**64)
 
 @dataclass(frozen=True)
 class Decoding:
-    """How one answer is decoded. Raises QuestionError naming the field that is out of bounds.
+    """How to decode one answer. Raises QuestionError naming the field that is out of bounds.
 
-    With `schema`, a JSON schema as text, the answer is JSON that it allows; with `json_object` any
-    JSON object. `seed` makes a draw repeatable; None draws again each time.
+    With `schema`, a JSON schema as text, the answer is JSON that it allows; with `json_object`, any
+    JSON object. `seed` makes sampling repeatable; with None every run differs.
     """
 
     max_tokens: int | None = None
-    """None is the engine's setting."""
+    """None: the engine's setting."""
     temperature: float = 0.0
     top_p: float = 1.0
-    """The draw is from the most probable tokens that together have this share."""
+    """Sample from the most probable tokens that together have this probability."""
     seed: int | None = None
     stop: tuple[str, ...] = ()
-    """The answer ends where one of them would begin."""
+    """The answer ends before the first of these strings."""
     schema: str | None = None
     json_object: bool = False
 
@@ -78,30 +78,28 @@ class Decoding:
 
 
 GREEDY = Decoding()
-"""The best token each time."""
 
 
 class StopStrings:
-    """Strings that end an answer and are no part of it."""
+    """Strings that end an answer and are not part of it."""
 
     def __init__(self, stops: Sequence[str]) -> None:
-        """None of `stops` is empty."""
+        """No string in `stops` may be empty."""
         self._stops = tuple(stops)
 
     def __bool__(self) -> bool:
         return bool(self._stops)
 
     def are_in(self, text: str) -> bool:
-        """Whether one of them has been written."""
         return any(stop in text for stop in self._stops)
 
     def cut(self, text: str) -> str:
-        """`text` up to where the first of them begins."""
+        """Return `text` up to the first stop string."""
         found = [text.find(stop) for stop in self._stops]
         return text[: min((at for at in found if at >= 0), default=len(text))]
 
     def settled(self, text: str) -> str:
-        """`cut` without an end that may turn out to be the beginning of one."""
+        """Like `cut`, but also drop an ending that may become a stop string."""
         if self.are_in(text):
             return self.cut(text)
         longest = max(map(len, self._stops), default=1)
@@ -112,14 +110,12 @@ class StopStrings:
 
 
 class TokenChoice:
-    """The choices of one answer, in order.
-
-    One thread chooses; `text` and `shown` depend on what they are given only, and may be called
-    from any other.
+    """Chooses the tokens of one answer, in order. One thread chooses; `text` and `shown` depend
+    only on their arguments and may be called from any other.
     """
 
     def __init__(self, decoding: Decoding, family: Family, asker: Asker | None = None) -> None:
-        """Raises what `open_grammar` raises for a schema, as where the `asker` leaves."""
+        """Raises what `open_grammar` raises for a schema, also if the `asker` leaves."""
         self._family = family
         self._decoding = decoding
         self._stops = StopStrings(decoding.stop)
@@ -131,10 +127,7 @@ class TokenChoice:
         self._has_ended = False
 
     def choose(self, logits: Float[Tensor, " vocabulary"]) -> tuple[int, float]:
-        """The next token and its probability under the model, whatever it was chosen by.
-
-        Raises QuestionError where the grammar becomes too costly to follow.
-        """
+        """Return the next token and its probability under the model. Raises QuestionError."""
         known = logits[: self._family.vocabulary_size]  # rows after it are padding
         if self._grammar is not None:
             allowed = self._grammar.allowed()[: len(known)].to(known.device)
@@ -148,30 +141,27 @@ class TokenChoice:
         return token, probability
 
     def is_done(self, token: int) -> bool:
-        """Whether the answer ends with `token`, the one chosen last; a stop id is no part of it."""
+        """Whether the answer ends with `token`, the last one chosen; a stop id is not in it."""
         return self._has_ended or self.is_stop(token)
 
     def is_stop(self, token: int) -> bool:
-        """Whether `token` is a stop id."""
         return token in self._family.stop_ids
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """The answer that these ids are, up to the first stop string."""
+        """Return the text of an answer up to the first stop string."""
         return self._stops.cut(self._family.text(token_ids)).strip()
 
     def shown(self, token_ids: Sequence[int]) -> str:
-        """The beginning of the answer that no further ids will change.
-
-        Held back is what may become a stop string, a letter of which bytes are missing, and space
-        at the end.
+        """Return the start of the answer that no further token can change. Holds back what may
+        become a stop string, a letter that lacks bytes, and trailing space.
         """
         return self._stops.settled(self._family.text(token_ids).rstrip(_INCOMPLETE)).strip()
 
     def _draw(self, known: Float[Tensor, " vocabulary"]) -> int:
-        """A token by chance. On the CPU, so that a seed means the same wherever the model runs."""
+        """Sample on the CPU, so that a seed means the same wherever the model runs."""
         scores = known.cpu().double()
         probabilities = ((scores - scores.max()) / self._decoding.temperature).softmax(dim=0)
-        # All under this bound are together less than what the nucleus leaves out: no need to sort.
+        # Tokens under this bound sum to less than the nucleus leaves out: no need to sort them.
         bound = (1 - self._decoding.top_p) / (2 * len(probabilities))
         tokens = (probabilities > bound).nonzero()[:, 0]
         probabilities = probabilities[tokens]
@@ -186,7 +176,7 @@ class TokenChoice:
         return int(tokens[min(place, len(tokens) - 1)])
 
     def _follow(self, token: int) -> None:
-        """Remember `token`, as far as anything here depends on it."""
+        """Advance the grammar and the stop strings by `token`."""
         if self.is_stop(token):
             return
         if self._grammar is not None:
@@ -200,7 +190,7 @@ class TokenChoice:
 def _best(
     known: Float[Tensor, " tokens"], logits: Float[Tensor, " vocabulary"]
 ) -> tuple[int, float]:
-    """The best token and its probability, for which the device is waited for once."""
+    """Return the best token and its probability, waiting for the device once."""
     best = known.argmax(keepdim=True)
     probability = logits.float().softmax(dim=0).gather(0, best)
     number, share = torch.cat([best.double(), probability.double()]).tolist()
@@ -208,7 +198,7 @@ def _best(
 
 
 def _generator(decoding: Decoding) -> torch.Generator | None:
-    """None where nothing is drawn."""
+    """Return None if nothing is sampled."""
     if decoding.temperature == 0:
         return None
     generator = torch.Generator()

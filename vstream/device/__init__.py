@@ -1,1 +1,1 @@
-"""What the device does next: who waits for it, and who gets it."""
+"""Decides what a device does next."""

@@ -1,4 +1,4 @@
-"""Asker: who asks and whether they still wait in, an end to all that is done for them out."""
+"""Asker: who asks, whether they still wait, and how to end all work done for them."""
 
 from collections.abc import Callable
 
@@ -7,22 +7,18 @@ from vstream.device.shares import Holder
 
 
 class Asker:
-    """Whose places a question takes, and whether anybody waits for its answer.
-
-    May be used from any thread.
-    """
+    """Whose share a question takes, and whether anybody waits for its answer. Thread-safe."""
 
     def __init__(self, holder: Holder | None = None) -> None:
         self.holder = holder
         self.is_awaited = True
-        """Whether the answer is for the request that asked; else it is looked up later."""
+        """Whether the request waits for the answer; if not, it is looked up later."""
         self._lock = ranked_lock(Rank.ASKER)
         self.has_left = False
-        """Whether nobody waits any more."""
         self._ends: list[Callable[[], object]] = []
 
     def leave(self) -> None:
-        """Nobody waits any more: what is done for this asker ends. May be called repeatedly."""
+        """Note that nobody waits any more, and end the work for this asker. May be repeated."""
         with self._lock:
             self.has_left = True
             ends, self._ends = self._ends, []
@@ -30,7 +26,7 @@ class Asker:
             end()
 
     def on_leave(self, end: Callable[[], object]) -> None:
-        """Call `end` when this asker leaves, or now if that was before; it must not block."""
+        """Call `end` when this asker leaves, or now if it has left; `end` must not block."""
         with self._lock:
             if not self.has_left:
                 self._ends.append(end)

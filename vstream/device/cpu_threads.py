@@ -1,4 +1,4 @@
-"""How many CPU threads torch should use, found by measuring: more is often slower on busy cores."""
+"""Measures how many CPU threads torch should use: more is often slower on busy cores."""
 
 import time
 
@@ -10,9 +10,8 @@ _ROUNDS = 30
 
 
 def choose_cpu_threads() -> int:
-    """Time a small matrix product with 1, 2, 4 ... threads; use and return the fastest count.
-
-    More threads must pay for themselves: a count wins only when it is 10 % faster than fewer.
+    """Time a small matrix product with 1, 2, 4 ... threads; use and return the fastest count. A
+    higher count must pay for itself: it wins only if it is 10 % faster.
     """
     available = torch.get_num_threads()
     if available == 1:
@@ -29,7 +28,6 @@ def choose_cpu_threads() -> int:
 
 
 def _time_of(threads: int) -> float:
-    """The median time of a product, in seconds, with `threads` threads."""
     torch.set_num_threads(threads)
     left, right = torch.ones(_WIDTH, _WIDTH), torch.ones(_WIDTH, 4 * _WIDTH)
     times = []

@@ -1,26 +1,26 @@
-"""Scheduler: works of many streams and askers in, rounds of shared passes on one device out.
+"""Scheduler: runs the works of many streams and askers on one device, in rounds of shared passes.
 
-One thread drives one device in rounds. In a round every running work gets what it wants next: all
-frames one pass of the vision tower, all tokens one pass of the decoder. A work that has got its
-answer's next token is in the next round again, so answers of all askers are decoded in one batch.
+One thread drives one device in rounds. In a round every running work gets what it wants next: one
+pass of the vision tower covers all frames, one pass of the decoder all tokens. A work that got the
+next token of its answer is in the next round again, so all answers are decoded as one batch.
 
-Who may start, in the order of arrival within each kind:
+Who may start, in order of arrival within each kind:
 
     ask     `max_running` answers at a time, `MAX_PREFILLS` new ones a round; at most `max_waiting`
-            wait, others are refused (BusyError). Each holder has a share of either, see
-            `vstream.device.shares`: who has as many running as may is passed over
-    judge   what the questions leave of a round's prefills, and one in every other round at least
-    ingest  chunks of at most `ingest_blocks` together, in rounds without a new question; but in
-            one of two rounds anyhow
-    keep    at once: encoded blocks are put into their memory, which needs no pass
-    describe  what a memory policy wants to know: in rounds in which nobody else takes part, and
-            in one of `PATIENCE_ROUNDS` anyhow; one that runs rests in all others
+            wait, others are refused (BusyError). Each holder has a share of both, see
+            `vstream.device.shares`: one that has used up its share of answers is passed over
+    judge   what the questions leave of a round's prefills, and at least one in every other round
+    ingest  chunks of at most `ingest_blocks` together, in rounds without a new question, and in
+            every other round in any case
+    keep    at once: puts encoded blocks into their memory, which needs no pass
+    describe  what a memory policy wants to know: in rounds in which nothing else takes part, and in
+            one of `PATIENCE_ROUNDS` in any case; pauses in all others
 
-Every stream has one chunk waiting at most, which makes turns fair.
+Each stream has at most one chunk waiting, which makes turns fair.
 
-Source: iteration-level scheduling of Orca (https://www.usenix.org/conference/osdi22/presentation/yu,
-section 4.1). Differs: works are of several kinds, two of them have a right to every second round,
-and one to what the others leave.
+Source: iteration-level scheduling of Orca
+(https://www.usenix.org/conference/osdi22/presentation/yu, section 4.1). Differs: works are of
+several kinds; two of them are entitled to every other round, and one gets what the others leave.
 """
 
 import atexit
@@ -45,59 +45,58 @@ from vstream.errors import BusyError
 
 _log = structlog.get_logger()
 MAX_PREFILLS = 4
-"""New questions that begin in one round: those after them wait for a round, not for an answer."""
+"""New questions that start in one round. Those behind them wait for a round, not for an answer."""
 PATIENCE_ROUNDS = 32
-"""A description that others have kept waiting for so many rounds takes part in the next one."""
+"""A description that has been kept waiting this many rounds takes part in the next one."""
 _MOMENT_S = 0.003
-"""Who has had a chunk encoded may hand on the next one before the next round of others begins."""
+"""How long the next round waits for a stream to hand over its next chunk."""
 _IDLE_S = 5.0
-"""The thread of a device that has had nothing to do for so long ends; the next work starts one."""
+"""A device's thread ends after this long without work; the next work starts another."""
 _LAST_ROUND_S = 30.0
-"""How long the end of the process waits for a round that is going on."""
+"""How long the end of the process waits for a running round."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is taken on at a time."""
+    """How much runs or waits at a time."""
 
     max_running: int = 16
-    """Answers that are being decoded."""
+    """Answers being decoded."""
     max_waiting: int = 64
-    """Questions that wait for their turn."""
+    """Questions waiting for their turn."""
     ingest_blocks: int = 16
-    """Blocks of all streams together that are encoded in one round."""
+    """Blocks encoded in one round, all streams together."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round was: works by kind, tokens in the decoder's pass, seconds."""
+    """Statistics of one round: works by kind, tokens in the decoder's pass, seconds."""
 
     works: dict[WorkKind, int]
     tokens: int
     seconds: float
     waited: tuple[tuple[WorkKind, float], ...] = ()
-    """Of each work that began in it: for how many seconds it had waited for that."""
+    """For each work that started in it: its kind and the seconds it had waited."""
     encoded_s: tuple[float, ...] = ()
-    """Of each chunk that was encoded at its end: how long that took."""
+    """For each chunk that was finished in it: the seconds since the chunk started."""
 
 
 class Scheduler:
-    """Runs works on one device. May be called from any thread.
-
-    Every work runs in one thread of its own, under `turn`: a thread that takes it may read and
-    change the memories of that device's streams between two rounds.
+    """Runs works on one device; safe from any thread. One thread runs all works under `turn`:
+    another thread that takes it may read and change the memories of that device's streams between
+    rounds.
     """
 
     def __init__(
         self, decoder: Decoder, limits: Limits | None = None, fast: FastPath | None = None
     ) -> None:
-        """`fast` is a faster path for some passes, which a card has."""
+        """`fast` is a faster path for some passes on a GPU."""
         self.turn = FairLock(Rank.DEVICE)
         self.limits = limits or Limits()
         self.on_round: Callable[[Round], None] = lambda done: None
-        """Told of every round, in the device's thread; must not block."""
+        """Called after every round, in the device's thread; must not block."""
         self.side = SideThread(decoder.device)
         self._decoder = decoder
         self._fast = fast
@@ -109,17 +108,14 @@ class Scheduler:
         self._has_ingested = True
         self._has_judged = True
         self._rounds_rested = 0
-        """Of descriptions."""
         self._may_describe = False
-        """In this round."""
 
     def submit(
         self, work: Work[Result], kind: WorkKind, blocks: int = 0, asker: Asker | None = None
     ) -> Job[Result]:
-        """Take `work` on; `blocks` is how many KV blocks an ingesting one makes.
-
-        It is cancelled if the `asker` leaves. Raises BusyError for a question too many, and where
-        the process ends. What is called when the job is done must not block.
+        """Queue `work`; `blocks` is how many KV blocks it makes if it ingests. It is cancelled if
+        the `asker` leaves. Callbacks of the job must not block. Raises BusyError if too many
+        questions wait or the process is ending.
         """
         job = Job(work, kind, blocks, None if asker is None else asker.holder)
         with self._changed:
@@ -139,7 +135,7 @@ class Scheduler:
         return job
 
     def run(self, work: Work[Result], kind: WorkKind, blocks: int = 0) -> Result:
-        """`submit`, and wait for the result. Where that is interrupted (Ctrl-C) it ends first."""
+        """Submit `work` and wait for its result; if interrupted (Ctrl-C), end it first."""
         job = self.submit(work, kind, blocks)
         try:
             return job.result()
@@ -149,12 +145,12 @@ class Scheduler:
 
     @property
     def num_waiting(self) -> int:
-        """Questions that have not begun."""
+        """Questions that have not started."""
         return len(self._waiting[WorkKind.ASK])
 
     @property
     def num_running(self) -> int:
-        """Questions that are being read or answered."""
+        """Questions being prefilled or answered."""
         return sum(job.kind is WorkKind.ASK and not job.done() for job in list(self._running))
 
     def _loop(self) -> None:
@@ -172,13 +168,13 @@ class Scheduler:
                     self._fail_running(
                         BusyError("the process is ending: this was not done any more")
                     )
-                    atexit.unregister(self._end_with_process)  # or the model would stay forever
+                    atexit.unregister(self._end_with_process)  # it would keep the model alive
                     return
             with self.turn:
                 started = time.perf_counter()
                 try:
                     done = self._round(started)
-                except Exception as error:  # noqa: BLE001  those who wait must not wait forever
+                except Exception as error:  # noqa: BLE001  nobody may wait forever
                     _log.exception("a round failed")
                     self._fail_running(error)
                     has_encoded = False
@@ -190,7 +186,7 @@ class Scheduler:
                 _log.exception("telling of a round failed")
 
     def _end_with_process(self) -> None:
-        """A thread that the end of Python meets inside of torch takes the process with it."""
+        """Stop the thread: inside torch it would crash a process whose Python has ended."""
         with self._changed:
             self._is_over = True
             thread = self._thread
@@ -199,7 +195,7 @@ class Scheduler:
             thread.join(_LAST_ROUND_S)
 
     def _await_chunk(self) -> None:
-        """Give who pushes a moment; what must be kept before they can go on is kept."""
+        """Give streams a moment to push; keep the blocks that must be kept before they can."""
         until = time.monotonic() + _MOMENT_S
         chunks, keeps = self._waiting[WorkKind.INGEST], self._waiting[WorkKind.KEEP]
         while True:
@@ -213,15 +209,14 @@ class Scheduler:
                 self._keep()
 
     def _jobs(self) -> list[Job[Any]]:
-        """All that there are."""
         return [*self._running, *(job for jobs in self._waiting.values() for job in jobs)]
 
     @torch.inference_mode()
     def _round(self, started: float) -> Round:
-        """`started` is when it did, in `time.perf_counter` seconds."""
+        """`started` is when the round did, in `time.perf_counter` seconds."""
         self._end_cancelled()
-        begun = self._begin()
-        for job in begun:
+        new = self._begin()
+        for job in new:
             job.begun_at = time.perf_counter()
             job.advance()
         self._leave_out_ended()
@@ -242,15 +237,15 @@ class Scheduler:
         works[WorkKind.KEEP] += self._keep()
         return Round(
             works,
-            tokens=sum(len(one.embeddings) for one in wanted),
+            tokens=sum(len(request.embeddings) for request in wanted),
             seconds=time.perf_counter() - started,
-            waited=tuple((job.kind, job.begun_at - job.submitted_at) for job in begun),
+            waited=tuple((job.kind, job.begun_at - job.submitted_at) for job in new),
             encoded_s=encoded_s,
         )
 
     @torch.inference_mode()
     def _keep(self) -> int:
-        """What has come to be kept since the round began: who pushes waits for it. How many."""
+        """Keep what was queued since the round started, as pushers wait for it; return how much."""
         with self._changed:
             keeps = _take(self._waiting[WorkKind.KEEP])
             self._running += keeps
@@ -260,7 +255,7 @@ class Scheduler:
         return len(keeps)
 
     def _end_cancelled(self) -> None:
-        """Those who wait make room as well."""
+        """Abort cancelled works; those that wait free their places too."""
         with self._changed:
             cancelled = [job for job in self._jobs() if job.is_cancelled]
             for job in cancelled:
@@ -271,10 +266,10 @@ class Scheduler:
         self._leave_out_ended()
 
     def _begin(self) -> list[Job[Any]]:
-        """Those that may start in this round; they are running from now on."""
+        """Start the works that may take part in this round, and return them."""
         with self._changed:
-            begun = _take(self._waiting[WorkKind.KEEP]) + self._next_questions()
-            has_questions = any(job.kind is WorkKind.ASK for job in begun)
+            new = _take(self._waiting[WorkKind.KEEP]) + self._next_questions()
+            has_questions = any(job.kind is WorkKind.ASK for job in new)
             chunks = self._waiting[WorkKind.INGEST]
             may_ingest = not (chunks and has_questions and self._has_ingested)
             self._has_ingested = may_ingest
@@ -283,13 +278,13 @@ class Scheduler:
                 if blocks and blocks + chunks[0].blocks > self.limits.ingest_blocks:
                     break
                 blocks += chunks[0].blocks
-                begun.append(chunks.popleft())
-            begun += self._next_descriptions(self._running + begun)
-            self._running += begun
-            return begun
+                new.append(chunks.popleft())
+            new += self._next_descriptions(self._running + new)
+            self._running += new
+            return new
 
     def _next_descriptions(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
-        """Those that begin, if any may take part in a round of these."""
+        """Return those that start, if any may take part in a round with `jobs`."""
         running = sum(job.kind is WorkKind.DESCRIBE for job in jobs)
         waiting = self._waiting[WorkKind.DESCRIBE]
         is_quiet = all(job.kind in (WorkKind.DESCRIBE, WorkKind.KEEP) for job in jobs)
@@ -301,21 +296,20 @@ class Scheduler:
         return _take(waiting, MAX_PREFILLS - running)
 
     def _next_questions(self) -> list[Job[Any]]:
-        """Of askers and standing ones."""
         asks, judges = self._waiting[WorkKind.ASK], self._waiting[WorkKind.JUDGE]
         asking = [job.holder for job in self._running if job.kind is WorkKind.ASK]
         kept = 0 if self._has_judged or not judges else 1
-        begun: list[Job[Any]] = []
+        new: list[Job[Any]] = []
         for job in list(asks):
-            if len(begun) == MAX_PREFILLS - kept:
+            if len(new) == MAX_PREFILLS - kept:
                 break
             if has_room(job.holder, asking, self.limits.max_running):
                 asks.remove(job)
                 asking.append(job.holder)
-                begun.append(job)
-        judged = _take(judges, MAX_PREFILLS - len(begun))
+                new.append(job)
+        judged = _take(judges, MAX_PREFILLS - len(new))
         self._has_judged = bool(judged) or not judges
-        return begun + judged
+        return new + judged
 
     def _fail_running(self, error: Exception) -> None:
         for job in self._running:

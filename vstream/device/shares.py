@@ -1,9 +1,8 @@
-"""Shares: who holds places of one kind in, whether they may have one more out.
+"""Shares: say whether a holder may take one more place, so that nobody keeps all others out.
 
-So that nobody keeps all others out: a holder of limited use has at most a quarter of the places, at
-least one, and a key that has one already leaves the last that is free to others. Nothing is kept
-from one who is alone. RateLimit counts what comes one after the other: callers' requests in, how
-long each has to wait out.
+A holder with a limit gets at most a quarter of the places, but at least one, and a key that has one
+already leaves the last free place to others. A user who is alone has no limit. RateLimit counts
+requests over time and says how long each caller has to wait.
 """
 
 import time
@@ -15,19 +14,19 @@ from memory.locks import Rank, ranked_lock
 from vstream.errors import BusyError
 
 _SHARE = 4
-"""A quarter."""
+"""A quarter for each holder with a limit."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds places beside others; who is alone is None. Limited: to a quarter of them."""
+    """Who holds places beside others; a lone user is None. Limited: to a quarter of them."""
 
     name: str
     is_limited: bool = True
 
 
 def has_room(holder: Holder | None, taken: Sequence[Holder | None], most: int) -> bool:
-    """Whether `holder` may have one more of `most` places of which these have been taken."""
+    """Whether `holder` may take one more of `most` places; `taken` says who has the others."""
     if len(taken) >= most:
         return False
     held = taken.count(holder)
@@ -39,7 +38,7 @@ def has_room(holder: Holder | None, taken: Sequence[Holder | None], most: int) -
 def require_room(
     holder: Holder | None, taken: Sequence[Holder | None], most: int, what: str
 ) -> None:
-    """Raises BusyError unless `has_room`; `what` says what is too much, as `questions wait`."""
+    """Raise BusyError unless `has_room`; `what` says what is too much, such as `questions wait`."""
     if has_room(holder, taken, most):
         return
     if len(taken) >= most:
@@ -50,7 +49,7 @@ def require_room(
 
 
 class Shares:
-    """Places of one kind. May be used from any thread."""
+    """Places of one kind. Safe from any thread."""
 
     def __init__(self, most: int, what: str) -> None:
         """`what` as in `require_room`."""
@@ -61,7 +60,7 @@ class Shares:
 
     @contextmanager
     def held(self, holder: Holder | None) -> Iterator[None]:
-        """Hold a place. Raises BusyError where there is none."""
+        """Hold a place. Raises BusyError if there is none."""
         with self._lock:
             require_room(holder, self._taken, self._most, self._what)
             self._taken.append(holder)
@@ -84,7 +83,7 @@ class RateLimit:
         self._left: dict[str, tuple[float, float]] = {}
 
     def wait_s(self, caller: str) -> float:
-        """0 if this request may be, else seconds until the next may."""
+        """Return 0 if this request may proceed, else the seconds until the next may."""
         now = time.monotonic()
         with self._lock:
             left, at = self._left.get(caller, (float(self._per_minute), now))

@@ -1,5 +1,5 @@
-"""Work on a device: what is on its way (Job), who comes next (FairLock), what is done beside it
-(SideThread), and how long its stages take (StageClock).
+"""Work on a device: a submitted work (Job), a lock in order of arrival (FairLock), a second thread
+(SideThread), and the time that stages take (StageClock).
 """
 
 import threading
@@ -24,8 +24,6 @@ Result = TypeVar("Result")
 
 
 class WorkKind(StrEnum):
-    """What a work is for."""
-
     ASK = "ask"
     JUDGE = "judge"
     INGEST = "ingest"
@@ -34,7 +32,7 @@ class WorkKind(StrEnum):
 
 
 class Job(Future[Result]):
-    """One work on its way: wait for its result, or cancel it."""
+    """One submitted work: wait for its result, or cancel it."""
 
     def __init__(
         self, work: Work[Result], kind: WorkKind, blocks: int, holder: Holder | None = None
@@ -45,18 +43,18 @@ class Job(Future[Result]):
         self.holder = holder
         self.is_cancelled = False
         self.submitted_at = self.begun_at = time.perf_counter()
-        """Until its turn has come both are the same."""
+        """The same until the work starts."""
         self.request: Request | None = None
-        """What it wants next; None before it has begun and after its end."""
+        """What it wants next; None before it starts and after it ends."""
         self._work = work
 
     def cancel(self) -> bool:
-        """End it before its next pass; False, and nothing happens, for one that is done."""
+        """End it before its next pass; return False, and do nothing, if it is done."""
         self.is_cancelled = True
         return not self.done()
 
     def advance(self, reply: Any = None) -> None:
-        """Go on to the next request, or to the end. Raises nothing."""
+        """Run to the next request, or to the end. Raises nothing."""
         try:
             if isinstance(reply, Exception):
                 self.request = self._work.throw(reply)
@@ -65,11 +63,11 @@ class Job(Future[Result]):
         except StopIteration as end:
             self.request = None
             self.set_result(end.value)
-        except BaseException as error:  # noqa: BLE001  the waiting thread is told
+        except BaseException as error:  # noqa: BLE001  the waiting thread gets it
             self._fail(error)
 
     def abort(self, error: BaseException) -> None:
-        """End it here; it cleans up now, in the device's thread, and not when it is collected."""
+        """End it now, so that it cleans up in the device's thread and not when it is collected."""
         try:
             self._work.close()
         except BaseException as other:  # noqa: BLE001  as above
@@ -83,10 +81,7 @@ class Job(Future[Result]):
 
 
 def _let_go(error: BaseException) -> None:
-    """Take its frames from `error`: they hold what all works of the round were about.
-
-    Where it was raised is kept as a note.
-    """
+    """Note where `error` was raised and drop its traceback, which keeps the whole round alive."""
     cause: BaseException | None = error
     while cause is not None and cause.__traceback__ is not None:
         cause.add_note("raised in the device's thread:\n" + "".join(format_tb(cause.__traceback__)))
@@ -95,24 +90,23 @@ def _let_go(error: BaseException) -> None:
 
 
 class SideThread:
-    """One for a device. May be called from any thread."""
+    """The second thread of a device. May be called from any thread."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="side")
 
     def mark(self) -> torch.cuda.Event | None:
-        """All that the calling thread has given the card to do so far."""
+        """Mark the end of what the calling thread has queued on the GPU; None on a CPU."""
         if self._device.type != "cuda":
             return None
         event: torch.cuda.Event = torch.cuda.current_stream(self._device).record_event()
         return event
 
     def run(self, work: Callable[[], Result], after: torch.cuda.Event | None) -> Future[Result]:
-        """Have `work` done once the card has passed the mark `after`.
-
-        What it makes on the card belongs to the stream of this thread: nothing of that may be kept
-        but what was copied to the host. Raises BusyError where the process ends.
+        """Run `work` once the GPU has passed the mark `after`. What it makes on the GPU belongs to
+        this thread's stream, so keep only what was copied to the host. Raises BusyError if the
+        process is ending.
         """
         try:
             return self._thread.submit(self._run, work, after)
@@ -146,20 +140,19 @@ class StageClock:
 
 
 class FairLock:
-    """A lock that threads get in the order in which they ask for it.
-
-    threading.Lock makes no such promise: a thread that releases and takes it in a loop, as the
-    ingestion worker does, can keep all others waiting.
+    """A lock that threads get in the order in which they ask. threading.Lock does not promise that:
+    a thread that releases and takes it in a loop, as the ingestion worker does, can starve the
+    others.
     """
 
     def __init__(self, rank: Rank) -> None:
         self._lock = ranked_lock(rank)
-        """Taken last, and always free: it tells the order of locks who holds this one."""
-        self._changed = threading.Condition()  # of the line; has no rank of its own
+        """Taken last, when it is always free: it tells the lock order who holds this one."""
+        self._changed = threading.Condition()  # guards the queue; has no rank of its own
         self._waiting: deque[object] = deque()
 
     def take(self, patience_s: float | None = None) -> bool:
-        """Wait for it; False if it did not come in so many seconds. Who has it must `give` it."""
+        """Wait for it; False if `patience_s` seconds pass first. The holder must `give` it back."""
         ticket, is_taken = object(), False
         with self._changed:
             self._waiting.append(ticket)
@@ -167,13 +160,12 @@ class FairLock:
                 is_first = self._changed.wait_for(lambda: self._waiting[0] is ticket, patience_s)
                 is_taken = is_first and self._lock.acquire()
             finally:
-                if not is_taken:  # also at Ctrl-C: nobody may wait for this ticket
+                if not is_taken:  # on Ctrl-C too: nobody may wait for this ticket
                     self._waiting.remove(ticket)
                     self._changed.notify_all()
         return is_taken
 
     def give(self) -> None:
-        """Let the next one have it."""
         self._lock.release()
         with self._changed:
             self._waiting.popleft()

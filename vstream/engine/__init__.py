@@ -1,4 +1,4 @@
-"""The streaming KV engine: visual tokens to KV blocks, and questions over retrieved blocks."""
+"""The streaming KV engine: visual tokens become KV blocks; questions read those retrieved."""
 
 import lazy_loader
 

@@ -18,22 +18,19 @@ from vstream.errors import QuestionError
 
 @dataclass(eq=False)
 class LaidLayer:
-    """What one layer of a context holds; prefix and recent window are shared by all who ask the
-    same stream at the same time.
-    """
+    """One layer of a context. Concurrent questions to a stream share prefix and recent window."""
 
     buffers: tuple[Tensor, Tensor]
-    """Rotated keys and values, [kv_heads, tokens, head_dim], with room behind those that are in."""
+    """Rotated keys and values, [kv_heads, tokens, head_dim], with spare room at the end."""
     positions: Tensor
-    """Of what was laid, [axes, tokens]; text stands behind it."""
+    """Positions of what was laid out, [axes, tokens]; text follows it."""
     filled: int
     next_text: int
-    """Position of the next token."""
     num_prefix: int
     recent: tuple[int, int]
-    """From which slot on, and up to which one, the recent window lies; behind it stands text."""
+    """The first slot of the recent window, and the slot after its last; text follows there."""
     blocks: Mapping[int, int]
-    """How many tokens each block has, by id, in the order in which they lie before that text."""
+    """The token count of each block by id, in the order in which the blocks lie before the text."""
 
     @property
     def keys(self) -> Tensor:
@@ -45,7 +42,7 @@ class LaidLayer:
 
     @property
     def room(self) -> int:
-        """Tokens that are still to come at most."""
+        """Tokens that still fit."""
         return self.buffers[0].shape[1] - self.filled
 
     @property
@@ -53,19 +50,19 @@ class LaidLayer:
         return self.num_prefix + self.recent[1] - self.recent[0]
 
     def shared(self) -> tuple[Tensor, Tensor]:
-        """Keys and values of prefix and recent window."""
+        """Return keys and values of prefix and recent window."""
         return self._joined(slice(self.num_prefix), slice(*self.recent))
 
     def own(self) -> tuple[Tensor, Tensor]:
-        """Keys and values of retrieved blocks and text."""
+        """Return keys and values of retrieved blocks and text."""
         start, end = self.recent
         return self._joined(slice(self.num_prefix, start), slice(end, None))
 
     def append(self, rotated: Tensor, values: Tensor) -> None:
-        """Take in text whose keys are `rotated` to the next positions already."""
+        """Append text whose keys are already `rotated` to the next positions."""
         tokens = values.shape[1]
-        for buffer, one in zip(self.buffers, (rotated, values), strict=True):
-            buffer[:, self.filled : self.filled + tokens] = one
+        for buffer, new in zip(self.buffers, (rotated, values), strict=True):
+            buffer[:, self.filled : self.filled + tokens] = new
         self.filled += tokens
         self.next_text += tokens
 
@@ -78,17 +75,17 @@ class LaidLayer:
 
 
 class Sight(NamedTuple):
-    """Keys of one layer that an answer's words look at; `blocks` lie before slot `end`."""
+    """Keys of one layer that an answer's tokens look at; `blocks` lie before slot `end`."""
 
     keys: Float[Tensor, "kv_heads tokens head_dim"]
     blocks: Mapping[int, int]
     end: int
     distance: int | None = None
-    """All keys are looked at from one distance; None: from where the word stands."""
+    """The one distance from which all keys are seen; None: from the token's own position."""
 
 
 class Words(Protocol):
-    """What keeps the queries by which an answer's words are chosen."""
+    """Collects the queries from which an answer's words are chosen."""
 
     layers: Sequence[int]
 
@@ -98,10 +95,10 @@ class Words(Protocol):
 class AnswerContext:
     """[prefix | retrieved blocks in stream order | recent window | question | answer so far].
 
-    Before the blocks may stand tokens that were read again for this question alone.
+    Before the blocks may stand tokens that were encoded again for this question alone.
 
-    Blocks come as the codec keeps them, the recent window too, so the answer does not depend on
-    the tier or process that holds them. Positions are contiguous in every layer by itself: layers
+    Blocks come as the codec keeps them, the recent window too, so the answer does not depend on the
+    tier or process that holds them. Each layer has contiguous positions of its own, because layers
     may hold blocks of different lengths. Keys are rotated once, when a layer is laid out.
     """
 
@@ -114,9 +111,8 @@ class AnswerContext:
         sinks: int | None = None,
         window_blocks: int = 0,
     ) -> None:
-        """`room`: tokens of question and answer that must fit behind the blocks.
-
-        With `sinks`, of the prefix only these stay once there are `window_blocks` blocks.
+        """`room` is how many tokens of question and answer must fit behind the blocks. With
+        `sinks`, only that many prefix tokens stay once there are `window_blocks` blocks.
         """
         self._decoder = decoder
         self.prefix = prefix
@@ -129,29 +125,26 @@ class AnswerContext:
         self.recent_ids: tuple[int, ...] = ()
         """Blocks of the recent window, the same in every layer."""
         self.words: Words | None = None
-        """Told of the queries of each pass's last token, before RoPE and scaled."""
+        """Receives the queries of each pass's last token, before RoPE and scaled."""
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that the first layer holds."""
         return self._layers[0].filled
 
     def laid(self, layer: int) -> LaidLayer:
-        """What `layer` holds."""
         return self._layers[layer]
 
     def begin_with(self, again: Context, kv: LayerKV) -> None:
-        """Let its visual tokens stand right behind the prefix, keys before RoPE."""
+        """Put the visual tokens of `again` right behind the prefix; the keys are before RoPE."""
         self._again, self._again_kv = again, kv
 
     def clear(self) -> None:
-        """Let all go that was laid: it is laid again, or kept elsewhere from now on."""
+        """Drop everything laid out: it is laid out again, or kept elsewhere from now on."""
         self._layers = []
 
     def lay(self, layer: int, retrieved: Sequence[int], recent: Sequence[int] = ()) -> None:
-        """Put prefix and blocks in place for `layer`; layers come in order. So do the blocks.
-
-        Raises QuestionError where `room` more tokens would leave the decoder's positions.
+        """Lay out prefix and blocks for `layer`. Call it layer by layer, with blocks in stream
+        order. Raises QuestionError if `room` more tokens would exceed the decoder's positions.
         """
         decoder, again = self._decoder, self._again
         block_ids = [*retrieved, *recent]
@@ -193,18 +186,18 @@ class AnswerContext:
         self.recent_ids = tuple(recent)
 
     def sights(self, layer: int) -> list[Sight]:
-        """What words behind the last one look at in `layer`."""
+        """Return what the tokens still to come look at in `layer`."""
         laid = self._layers[layer]
         return [Sight(laid.keys, laid.blocks, laid.recent[1])]
 
     def sought(self, queries: Float[Tensor, "heads tokens head_dim"]) -> Tensor | None:
-        """What blocks are retrieved by if not by the mean query of the question's own words."""
+        """Return what to retrieve blocks by, if not the mean query of the question's own words."""
         return None
 
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        """Append text to `layer` and let it attend to all before it. A decode step is just this."""
+        """Append text to `layer` and let it attend to all before it. A decode step does no more."""
         if self.words is not None and layer in self.words.layers:
             self.words.take(layer, queries[:, -1] * scale)
         decoder, laid = self._decoder, self._layers[layer]
@@ -214,6 +207,6 @@ class AnswerContext:
         return self.look(layer, queries, rotated[: len(queries)], scale)
 
     def look(self, layer: int, queries: Tensor, rotated: Tensor, scale: float) -> Tensor:
-        """Let the queries of the newest tokens, `rotated`, attend to all of `layer` before them."""
+        """Let the newest tokens' queries, also given `rotated`, attend to all before them."""
         laid = self._layers[layer]
         return self._decoder.attend_causally(rotated, laid.keys, laid.values, scale)

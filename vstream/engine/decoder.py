@@ -1,9 +1,9 @@
 """Decoder: a stock transformers decoder driven step by step, checked to be exact before use.
 
-One attention function drives it, which hands q, k, v to a step: every call carries a step object in
-its keyword arguments. The step gets the queries, keys and values of each layer before RoPE
-(positions 0 make the decoder's own RoPE the identity) and answers with the attention output;
-rotation, window, retrieval and decode all happen in steps.
+One attention function drives it: every call carries a step object in its keyword arguments. The
+step gets the queries, keys and values of each layer before RoPE (positions 0 make the decoder's own
+RoPE the identity) and returns the attention output; rotation, window, retrieval and decode all
+happen in steps.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 ATTENTION_NAME = "vstream"
 _EXACT_WITHOUT = ("softcap", "sliding_window", "s_aux", "sinks")
-"""What some decoders ask of attention and steps do not do. Silence would be a wrong answer."""
+"""Attention features of some decoders that steps lack. To ignore one would give a wrong answer."""
 SELF_CHECK_TOKENS = 40
 SELF_CHECK_TOLERANCE = 1e-4
 """Relative to the largest logit. Decoders with peaked attention differ by 1e-5 or by 1e-1."""
 CausalAttention = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""Queries, keys, values and scale in, as `causal_attention` has them."""
+"""Takes queries, keys, values and scale, as `causal_attention` does."""
 
 
 class Step(Protocol):
@@ -55,9 +55,8 @@ def stream_attention(
     step: Step,
     **extra: Any,
 ) -> tuple[Float[Tensor, "1 tokens heads head_dim"], None]:
-    """Let `step` attend. The signature is that of transformers' AttentionInterface.
-
-    Raises ValueError for a feature of attention that no step implements.
+    """Let `step` attend. The signature is that of transformers' AttentionInterface. Raises
+    ValueError for a feature of attention that no step implements.
     """
     for feature in _EXACT_WITHOUT:
         if extra.get(feature) is not None:
@@ -68,12 +67,11 @@ def stream_attention(
 
 
 def register_attention() -> None:
-    """Make `stream_attention` known to transformers under ATTENTION_NAME. Repeating is harmless.
-
-    No mask function is registered beside it on purpose: without one, transformers makes no mask;
-    with one, position ids that are all 0 would be read as packed sequences.
+    """Register `stream_attention` with transformers as ATTENTION_NAME; repeating is harmless. It
+    has no mask function on purpose: without one, transformers makes no mask; with one, it would
+    read position ids that are all 0 as packed sequences.
     """
-    from transformers import AttentionInterface  # seconds: only where a model is loaded
+    from transformers import AttentionInterface  # takes seconds: only to load a model
 
     AttentionInterface.register(ATTENTION_NAME, stream_attention)
 
@@ -85,10 +83,7 @@ def grouped_attention(
     scale: float,
     mask: Bool[Tensor, "q_tokens k_tokens"] | None,
 ) -> Float[Tensor, "heads q_tokens v_dim"]:
-    """Scaled dot-product attention with grouped queries; True in `mask` means "attends".
-
-    The heads of a group are laid along the query axis, so keys and values are never expanded.
-    """
+    """Attend with grouped queries, whose heads lie along the query axis; True in `mask` attends."""
     heads, q_tokens, head_dim = queries.shape
     kv_heads = keys.shape[0]
     group = heads // kv_heads
@@ -107,7 +102,7 @@ def causal_attention(
     values: Float[Tensor, "kv_heads k_tokens v_dim"],
     scale: float,
 ) -> Float[Tensor, "heads q_tokens v_dim"]:
-    """`grouped_attention` of the newest tokens to all before them and themselves."""
+    """Apply `grouped_attention` from the newest tokens to themselves and all before them."""
     mask = causal_mask(queries.shape[1], keys.shape[1], keys.device)
     return grouped_attention(queries, keys, values, scale, mask)
 
@@ -117,7 +112,7 @@ def attention_mass(
     keys: Float[Tensor, "kv_heads k_tokens head_dim"],
     scale: float,
 ) -> Float[Tensor, "kv_heads k_tokens"]:
-    """How much `causal_attention` attends to each key, summed over queries and heads of a group."""
+    """Sum how much `causal_attention` attends to each key, over queries and a group's heads."""
     kv_heads, k_tokens, head_dim = keys.shape
     q_tokens = queries.shape[1]
     scores = queries.reshape(kv_heads, -1, head_dim).float() @ keys.float().transpose(1, 2) * scale
@@ -131,7 +126,7 @@ def attention_mass(
 def causal_mask(
     q_tokens: int, k_tokens: int, device: torch.device
 ) -> Bool[Tensor, "q_tokens k_tokens"] | None:
-    """The causal mask aligned to the last key: query i sees keys up to k_tokens - q_tokens + i."""
+    """Return the mask aligned to the last key: query i sees keys up to k_tokens - q_tokens + i."""
     if q_tokens == 1:
         return None
     mask = torch.ones(q_tokens, k_tokens, dtype=torch.bool, device=device)
@@ -139,18 +134,15 @@ def causal_mask(
 
 
 class Decoder:
-    """The language model of a Video-LLM, behind the attention hook.
-
-    Stateless: everything that a stream or a question remembers lives in the steps.
+    """The language model of a Video-LLM, behind the attention hook. Stateless: everything that a
+    stream or a question remembers lives in the steps.
     """
 
     def __init__(
         self, model: "PreTrainedModel", attend_causally: CausalAttention = causal_attention
     ) -> None:
-        """Adopt `model` (it is changed: its text attention goes through steps from now on), whose
-        steps attend by `attend_causally`.
-
-        Raises ModelError where the hook cannot drive this decoder exactly.
+        """Adopt and change `model`: from now on its text attention goes through steps, which attend
+        by `attend_causally`. Raises ModelError if the hook cannot drive this decoder exactly.
         """
         config = model.config.get_text_config()
         self._decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
@@ -191,10 +183,7 @@ class Decoder:
         is_visual: Bool[Tensor, " tokens"] | None = None,
         deepstack: Float[Tensor, "depth visual d_model"] | None = None,
     ) -> Float[Tensor, "tokens d_model"]:
-        """Run all layers over `embeddings`, attention being what `step` makes of it.
-
-        Returns the hidden states after the last norm.
-        """
+        """Run all layers with `step`'s attention; return the hidden states after the last norm."""
         zeros = torch.zeros(1, len(embeddings), dtype=torch.long, device=self.device)
         features: dict[str, object] = {}
         if deepstack is not None and is_visual is not None:
@@ -223,13 +212,12 @@ class Decoder:
     def _plain_logits(
         self, tokens: Int[Tensor, " tokens"], positions: Int[Tensor, "axes tokens"], name: str
     ) -> Float[Tensor, "tokens vocabulary"]:
-        """Logits by the model's own attention, before the hook is in place."""
         everything_before = torch.ones(2 * tokens.shape, dtype=torch.bool).tril()
         try:
             hidden = self._decoder(
                 inputs_embeds=self._embed(tokens)[None],
                 position_ids=positions[:, None] if len(positions) > 1 else positions,
-                # Given whole: a mask derived from positions with gaps would mean packed sequences.
+                # Given: transformers would take a mask's gaps in positions for packed sequences.
                 attention_mask=everything_before.to(tokens.device)[None, None],
                 use_cache=False,
             ).last_hidden_state[0]
@@ -240,22 +228,21 @@ class Decoder:
 
     @torch.inference_mode()
     def _compare(self, tokens: Tensor, positions: Tensor, wanted: Tensor, name: str) -> None:
-        """The hook with plain attention, on random tokens at random rising positions."""
+        """Compare the hook with plain attention, on random tokens at random rising positions."""
         try:
             logits = self.logits(self.forward(self.embed(tokens), PlainStep(self, positions)))
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(_refusal(name, str(error))) from error
         difference = float((logits - wanted).abs().max() / wanted.abs().max())
-        # In half precision both sides round, and only a gross difference can be told.
+        # In half precision both sides round, and only a gross difference shows.
         tolerance = SELF_CHECK_TOLERANCE if self.dtype == torch.float32 else 0.1
         if not difference <= tolerance:
             raise ModelError(_refusal(name, f"logits differ by {difference:.1e} of the largest"))
 
 
 class PlainStep:
-    """Plain causal attention over the tokens given, behind `past` ones; keys and values are kept.
-
-    Keys, those of `past` too, as they are before RoPE; `positions` are of past and given tokens.
+    """Plain causal attention over the given tokens, behind `past` ones; keeps keys and values. All
+    keys are as before RoPE; `positions` are those of past and given tokens.
     """
 
     def __init__(

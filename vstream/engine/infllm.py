@@ -3,8 +3,8 @@
 Source: InfLLM (Xiao et al., NeurIPS 2024, https://arxiv.org/abs/2402.04617) and its released code;
 `vstream.engine.infllm_layer` has what one layer does. Differs: the exec blocks are the stream's
 blocks, and its first tokens are the prefix. A question is one exec block behind the newest blocks,
-whatever its length, and keeps for its answer what it has retrieved; what slides out of the window
-meanwhile is read whole from afar, and becomes no block. The memory policy `infllm` uses it.
+whatever its length, and its answer keeps what it retrieved; what slides out of the window meanwhile
+is read whole from afar and becomes no block. The memory policy `infllm` uses it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,14 +37,13 @@ from vstream.errors import SettingsError
 from vstream.read_while_written import read_while_written
 
 _NOTED_BLOCKS = 16
-"""What the window has collected is noted so often: after a crash the looks since then are missing.
-"""
+"""How often to note what the window collected: a crash loses what came since."""
 _LOOKS = "infllm looks"
-"""The note of what the window's tokens have collected, block by block."""
+"""The note of the attention that the window's tokens have collected, block by block."""
 
 
 class InfllmStream:
-    """What all layers of one stream hold, and the blocks that have left."""
+    """What all layers of one stream hold, and which blocks have left the window."""
 
     def __init__(self, rope: Rope, memory: MemoryReader, n_init: int, rule: InfllmRule) -> None:
         self.rope = rope
@@ -52,14 +51,14 @@ class InfllmStream:
         self.rule = Rule(n_init, rule.window_tokens, rule.representatives)
         self.retrieve_blocks = rule.retrieve_blocks
         self.windows: list[Window] = []
-        """By layer; none before the first tokens."""
+        """By layer; empty before the first tokens."""
         self.counts: dict[int, int] = {}
-        """Tokens of the blocks that are to leave next, by their ids."""
+        """Token counts of the blocks that leave next, by id."""
         self.newest = -1
-        """The newest block that has left. Up to it the memory must know them before a pass."""
+        """The newest block that has left. The memory must have all up to it before a pass."""
 
     def leaving(self, num_new: int) -> list[int]:
-        """The blocks that will have left once so many tokens have come."""
+        """Return the blocks that will have left once `num_new` more tokens have come."""
         found, held = [], self.windows[0].keys.shape[1] if self.windows else 0
         held += num_new - self.rule.n_init
         for block_id, count in self.counts.items():
@@ -69,7 +68,7 @@ class InfllmStream:
         return found
 
     def end(self, step: "InfllmStep") -> list[Mapping[int, Float[Tensor, "layers heads*head_dim"]]]:
-        """After a pass: the head vectors of the blocks that left, exec block by exec block."""
+        """After a pass, return the head vectors of the blocks that left, by exec block."""
         self.windows = [passing.window for passing in step.passings]
         found: list[Mapping[int, Tensor]] = []
         for by_layer in zip(*(passing.left for passing in step.passings), strict=True):
@@ -90,7 +89,6 @@ class InfllmStep:
         self._stream = stream
         self._exec_counts = exec_counts
         self.passings: list[Passing] = []
-        """By layer."""
         self.retrieved: list[list[list[int]]] = []
         """By layer and exec block."""
         self.captured: LayerKV = []
@@ -115,9 +113,9 @@ class InfllmStep:
 
 
 class _Past:
-    """What one layer of a pass may read: the blocks that have left before, and those that leave in
-    the pass. All that the memory has of them is read from there, so that it makes no difference how
-    a stream is cut into passes.
+    """What one layer of a pass may read: the blocks that left before it, and those that leave in
+    it. What the memory has of them is read from there, so that it makes no difference how a stream
+    is cut into passes.
     """
 
     def __init__(
@@ -129,7 +127,7 @@ class _Past:
         num_new: int,
         retrieved: list[list[int]],
     ) -> None:
-        """`num_new` tokens come in the pass; what is read is told to `retrieved`."""
+        """`num_new` tokens come in the pass; `retrieved` collects the ids of what is read."""
         self._stream, self._layer, self._passing, self._num_new = stream, layer, passing, num_new
         self._queries, self._retrieved = queries.cpu(), retrieved
         self._dtype, self._device = passing.window.keys.dtype, queries.device
@@ -138,7 +136,6 @@ class _Past:
         read_while_written(self._read)
 
     def __call__(self, number: int) -> list[KeysValues]:
-        """The blocks that an exec block reads."""
         in_pass = (left for one in self._passing.left for left in one)
         left: dict[int, Left] = dict(zip(self._stream.counts, in_pass, strict=False))
         ids, scores = [*(self._ids[at] for at in self._best[number]), *left], self._scores[number]
@@ -153,8 +150,8 @@ class _Past:
         ]
 
     def _read(self) -> None:
-        """From the memory all that an exec block may read, once for all of them. Of blocks that are
-        equally like it those that are read here are the ones to be chosen.
+        """Read from the memory, once, all that any exec block may read. Of blocks that are equally
+        relevant, those read here are the ones chosen.
         """
         memory, count = self._stream.memory, self._stream.retrieve_blocks
         below = self._stream.newest + 1
@@ -188,7 +185,7 @@ class InfllmPrefill(WritePath):
         self.prefix: LayerKV = alone(decoder, self._run(prefix.embeddings, [n_init]))[0]
 
     def restore(self, ids: Sequence[int], kept: LayerKV, state: State) -> None:
-        """Go on after the blocks of the memory, of which `ids` are in the window, as `kept`."""
+        """Continue after the memory's blocks; `ids` are those of the window, held in `kept`."""
         stream, memory = self._stream, self._stream.memory
         self.num_blocks, stream.newest = memory.num_blocks, memory.head_vectors.newest
         stream.counts = {block_id: memory.info(block_id).num_tokens for block_id in ids}
@@ -213,7 +210,7 @@ class InfllmPrefill(WritePath):
         ]
 
     def note(self) -> StateChange:
-        """What the tokens of the window have collected."""
+        """Return what the tokens of the window have collected."""
         counts = self._stream.counts
         if not counts:
             return {}
@@ -224,7 +221,7 @@ class InfllmPrefill(WritePath):
         }
 
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
-        """As `Prefill.work`; all blocks before must be in the memory."""
+        """Like `Prefill.work`; all earlier blocks must be in the memory."""
         counts = [len(block.embeddings) for block in chunk]
         before = dict(self._stream.counts)
         self._stream.counts.update(enumerate(counts, self.num_blocks))
@@ -257,7 +254,6 @@ class InfllmContext(AnswerContext):
         self._n_local = n_local
         self._retrieved: LayerKV = []
         self._retrieved_tokens: list[dict[int, int]] = []
-        """By layer, of each block."""
 
     @property
     def num_tokens(self) -> int:

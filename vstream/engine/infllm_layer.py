@@ -1,4 +1,4 @@
-"""InfLLM's attention rules in one layer: a block finds its past itself while it is encoded.
+"""InfLLM's attention in one layer: a block finds its own past while it is encoded.
 
 Source: InfLLM (Xiao et al., NeurIPS 2024, https://arxiv.org/abs/2402.04617), sections 3.1 and 3.2,
 as its released code computes it. The tokens of an *exec block* attend, under one softmax, to
@@ -7,14 +7,14 @@ as its released code computes it. The tokens of an *exec block* attend, under on
     far    [the `topk` most relevant past blocks | the first `n_init` tokens | tokens that have slid
            out of the window and are in no block yet], all at the one distance n_local - 1
 
-What has slid out at the end of an exec block is seen from afar by all its queries, also by those
-that still see it near: it counts twice then. The relevance of a block is
+All queries of an exec block see from afar what has slid out by its end, even those that still see
+it near: it counts twice then. The relevance of a block is
 
     sum over query heads of <mean query of the exec block, rotated to n_local - 1, r[head]>
 
-with r[head] the mean of the keys, before RoPE, of those `representatives` tokens of the block that
-collected most attention of that head while they were near. A block leaves the window once that
-holds `n_local` tokens without it.
+with r[head] the mean of the keys, before RoPE, of the `representatives` tokens of the block that
+collected the most attention from that head while they were near. A block leaves the window once the
+window holds `n_local` tokens without it.
 
 `vstream.engine.infllm` runs it over a stream. One rotary axis only.
 """
@@ -33,14 +33,14 @@ KeysValues = tuple[
     Float[Tensor, "kv_heads tokens head_dim"], Float[Tensor, "kv_heads tokens head_dim"]
 ]
 Retrieve = Callable[[int], Sequence[KeysValues]]
-"""The number of an exec block in; the past blocks that it reads, keys before RoPE, out."""
+"""Takes the number of an exec block; returns the past blocks that it reads, keys before RoPE."""
 OpenPast = Callable[[Float[Tensor, "exec_blocks heads*head_dim"]], Retrieve]
 """Takes what each exec block retrieves by: its mean query, see `mean_query`."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """In tokens; `representatives` stand for a block."""
+    """Counts in tokens; `representatives` is how many stand for a block."""
 
     n_init: int
     n_local: int
@@ -54,7 +54,7 @@ class Window:
     keys: Float[Tensor, "kv_heads tokens head_dim"]
     values: Float[Tensor, "kv_heads tokens head_dim"]
     looks: Float[Tensor, "heads tokens"]
-    """The attention that each token got from those behind it while it was near."""
+    """The attention that each token got from later tokens while it was near."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,20 +62,20 @@ class Left:
     """A block that has left the window of one layer."""
 
     vector: Float[Tensor, " heads*head_dim"]
-    """Its representative key for each query head."""
+    """A representative key for each query head."""
     keys: Float[Tensor, "kv_heads tokens head_dim"]
     values: Float[Tensor, "kv_heads tokens head_dim"]
 
 
 @dataclass(eq=False)
 class Passing:
-    """One layer's pass over exec blocks. `window` is what is held after it."""
+    """One layer's pass over exec blocks. Afterwards `window` is what it holds."""
 
     rope: Rope
     rule: Rule
     window: Window
     left: list[list[Left]] = field(default_factory=list)
-    """The blocks that left as each exec block came."""
+    """The blocks that left with each exec block."""
 
     def attend(
         self,
@@ -85,10 +85,8 @@ class Passing:
         block_counts: Sequence[int],
         open_past: OpenPast,
     ) -> Float[Tensor, "heads tokens head_dim"]:
-        """Let `new`, queries, keys and values before RoPE, attend.
-
-        `exec_counts` are the tokens of its exec blocks, `block_counts` those of the blocks that are
-        to leave next, oldest first.
+        """Let `new`, queries, keys and values before RoPE, attend. `exec_counts` are the tokens of
+        its exec blocks, `block_counts` those of the blocks that leave next, oldest first.
         """
         queries, new_keys, new_values = new
         n_init, n_local = self.rule.n_init, self.rule.n_local
@@ -131,13 +129,13 @@ class Passing:
 
 
 def rotated_to(rope: Rope, queries: Tensor, distance: int) -> Tensor:
-    """All queries rotated to one angle, for keys that are not rotated."""
+    """Rotate all queries to one angle, for keys that are not rotated."""
     one = torch.full((1, queries.shape[1]), distance, device=queries.device)
     return rope.rotate(queries, one)
 
 
 def mean_query(far: Float[Tensor, "heads tokens head_dim"]) -> Float[Tensor, " heads*head_dim"]:
-    """What blocks are retrieved by, of queries that are rotated to n_local - 1."""
+    """Return what blocks are retrieved by, from queries that are rotated to n_local - 1."""
     return far.float().mean(dim=1).flatten()
 
 
@@ -146,7 +144,7 @@ def representative(
     looks: Float[Tensor, "heads tokens"],
     count: int,
 ) -> Float[Tensor, " heads*head_dim"]:
-    """The mean of the `count` keys that each query head has looked at most."""
+    """Return the mean of the `count` keys that each query head has looked at most."""
     best = looks.topk(min(count, looks.shape[1]), dim=1).indices
     group = len(looks) // len(keys)
     of_heads = keys.float().repeat_interleave(group, dim=0)
@@ -161,10 +159,9 @@ def near_and_far(
     far: Sequence[KeysValues],
     scale: float,
 ) -> tuple[Float[Tensor, "heads q_tokens head_dim"], Float[Tensor, "heads k_tokens"]]:
-    """Attend to `near` within the window and to all of `far`, under one softmax.
-
-    The queries belong to the last keys of `near`. Also the attention that each key of `near` got,
-    summed over the queries.
+    """Attend to `near` within the window and to all of `far`, under one softmax. The queries belong
+    to the last keys of `near`. Also return the attention that each key of `near` got, summed over
+    the queries.
     """
     heads, q_tokens, head_dim = near_queries.shape
     kv_heads, k_tokens, _ = near[0].shape

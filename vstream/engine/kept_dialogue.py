@@ -1,4 +1,4 @@
-"""kept_dialogue: a question with its dialogue in, the same with those tokens that a policy keeps.
+"""kept_dialogue: cuts the dialogue of a question down to the tokens that the memory policy keeps.
 
 Source: SirLLM (https://arxiv.org/abs/2405.12528): a token's surprise, -log p(token | text before
 it), says how much it is worth keeping. Differs: the dialogue is text that is read again with every
@@ -20,7 +20,7 @@ from vstream.engine.prefill import LayerKV
 from vstream.engine.text_query import TextStep
 
 _AT_ONCE = 64
-"""Logits are wide: so many tokens have theirs at a time."""
+"""Logits are wide: compute those of this many tokens at a time."""
 
 
 def kept_dialogue(
@@ -30,10 +30,7 @@ def kept_dialogue(
     read: Callable[[Sequence[Turn]], TextTokens],
     dialogue: Sequence[Turn],
 ) -> Work[TextTokens]:
-    """All that stands after the last block; `read` is the question with so much of its dialogue.
-
-    Raises QuestionError for what is too long.
-    """
+    """Return the question's tokens; `read` makes them for a dialogue. Raises QuestionError."""
     tokens = read(dialogue)
     if tokens.ids is None:
         return tokens
@@ -51,17 +48,15 @@ def kept_dialogue(
 
 
 def _middle(without: TextTokens, whole: TextTokens) -> tuple[int, int]:
-    """Where the tokens stand that `whole` has in addition."""
     assert without.ids is not None
     assert whole.ids is not None
     one, other = without.ids.tolist(), whole.ids.tolist()
-    start = _alike(one, other)
-    end = len(other) - min(_alike(one[::-1], other[::-1]), len(one) - start)
+    start = _num_common(one, other)
+    end = len(other) - min(_num_common(one[::-1], other[::-1]), len(one) - start)
     return start, end
 
 
-def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens they have in common from the beginning."""
+def _num_common(one: Sequence[int], other: Sequence[int]) -> int:
     pairs = zip(one, other, strict=False)
     return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
@@ -71,9 +66,8 @@ def surprises(
     hidden: Float[Tensor, "tokens features"],
     ids: Int[Tensor, " tokens"],
 ) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
-    """Of each token -log p(it | what is before) and -log p(it once more | up to it).
-
-    The first, which nothing foretells, has the surprise of the one after it.
+    """For each token, return -log p(token | all before it) and -log p(token again | up to it). The
+    first token, which nothing predicts, gets the surprise of the second.
     """
     following = torch.cat([ids[1:], ids[-1:]])
     found = []
@@ -82,5 +76,5 @@ def surprises(
     ):
         unlikely = -logits_of(some).float().log_softmax(dim=1)
         found.append(unlikely.gather(1, torch.stack(wanted, dim=1).clamp_min(0)))
-    foretold, repeat = torch.cat(found).cpu().unbind(dim=1)
-    return torch.cat([foretold[:1], foretold[:-1]]), repeat
+    predicted, repeat = torch.cat(found).cpu().unbind(dim=1)
+    return torch.cat([predicted[:1], predicted[:-1]]), repeat

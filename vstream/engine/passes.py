@@ -1,10 +1,10 @@
-"""Passes: what several pieces of work want of the model in, one run of tower and decoder for all.
+"""Passes: serve what several works want of the model with one run of tower and decoder for all.
 
-A *work* is a generator that yields what it wants, `Vision` or a `Pass`, and is sent what came of
-it. So its driver decides what runs together: `alone` runs one work by itself, the scheduler
-many works at once. Tokens of different works lie one behind the other in one sequence; all but
-attention is computed token by token, and for attention each work's own step sees its own tokens
-only. So chunks of several streams, questions of several askers and decode steps share one pass.
+A *work* is a generator that yields what it wants, `Vision` or a `Pass`, and is sent the result. So
+its driver decides what runs together: `alone` runs one work by itself, the scheduler many at once.
+Tokens of different works follow one another in one sequence. Everything but attention is computed
+token by token, and in attention each work's own step sees only its own tokens. So chunks of several
+streams, questions of several askers and decode steps share one pass.
 
 Source: selective batching of Orca (https://www.usenix.org/conference/osdi22/presentation/yu,
 section 4.2), with prefill chunks beside decode steps as in Sarathi-Serve
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Vision:
-    """Wanted: the visual tokens of these blocks, each given by its frames."""
+    """Asks for the visual tokens of these blocks, each given by its frames."""
 
     family: Family
     groups: Sequence[Sequence[Frame]]
@@ -37,14 +37,14 @@ class Vision:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """Wanted: what the decoder makes of these tokens; attention is what `step` does."""
+    """Asks for a run of the decoder over these tokens; `step` does the attention."""
 
     embeddings: Float[Tensor, "tokens d_model"]
     step: Step
     is_visual: Bool[Tensor, " tokens"] | None = None
     deepstack: Float[Tensor, "depth visual d_model"] | None = None
     num_logits: int = 0
-    """So many of the last tokens' logits are the reply; 0: the hidden states of all."""
+    """The reply is the logits of this many last tokens; 0: the hidden states of all."""
 
 
 Request = Vision | Pass
@@ -54,15 +54,12 @@ Work = Generator[Request, Any, Result]
 
 @dataclass(frozen=True)
 class FastPath:
-    """Runs passes of few tokens faster than the plain path; what comes out is the same.
-
-    None in place of a reply means that the pass has to go the plain path.
-    """
+    """Faster passes of few tokens, same results. None: the pass must take the plain path."""
 
     decode: Callable[[Sequence[Step], Tensor], Sequence[Tensor | Exception | None]]
-    """Steps and a token of each answer in; the logits of each, or what went wrong."""
+    """Takes the step and a token of each answer; returns the logits of each, or its error."""
     question: Callable[[Step, Tensor], Tensor | None]
-    """A question in; its last token's logits. Raises what the plain pass raises."""
+    """Takes a question; returns its last token's logits. Raises what the plain pass raises."""
 
 
 @torch.inference_mode()
@@ -86,10 +83,7 @@ def alone(decoder: Decoder, work: Work[Result]) -> Result:
 
 
 def see_together(wanted: Sequence[Vision]) -> list[list[VisualTokens] | Exception]:
-    """The visual tokens for each request, in one pass of each family's tower.
-
-    Where a pass fails the requests are seen one by one, so that only those fail that must.
-    """
+    """Run one pass of each family's tower. If it fails, encode one by one: only some may fail."""
     replies: dict[int, list[VisualTokens] | Exception] = {}
     for family in {id(one.family): one.family for one in wanted}.values():
         places = [i for i, one in enumerate(wanted) if one.family is family]
@@ -98,7 +92,7 @@ def see_together(wanted: Sequence[Vision]) -> list[list[VisualTokens] | Exceptio
             tokens = iter(family.encode(groups))
             for i in places:
                 replies[i] = [next(tokens) for _ in wanted[i].groups]
-        except Exception:  # noqa: BLE001  which of them it was shows when each is seen by itself
+        except Exception:  # noqa: BLE001  encoding each by itself shows which it was
             replies.update({i: _seen(wanted[i]) for i in places})
     return [replies[i] for i in range(len(wanted))]
 
@@ -107,10 +101,9 @@ def see_together(wanted: Sequence[Vision]) -> list[list[VisualTokens] | Exceptio
 def pass_together(
     decoder: Decoder, wanted: Sequence[Pass], fast: FastPath | None = None
 ) -> list[Tensor | Exception]:
-    """What each pass wants, or what its step raised; the others do not notice that one failed.
-
-    Decode steps go the `fast` path, if there is one, and all else through one pass. If that is one
-    question by itself, it goes the fast path, too: starting kernels is what it would take.
+    """Return the result of each pass, or the error of its step, which does not disturb the others.
+    Decode steps take the `fast` path, if there is one; all others share one pass. If that is a
+    single question, it takes the fast path too: launching kernels would be most of its time.
     """
     replies: dict[int, Tensor | Exception] = {}
     decoding = [i for i, one in enumerate(wanted) if len(one.embeddings) == one.num_logits == 1]
@@ -132,7 +125,7 @@ def _passed_together(
     if len(wanted) == 1:
         try:
             return [_passed(decoder, wanted[0], fast)]
-        except Exception as error:  # noqa: BLE001  told to the work that wanted the pass
+        except Exception as error:  # noqa: BLE001  the work that wanted the pass gets it
             return [error]
     step = _SharedStep(wanted)
     try:
@@ -150,7 +143,7 @@ def _passed_together(
 
 
 class _SharedStep:
-    """Gives every work's step its own tokens. A step that fails is left out from then on."""
+    """Gives each work's step its own tokens. A step that fails is left out from then on."""
 
     def __init__(self, wanted: Sequence[Pass]) -> None:
         self._steps = [one.step for one in wanted]
@@ -185,14 +178,14 @@ def _passed(decoder: Decoder, one: Pass, fast: FastPath | None = None) -> Tensor
 def _seen(one: Vision) -> list[VisualTokens] | Exception:
     try:
         return one.family.encode(one.groups)
-    except Exception as error:  # noqa: BLE001  told to the works that wanted to see
+    except Exception as error:  # noqa: BLE001  the work that wanted to see gets it
         return error
 
 
 def _with_logits(
     decoder: Decoder, wanted: Sequence[Pass], parts: Sequence[Tensor]
 ) -> Sequence[Tensor]:
-    """The head runs once, over the tokens whose logits are wanted: no others, they are wide."""
+    """Run the head once, and only over the tokens whose logits are wanted: logits are wide."""
     counts = {i: one.num_logits for i, one in enumerate(wanted) if one.num_logits}
     if not counts:
         return parts
@@ -215,6 +208,6 @@ def _joined_masks(wanted: Sequence[Pass]) -> Tensor:
 
 
 def joined_deepstack(wanted: Sequence[Pass | Tokens]) -> Tensor | None:
-    """Those of all that have some, one behind the other."""
+    """Concatenate those of all that have some."""
     parts = [one.deepstack for one in wanted if one.deepstack is not None]
     return torch.cat(parts, dim=1) if parts else None

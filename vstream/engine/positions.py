@@ -1,4 +1,4 @@
-"""Positions: where the tokens of a context stand, and queries and keys rotated to there.
+"""Positions: place the tokens of a context, and rotate queries and keys to their places.
 
 A context is [prefix | blocks in stream order | text], contiguous. A block keeps positions relative
 to a base; laying blocks one after another only moves the bases. The text after them starts past
@@ -28,7 +28,7 @@ STATIC_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
 
 
 class Placed(Protocol):
-    """What the layout needs to know of a block (VisualTokens and BlockInfo both have it)."""
+    """What the layout needs to know about a block; VisualTokens and BlockInfo both have it."""
 
     @property
     def positions(self) -> Int[Tensor, "axes tokens"]: ...
@@ -39,14 +39,14 @@ class Placed(Protocol):
 def text_positions(
     start: int, tokens: int, axes: int, device: torch.device | None = None
 ) -> Int[Tensor, "axes tokens"]:
-    """Text advances every axis by one a token."""
+    """Return the positions of text, which advances every axis by one per token."""
     return torch.arange(start, start + tokens, device=device).expand(axes, tokens)
 
 
 def lay_out(
     prefix_tokens: int, blocks: Sequence[Placed], axes: int
 ) -> tuple[Int[Tensor, "axes tokens"], int]:
-    """Positions of [prefix | blocks], from 0 on, and the position where text would go on."""
+    """Return the positions of [prefix | blocks], from 0 on, and the position where text goes on."""
     prefix = text_positions(0, prefix_tokens, axes)
     if not blocks:
         return prefix, prefix_tokens
@@ -66,7 +66,7 @@ class Rope:
         self.axis_of_frequency = axis_of_frequency.to(inv_freq.device)
 
     def on_host(self) -> "Rope":
-        """The same for tensors in host memory."""
+        """Return the same rotation for tensors in host memory."""
         return Rope(self.inv_freq.cpu(), self.axis_of_frequency.cpu())
 
     def rotate(
@@ -81,10 +81,7 @@ class Rope:
 
 
 def rope_of(rotary: nn.Module, config: "PretrainedConfig") -> Rope:
-    """Read the rotation that `rotary`, a decoder's own rotary module, would apply.
-
-    Raises ValueError for frequencies that change with the length of the sequence.
-    """
+    """Return a decoder's rotation. Raises ValueError if it depends on the sequence length."""
     parameters = config.rope_parameters
     rope_type = parameters.get("rope_type", "default")
     if rope_type not in STATIC_ROPE_TYPES:

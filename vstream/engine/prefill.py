@@ -1,15 +1,15 @@
-"""Prefill: visual tokens of a stream in, KV blocks out, through a local window that slides.
+"""Prefill: turns a stream's visual tokens into KV blocks, through a local window that slides.
 
 The decoder sees [prefix | local window | chunk], token-causal, positions contiguous from 0. The
 window's left edge moves in steps of `window_stride` blocks counted from the start of the stream,
-never in between, and a chunk never crosses such a step. Block n therefore sees the same blocks at
-the same distances however the stream is cut into chunks, and so has the same keys and values.
+never in between, and a chunk never crosses such a step. So block n sees the same blocks at the same
+distances however the stream is cut into chunks, and has the same keys and values.
 
 Source: attention sinks and positions inside the cache as in StreamingLLM
 (https://arxiv.org/abs/2309.17453, section 3.2), which rotates the whole cache for every token; the
 block-wise encoding is ReKV's (https://arxiv.org/abs/2503.00540, section 3.1). Differs from both:
-the window moves in steps of blocks, not token by token, positions count from a left edge that
-stands still for a step, and the prefix keeps its place in front of it instead of one fixed
+the window moves in steps of blocks, not token by token; positions count from a left edge that
+stands still for a step; and the prefix stays right in front of the window, not at one fixed
 distance. `vstream.engine.rekv` has ReKV's own rule.
 """
 
@@ -31,20 +31,18 @@ from vstream.engine.positions import Placed, lay_out, text_positions
 LayerKV = list[tuple[Tensor, Tensor]]
 """Keys (before RoPE) and values of each layer, both [kv_heads, tokens, head_dim]."""
 Encoded = tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]
-"""Of a chunk: each block's keys and values by layer, and the hidden states of all tokens."""
+"""For a chunk: each block's keys and values by layer, and the hidden states of all tokens."""
 Mass = Mapping[int, Float[Tensor, "layers kv_heads tokens"]]
-"""By the id of a block: the attention that each of its tokens got, summed over queries and over the
-heads of a group.
-"""
+"""By block id: the attention that each token got, summed over queries and a group's heads."""
 _SPARE = 0.25
-"""Of the room that is needed, so much is taken in addition when a buffer grows."""
+"""The share of extra room that a buffer gets when it grows."""
 
 
 class LocalWindow:
-    """Which blocks a block sees. Counts are in blocks; `size` 0 means all that came before."""
+    """Which blocks a block sees. Counts are in blocks; `size` 0 means all earlier ones."""
 
     def __init__(self, size: int, stride: int, sinks: int | None = None) -> None:
-        """`sinks`: so many first tokens of the prefix stay once the window is full; None: all."""
+        """`sinks` is how many first prefix tokens stay once the window is full; None: all."""
         if size and not 0 < stride <= size:
             raise ValueError(f"window_stride must be between 1 and the window of {size}: {stride}")
         self.size = size
@@ -52,30 +50,30 @@ class LocalWindow:
         self.sinks = sinks
 
     def left_edge(self, block: int) -> int:
-        """The first block that block number `block` sees: at most `size` blocks with itself."""
+        """Return the first block that `block` sees: at most `size` blocks, itself included."""
         if not self.size:
             return 0
         return max(0, block - block % self.stride - (self.size - self.stride))
 
     def until_step(self, block: int) -> int:
-        """How many blocks, from `block` on, share its left edge: the longest chunk from there."""
+        """Return how many blocks from `block` on share its left edge: the longest chunk there."""
         return self.stride - block % self.stride if self.size else 1 << 30
 
     def prefix_of(self, block: int, prefix: LayerKV) -> LayerKV:
-        """What block number `block` sees of the prefix."""
+        """Return what `block` sees of the prefix."""
         seen = block - block % self.stride + self.stride - self.left_edge(block)
         return standing_prefix(prefix, self.sinks, self.size - seen)
 
 
 class WritePath:
-    """What a stream's write path tells besides keys and values."""
+    """What a stream's write path reports besides keys and values."""
 
     mass: Sequence[Mass] = ()
     """For each block of the last chunk, the attention that it paid to the blocks it saw."""
     left: Sequence[Mapping[int, Tensor]] = ()
-    """For each block of the last chunk, the head vectors of those that left the window."""
+    """For each block of the last chunk, the head vectors of the blocks that left the window."""
     reads_memory = False
-    """It reads past blocks: all that were encoded must be in the memory."""
+    """Whether it reads past blocks, so that all encoded ones must be in the memory."""
 
     num_blocks = 0
     """Blocks encoded since the start of the stream."""
@@ -84,15 +82,14 @@ class WritePath:
     _decoder: Decoder
 
     def note(self) -> StateChange:
-        """What it needs to go on after a restart and is in no block."""
+        """Return what it needs to continue after a restart and no block holds."""
         return UNCHANGED
 
     def longest_chunk(self) -> int:
-        """Blocks that `encode` accepts at once; any chunk gives the same keys and values."""
+        """Return how many blocks `encode` accepts; any chunk gives the same keys and values."""
         return 1 << 30
 
     def encode(self, chunk: Sequence[Tokens]) -> Encoded:
-        """`work`, run by itself."""
         return alone(self._decoder, self.work(chunk))
 
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
@@ -101,8 +98,8 @@ class WritePath:
 
 
 class Prefill(WritePath):
-    """The write path's state of one stream: keys and values of the prefix and the local window, and
-    room for a chunk behind them.
+    """The write path of one stream: keys and values of the prefix and the local window, and room
+    for a chunk behind them.
     """
 
     def __init__(
@@ -113,7 +110,6 @@ class Prefill(WritePath):
         self._window = window
         self.prefix: LayerKV = prefix_kv(decoder, prefix)
         self._standing = self.prefix
-        """What of it stands before the window."""
         self._blocks: list[_Block] = []
         self._buffers: LayerKV = []
         self._lay([values for _, values in self.prefix])
@@ -121,9 +117,8 @@ class Prefill(WritePath):
     def restore(
         self, num_blocks: int, ids: Sequence[int], blocks: Sequence[Placed], kept: LayerKV
     ) -> None:
-        """Go on after `num_blocks` blocks, of which `blocks` are known by their `ids`, as `kept`.
-
-        They are all from `first_needed(num_blocks)` on, but for those that were forgotten.
+        """Continue after `num_blocks` blocks. `blocks`, with their `ids` and their keys and values
+        `kept`, are all from `first_needed(num_blocks)` on, except those that were forgotten.
         """
         self.num_blocks = num_blocks
         self._blocks = _blocks(ids, blocks, split_by_block(kept, blocks))
@@ -131,11 +126,11 @@ class Prefill(WritePath):
         self._lay([torch.cat([first, values], dim=1) for (_, first), (_, values) in pairs])
 
     def first_needed(self, num_blocks: int) -> int:
-        """The first block that the block after `num_blocks` blocks will see."""
+        """Return the first block that the block after `num_blocks` blocks will see."""
         return self._window.left_edge(num_blocks)
 
     def longest_chunk(self) -> int:
-        """Blocks that `encode` accepts at once from here."""
+        """Return how many blocks `encode` accepts at once from here."""
         return self._window.until_step(self.num_blocks)
 
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
@@ -156,7 +151,6 @@ class Prefill(WritePath):
 
     @torch.inference_mode()
     def _slide(self) -> None:
-        """Forget what the next block does not see; the others move up."""
         left_edge = self._window.left_edge(self.num_blocks)
         standing = self._window.prefix_of(self.num_blocks, self.prefix)
         outside = bisect_left(self._blocks, left_edge, key=lambda block: block.id)
@@ -179,7 +173,7 @@ class Prefill(WritePath):
         return _tokens(self._standing)
 
     def _mass_by_block(self, mass: Sequence[Sequence[Tensor]], chunk: int) -> list[Mass]:
-        """`WindowStep.mass` of a chunk of so many blocks, the newest, cut by block."""
+        """Split `WindowStep.mass` of the newest blocks, a chunk, by block."""
         counts = [block.placed.positions.shape[1] for block in self._blocks]
         found: list[Mass] = []
         for at, paid in enumerate(zip(*mass, strict=True), len(self._blocks) - chunk):
@@ -188,7 +182,6 @@ class Prefill(WritePath):
         return found
 
     def _positions(self, more: Sequence[Placed] = ()) -> Tensor:
-        """Of [prefix | window | more]."""
         blocks = [*(block.placed for block in self._blocks), *more]
         positions, _ = lay_out(self._prefix_tokens, blocks, self._decoder.num_axes)
         return positions.to(self._decoder.device)
@@ -207,7 +200,6 @@ class Prefill(WritePath):
 
     @torch.inference_mode()
     def _make_room(self, tokens: int) -> None:
-        """For so many tokens; what is laid stays."""
         if self._buffers and self._buffers[0][0].shape[1] >= tokens:
             return
         room = tokens + int(_SPARE * tokens)
@@ -221,7 +213,7 @@ class Prefill(WritePath):
 
 
 def pass_of(chunk: Sequence[Tokens], step: Step, device: torch.device) -> Pass:
-    """One of the decoder, which is there, over the tokens of a chunk."""
+    """Return the pass of a decoder on `device` over the tokens of a chunk."""
     deepstack = joined_deepstack(chunk)
     return Pass(
         torch.cat([block.embeddings for block in chunk]).to(device),
@@ -232,7 +224,7 @@ def pass_of(chunk: Sequence[Tokens], step: Step, device: torch.device) -> Pass:
 
 
 def prefix_kv(decoder: Decoder, prefix: TextTokens) -> LayerKV:
-    """What stands before the first block, from position 0 on."""
+    """Compute keys and values of what precedes the first block, from position 0 on."""
     tokens = len(prefix.embeddings)
     step = PlainStep(decoder, text_positions(0, tokens, decoder.num_axes, decoder.device))
     decoder.forward(prefix.embeddings, step)
@@ -240,7 +232,7 @@ def prefix_kv(decoder: Decoder, prefix: TextTokens) -> LayerKV:
 
 
 def standing_prefix(prefix: LayerKV, sinks: int | None, others: int) -> LayerKV:
-    """Its first `sinks` tokens, None: all, and of the others as many, the newest ones."""
+    """Return its first `sinks` tokens (None: all) and the newest `others` of the rest."""
     if sinks is None or _tokens(prefix) - sinks <= others:
         return prefix
     stay = [*range(sinks), *range(_tokens(prefix) - others, _tokens(prefix))]
@@ -252,7 +244,7 @@ def _tokens(kv: LayerKV) -> int:
 
 
 def split_by_block(captured: LayerKV, chunk: Sequence[Placed]) -> list[LayerKV]:
-    """Cut the keys and values of a chunk into those of its blocks."""
+    """Split the keys and values of a chunk into those of its blocks."""
     counts = [block.positions.shape[1] for block in chunk]
     layers = [
         (torch.split(keys, counts, dim=1), torch.split(values, counts, dim=1))
@@ -263,7 +255,7 @@ def split_by_block(captured: LayerKV, chunk: Sequence[Placed]) -> list[LayerKV]:
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """A block of the window; `keys`, before RoPE, by layer."""
+    """A block of the window, with its keys before RoPE by layer."""
 
     id: int
     placed: Placed
@@ -278,17 +270,15 @@ def _blocks(
 
 
 class WindowStep:
-    """Attend to all that is past and, causally, to the chunk; capture the chunk's keys, values."""
+    """Attends to all the past and, causally, to the chunk; captures the chunk's keys and values."""
 
     def __init__(
         self, decoder: Decoder, buffers: LayerKV, positions: Tensor, counts: Sequence[int] = ()
     ) -> None:
-        """With `counts`, the tokens of each block of the chunk, attention mass is summed up."""
+        """With `counts`, the tokens of each block of the chunk, it sums up attention mass."""
         self._counts = counts
         self.mass: list[list[Tensor]] = []
-        """By layer and block of the chunk: what it paid to the tokens up to its end, [kv_heads,
-        tokens].
-        """
+        """By layer and block of the chunk: what it paid to tokens so far, [kv_heads, tokens]."""
         self._decoder = decoder
         self._buffers = buffers
         self._positions = positions
@@ -297,7 +287,7 @@ class WindowStep:
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        keys = keys.clone()  # the window holds it for long, and not what shared the pass
+        keys = keys.clone()  # or the window would keep everything that shared the pass
         self.captured.append((keys, values))
         laid_keys, laid_values = self._buffers[layer]
         end = self._positions.shape[1]
@@ -318,27 +308,27 @@ class WindowStep:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """One chunk of one stream: a newest frame, tokens, keys and values for each block."""
+    """One chunk of one stream: for each block its newest frame, tokens, keys and values."""
 
     newest: Sequence[Frame]
     tokens: Sequence[Tokens]
     layers: Sequence[LayerKV]
     mass: Sequence[Mass]
-    """Of each block, where it is wanted."""
+    """For each block, if wanted."""
     left: Sequence[Mapping[int, Tensor]]
-    """With each block, the head vectors of those that left the window."""
+    """For each block, the head vectors of those that left the window with it."""
     noted: StateChange
     """What the write path notes with the last block."""
     pictures: Sequence[Tensor]
-    """What the family makes of each block's picture, where it is wanted."""
+    """What the family makes of each block's picture, if wanted."""
     made: torch.cuda.Event | None
-    """What a card passes once the keys and values are there."""
+    """The GPU passes it once the keys and values are there."""
 
 
 def block_of(
     newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes, left: Mapping[int, Tensor]
 ) -> KVBlock:
-    """What is kept of one block, with the picture and the head vectors that it carries."""
+    """Return what is kept of one block, with the picture and the head vectors it carries."""
     info = BlockInfo(
         start_s=tokens.start_s,
         end_s=tokens.end_s,

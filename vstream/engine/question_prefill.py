@@ -1,4 +1,4 @@
-"""QuestionPrefill: a question's tokens through the decoder, over the blocks it retrieves."""
+"""QuestionPrefill: runs a question's tokens through the decoder, over the blocks it retrieves."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,13 +20,13 @@ from vstream.engine.retrieval import MemoryView, Past, mean_query
 from vstream.engine.word_attention import WordAttention
 
 BlocksByLayer = Sequence[Sequence[int]]
-"""Retrieved block ids of every layer, the recent window left out."""
+"""Retrieved block ids of every layer, without the recent window."""
 _ReadAgain = tuple[Context, LayerKV]
-"""Visual tokens of a question's own, and what they are to the decoder."""
+"""Visual tokens that are encoded for one question, and their keys and values."""
 
 
 class QuestionStep:
-    """A question's pass: each layer retrieves, lays its context, then attends; in order, once."""
+    """A question's pass: each layer retrieves, lays out its context and attends; in order, once."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class QuestionStep:
         is_question: Bool[Tensor, " tokens"],
         retrieved: BlocksByLayer | None,
     ) -> None:
-        """`retrieved`: fixed block ids for every layer; None lets every layer choose."""
+        """`retrieved` fixes the block ids of every layer; None lets every layer choose."""
         self.context = context
         self.is_question = is_question
         self._policy = policy
@@ -48,10 +48,7 @@ class QuestionStep:
     def lay(
         self, layer: int, query: Float[Tensor, " key_width"], sought: Tensor | None = None
     ) -> None:
-        """Put in place what the question's words, `query` in the mean, attend to in `layer`.
-
-        With `sought` the policy selects by that.
-        """
+        """Lay out what `layer` attends to, retrieved by `sought` or else by the mean `query`."""
         began = time.perf_counter()
         if self._fixed is not None:
             ids = list(self._fixed[layer])
@@ -64,7 +61,7 @@ class QuestionStep:
         self._past.retrieve_s += time.perf_counter() - began
 
     def begin_again(self) -> None:
-        """As if no layer had come."""
+        """Start over, as if no layer had been laid out."""
         self.queries, self.retrieved = [], []
         self.context.clear()
 
@@ -78,7 +75,7 @@ class QuestionStep:
 
 @dataclass(frozen=True, eq=False)
 class PrefilledQuestion:
-    """A question that has been read: decoding the answer goes on in `context`."""
+    """A prefilled question. Decoding the answer continues in `context`."""
 
     context: AnswerContext
     words: WordAttention
@@ -87,11 +84,11 @@ class PrefilledQuestion:
     queries: Sequence[Float[Tensor, " key_width"]]
     """Each layer's mean query over the question's own tokens, before RoPE, summed by group."""
     retrieve_s: float
-    """Spent on choosing blocks and laying them out, in all layers and passes."""
+    """Seconds spent choosing blocks and laying them out, in all layers and passes."""
 
 
 class QuestionPrefill:
-    """Runs questions over one memory, in one pass or two as the policy wants."""
+    """Runs questions over one memory, in one pass or two, as the policy wants."""
 
     def __init__(
         self,
@@ -102,8 +99,8 @@ class QuestionPrefill:
         max_answer_tokens: int,
         cited_layers: Sequence[int] = (),
     ) -> None:
-        """`open_context` makes an empty context with room for so many tokens of text. Of the
-        `cited_layers` contexts know what the words of an answer attend to.
+        """`open_context` makes an empty context with room for that many tokens of text. In the
+        `cited_layers` it records what the words of an answer attend to.
         """
         self._decoder = decoder
         self._memory = memory
@@ -115,7 +112,7 @@ class QuestionPrefill:
     def run(
         self, tokens: TextTokens, view: MemoryView, retrieved: BlocksByLayer | None = None
     ) -> PrefilledQuestion:
-        """`work`, run by itself, with the logits of all tokens."""
+        """Run `work` by itself, with the logits of all tokens."""
         everything = len(tokens.embeddings)
         return alone(self._decoder, self.work(tokens, view, retrieved, num_logits=everything))
 
@@ -129,11 +126,11 @@ class QuestionPrefill:
         again: Context = NOTHING,
     ) -> Work[PrefilledQuestion]:
         """Prefill `tokens`; `retrieved` fixes the blocks instead of letting the question choose.
-        The visual tokens of `again` are read before all blocks, of their own.
+        The visual tokens of `again` are encoded for this question and stand before all blocks.
 
-        The context has room for `max_answer_tokens`, or as many as the settings say; logits are
-        those of the last `num_logits` tokens. Raises QuestionError for a question that the context
-        cannot hold.
+        The context has room for `max_answer_tokens`, or for as many as the settings say; logits are
+        those of the last `num_logits` tokens. Raises QuestionError if the context cannot hold the
+        question.
         """
         past = Past(self._memory, view)
         kv = (yield from self._read_again(again)) if again.tokens else []
@@ -144,7 +141,7 @@ class QuestionPrefill:
         return (yield from self._pass(tokens, past, read, retrieved, room, num_logits))
 
     def _read_again(self, again: Context) -> Work[LayerKV]:
-        """Their keys and values, each block seeing the prefix and those before it."""
+        """Return the keys and values; each block sees the prefix and the blocks before it."""
         device, tokens = self._decoder.device, again.tokens
         prefix = self._open_context(0).prefix
         positions, _ = lay_out(prefix[0][0].shape[1], tokens, self._decoder.num_axes)
@@ -155,7 +152,7 @@ class QuestionPrefill:
     def _first_pass(
         self, tokens: TextTokens, past: Past, read: _ReadAgain
     ) -> Work[BlocksByLayer | None]:
-        """The blocks that a first pass chooses; None where each layer chooses in the only pass."""
+        """Return the blocks that a first pass chooses; None if every layer chooses for itself."""
         layers = self._decoder.num_layers
         first_pass = self._policy.first_pass()
         if first_pass == "question":

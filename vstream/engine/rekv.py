@@ -1,17 +1,17 @@
-"""ReKV's own attention rules, so that its results can be reproduced and compared with.
+"""ReKV's own attention rules, so that its results can be reproduced and compared.
 
 Source: ReKV (https://arxiv.org/abs/2503.00540), as its released code computes it:
-- prefill: a sliding window of `n_local` tokens at true distances. The attention sinks ("init"
-  tokens) that have left the window of the newest block are attended to by every query of that
-  block at one distance, n_local - 1. For a block or two they are still in the window of the
-  block's first queries as well and count twice there;
+- prefill: a sliding window of `n_local` tokens at true distances. Every query of a block attends,
+  at the one distance n_local - 1, to the attention sinks ("init" tokens) that have left the window
+  of its newest token. For a block or two they are still in the window of the block's first queries
+  as well and count twice there;
 - answer: [sinks | retrieved blocks | prompt] at contiguous positions, recent blocks being
   candidates like all others; past `n_local` tokens the same window and one distance apply.
 The memory policy `rekv` uses it.
 
 Differs: the code knows one rotary axis and blocks of one length. With three axes (M-RoPE) the
-window is still counted in tokens, its blocks stand where the family lays them, and the sinks stand
-on each axis as far away as the farthest token of the window: n_local - 1 where there is one axis.
+window is still counted in tokens, its blocks stand where the family lays them, and on each axis the
+sinks are as far away as the farthest token of the window: n_local - 1 if there is one axis.
 
 Both rules need two rotations of a query under one softmax: the rotations lie side by side in the
 head dimension, and each key is zero in the half that is not meant for it.
@@ -34,7 +34,7 @@ from vstream.engine.positions import Placed, Rope, lay_out, text_positions
 from vstream.engine.prefill import Encoded, LayerKV, WritePath, pass_of, split_by_block
 
 _Laid = tuple[Int[Tensor, "axes tokens"], Int[Tensor, " axes"]]
-"""Positions of local tokens, and where the next block lies."""
+"""Positions of the local tokens, and where the next block starts."""
 
 
 class _Near(NamedTuple):
@@ -63,9 +63,8 @@ class RekvPrefill(WritePath):
         self._slide(step.local, (whole, whole[:, -1] + 1))
 
     def restore(self, num_tokens: int, blocks: Sequence[Placed], kept: LayerKV) -> None:
-        """Go on after `num_tokens` tokens of blocks; `kept` are those of the last `blocks`.
-
-        They must reach back `n_local` tokens, or to the first block.
+        """Continue after `num_tokens` tokens of blocks; `kept` are keys and values of the last
+        `blocks`, which must reach back `n_local` tokens, or to the first block.
         """
         self.num_tokens = self.prefix[0][0].shape[1] + num_tokens
         missing = num_tokens - kept[0][0].shape[1]
@@ -77,7 +76,6 @@ class RekvPrefill(WritePath):
         self._slide(local, self._laid(blocks))
 
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
-        """As `Prefill.work`."""
         counts = [len(block.embeddings) for block in chunk]
         laid = self._laid(chunk)
         step = _RekvStep(self, counts, laid[0])
@@ -87,7 +85,7 @@ class RekvPrefill(WritePath):
         return split_by_block(step.captured, chunk), hidden
 
     def _laid(self, blocks: Sequence[Placed]) -> _Laid:
-        """Positions of [local tokens | blocks], and where the block after them lies."""
+        """Return the positions of [local tokens | blocks], and where the next block starts."""
         axes, device = self._decoder.num_axes, self._decoder.device
         positions, _ = lay_out(0, blocks, axes)
         advance = torch.stack([block.advance for block in blocks]).sum(dim=0)
@@ -95,7 +93,6 @@ class RekvPrefill(WritePath):
         return torch.cat([self._positions, behind], dim=1), self._base + advance.to(device)
 
     def _slide(self, local: LayerKV, laid: _Laid) -> None:
-        """Keep what the next block sees; its positions begin at 0 on each axis."""
         positions, base = laid
         self.local, positions = local, positions[:, -self.n_local :]
         first = positions.amin(dim=1)
@@ -103,10 +100,8 @@ class RekvPrefill(WritePath):
 
 
 class _RekvStep:
-    """One call of the decoder, attending block by block."""
-
     def __init__(self, stream: RekvPrefill, counts: Sequence[int], positions: Tensor) -> None:
-        """`counts`: the tokens of each block; `positions`: of the local tokens and theirs."""
+        """`counts` are the tokens of each block; `positions` cover the local tokens and theirs."""
         self._stream = stream
         self._counts = counts
         self._positions = positions
@@ -143,7 +138,7 @@ class _RekvStep:
 
 
 class RekvContext(AnswerContext):
-    """An answer's context in which text sees `n_local` tokens back, and sinks from further away."""
+    """A context in which text sees `n_local` tokens back, and the sinks from further away."""
 
     def __init__(
         self, decoder: Decoder, prefix: LayerKV, memory: MemoryReader, room: int, n_local: int
@@ -172,10 +167,9 @@ def _window_and_sinks(
     scale: float,
     sees_near_sinks: bool = True,
 ) -> Float[Tensor, "heads q_tokens head_dim"]:
-    """Attend to `near` within the window and to `sinks` at one distance, under one softmax.
-
-    The queries belong to the last of the keys of `near`. `queries` and `sinks` are not rotated yet.
-    Sinks still in the window are seen, too, or not.
+    """Attend to `near` within the window and to `sinks` at one distance, under one softmax. The
+    queries belong to the last keys of `near`; `queries` and `sinks` are not rotated yet. With
+    `sees_near_sinks`, sinks that are still in the window are seen twice.
     """
     rotated, keys, values, positions = near
     sink_keys, sink_values = sinks
@@ -202,9 +196,8 @@ def _window_and_sinks(
 def _farthest(
     positions: Int[Tensor, "axes tokens"], q_tokens: int, n_local: int
 ) -> Int[Tensor, "axes q_tokens"]:
-    """How far each of the last tokens is from the farthest of its window, on each axis.
-
-    As if text went before the first token, where the window reaches further back.
+    """Return how far each of the last tokens is from the farthest of its window, on each axis. If
+    the window reaches further back than the first token, text is assumed to precede that.
     """
     tokens = positions.shape[1]
     oldest = torch.arange(tokens - q_tokens, tokens, device=positions.device) - (n_local - 1)

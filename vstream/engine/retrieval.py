@@ -1,4 +1,4 @@
-"""Retrieval: what a question may read of a memory, and the query that it is compared by.
+"""Retrieval: what a question may read of a memory, and the query that retrieves it.
 
 Source: ReKV (https://arxiv.org/abs/2503.00540, section 3.2, internal retrieval).
 
@@ -6,9 +6,9 @@ Source: ReKV (https://arxiv.org/abs/2503.00540, section 3.2, internal retrieval)
                  summed over the heads that share a key head
     k_bar[b]   = mean over the tokens of block b of the keys, before RoPE
 
-Which blocks are read, the memory policy decides (`memory.policies`). Differs from the authors'
-code: every layer first retrieves and then lets the whole prompt attend (theirs takes two passes,
-as a policy may ask for); the mean leaves template and dialogue out.
+The memory policy decides which blocks are read (`memory.policies`). Differs from the authors' code:
+every layer first retrieves and then lets the whole prompt attend (theirs takes two passes, which a
+policy may ask for); the mean leaves out template and dialogue.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class MemoryView:
 
     ids: Sequence[int]
     num_recent: int
-    """So many of them, the newest ones, are the recent window."""
+    """How many of the newest ones are the recent window."""
 
     @property
     def recent_ids(self) -> list[int]:
@@ -45,10 +45,9 @@ def view_at(
     from_s: float | None = None,
     recent_tokens: int | None = None,
 ) -> MemoryView:
-    """What a question at stream time `at_s` sees of `memory` (None: everything there is now).
-
-    With `from_s` it sees nothing from before that. `recent_blocks` None: all are recent. With
-    `recent_tokens` as few are as hold so many tokens.
+    """Return what a question at stream time `at_s` sees of `memory` (None: all there is now). With
+    `from_s` it sees nothing earlier. `recent_blocks` None makes all blocks recent; `recent_tokens`
+    makes as few recent as hold that many tokens.
     """
     ids = memory.seen(at_s, from_s)
     if recent_tokens is not None:
@@ -66,7 +65,7 @@ class Past:
         """In stream order."""
         self.recent_ids = view.recent_ids
         self.retrieve_s = 0.0
-        """Spent on choosing from it and laying out what was chosen."""
+        """Seconds spent choosing blocks and laying them out."""
 
     def search(
         self,
@@ -76,7 +75,7 @@ class Past:
         similarity: Similarity,
         chunk_blocks: int = 1,
     ) -> list[int]:
-        """Ids of the best, in stream order; see `memory.BlockIndex.search`."""
+        """Return the ids of the best, in stream order; see `memory.BlockIndex.search`."""
         return self._memory.search(
             layers,
             queries,
@@ -90,14 +89,14 @@ class Past:
     def search_by_head(
         self, layer: int, query: Float[Tensor, " heads*head_dim"], top_k: int
     ) -> list[int]:
-        """Ids of the best by the vectors of their heads; see `memory.head_vectors`."""
+        """Return the ids of the best by their head vectors; see `memory.head_vectors`."""
         if not self.ids:
             return []
         first, below = self.ids[0], self.ids[-1] + 1
         return self._memory.head_vectors.best(layer, query, first, below, top_k)
 
     def keys(self, block_ids: Sequence[int]) -> Float[Tensor, "layers blocks key_width"]:
-        """Representative keys, in the order given."""
+        """Return representative keys, in the order given."""
         return self._memory.representative_keys(block_ids)
 
 
@@ -106,12 +105,12 @@ def mean_query(
     is_question: Bool[Tensor, " tokens"],
     kv_heads: int,
 ) -> Float[Tensor, " key_width"]:
-    """The mean over the question's own tokens, summed over the heads that share a key head."""
+    """Average over the question's own tokens, and sum over the heads that share a key head."""
     return summed_by_group(queries[:, is_question].float().mean(dim=1), kv_heads)
 
 
 def summed_by_group(
     mean: Float[Tensor, "heads head_dim"], kv_heads: int
 ) -> Float[Tensor, " key_width"]:
-    """The score of a sum is the sum of the scores, so the index need not know of the heads."""
+    """Sum each group. A sum's score is the sum of the scores, so the index need not know heads."""
     return mean.view(kv_heads, -1, mean.shape[-1]).sum(dim=1).flatten()

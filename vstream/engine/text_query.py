@@ -1,7 +1,7 @@
-"""text_queries: a text's tokens in, each layer's mean query over its own words out; reads no block.
+"""text_queries: computes each layer's mean query over a text's own words, and reads no block.
 
 The queries are those of a question's first pass over [prefix | question] alone (see
-`vstream.engine.retrieval`), so they depend on the model and the text and on no stream.
+`vstream.engine.retrieval`), so they depend on the model and the text, not on a stream.
 """
 
 from jaxtyping import Float
@@ -19,21 +19,20 @@ from vstream.errors import QuestionError
 def text_queries(
     decoder: Decoder, prefix: LayerKV, tokens: TextTokens
 ) -> list[Float[Tensor, " key_width"]]:
-    """`text_query_work`, run by itself."""
     return alone(decoder, text_query_work(decoder, prefix, tokens))
 
 
 def text_query_work(
     decoder: Decoder, prefix: LayerKV, tokens: TextTokens
 ) -> Work[list[Float[Tensor, " key_width"]]]:
-    """One query a layer. Raises QuestionError for a text that the decoder cannot hold."""
+    """Return one query per layer. Raises QuestionError for a text that the decoder cannot hold."""
     step = TextStep(decoder, prefix, tokens)
     yield Pass(tokens.embeddings, step)
     return step.queries
 
 
 class TextStep(PlainStep):
-    """A pass over text behind the prefix alone; each layer's mean query is kept."""
+    """A pass over text behind the prefix alone; keeps each layer's mean query."""
 
     def __init__(self, decoder: Decoder, prefix: LayerKV, tokens: TextTokens) -> None:
         """Raises QuestionError if the decoder cannot hold the text."""

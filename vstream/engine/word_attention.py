@@ -1,10 +1,10 @@
-"""WordAttention: the words of an answer in, how much they attended to each block out.
+"""WordAttention: measures how much the words of an answer attended to each block.
 
-In a few layers, which the model's family names. What counts is where the model looked as it chose
-a word: the query of the token before it, for the first word the last token of the question. While
-the answer is decoded only these are kept; once it has ended they meet the keys of the context in
-one product. Its keys are those that the question left, [prefix | blocks | question]: what the words
-gave each other is left out, and a rule whose window slides on behind the question is not followed.
+It looks at a few layers, which the model's family names. What counts is where the model looked as
+it chose a word: the query of the token before it, for the first word the last token of the
+question. During decoding only these queries are kept; at the end they meet the keys of the context
+in one product. The keys are those that the question left, [prefix | blocks | question]: attention
+between the words is left out, and a window that slides on behind the question is not followed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,16 @@ from vstream.engine.decoder import Decoder
 from vstream.engine.positions import text_positions
 
 MOST_WORDS = 32
-"""Tokens of an answer whose attention is looked at, the first ones."""
+"""How many tokens at the start of an answer are looked at."""
 
 
 def layers_at(depths: Sequence[float], num_layers: int) -> tuple[int, ...]:
-    """The layers that lie so deep: 0 is the first, 1 the last."""
+    """Return the layers at these depths: 0 is the first, 1 the last."""
     return tuple(sorted({round(depth * (num_layers - 1)) for depth in depths}))
 
 
 class WordAttention:
-    """Of one answer; it holds the keys of its layers as long as it lives."""
+    """Attention of one answer; holds the keys of its layers as long as it lives."""
 
     def __init__(self, decoder: Decoder, layers: Sequence[int]) -> None:
         self.layers = layers
@@ -37,21 +37,20 @@ class WordAttention:
         self._next_text: dict[int, int] = {}
 
     def see(self, context: AnswerContext) -> None:
-        """`context` is as the question left it."""
+        """Take the keys of `context`, which must be as the question left it."""
         for layer in self.layers:
             self._sights[layer] = context.sights(layer)
             self._next_text[layer] = context.laid(layer).next_text
 
     def take(self, layer: int, queries: Float[Tensor, "heads head_dim"]) -> None:
-        """Those of the newest token, before RoPE and scaled."""
+        """Keep the queries of the newest token, before RoPE and scaled."""
         if len(self._queries[layer]) < MOST_WORDS:
             self._queries[layer].append(queries)
 
     def by_block(self, num_words: int) -> dict[int, float]:
-        """The attention mass of each block in shares of what all blocks got, by id.
-
-        Summed over the first `num_words` words, heads and layers; a block that a layer did not
-        retrieve got nothing there. Empty without words or blocks.
+        """Return each block's share of the attention that all blocks got, by id. Sums over the
+        first `num_words` words, heads and layers; a block that a layer did not retrieve got nothing
+        there. Empty without words or blocks.
         """
         mass: dict[int, float] = {}
         for layer, taken in self._queries.items():
@@ -86,7 +85,6 @@ class WordAttention:
 def _of_blocks(
     weights: Float[Tensor, " tokens"], blocks: Mapping[int, int]
 ) -> list[tuple[int, float]]:
-    """The sum of each; they are the last tokens."""
     if not blocks:
         return []
     parts = weights[len(weights) - sum(blocks.values()) :].split(list(blocks.values()))

@@ -1,1 +1,1 @@
-"""A checkpoint's name in, a Video-LLM ready to run out."""
+"""Turns a checkpoint's name into a Video-LLM ready to run."""

@@ -1,4 +1,4 @@
-"""make_family: a loaded model and its directory in, the Family that drives it out."""
+"""make_family: finds the Family that drives a loaded model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ FAMILIES = Registry(Family, "vstream.families", "model family")
 def make_family(
     model: "PreTrainedModel", directory: Path, sample_fps: float | None, system: str = ""
 ) -> Family:
-    """The family of a checkpoint: its `model_type`, or `vstream_family` where config.json has it.
+    """Return the family of a checkpoint, named by `vstream_family` in config.json or `model_type`.
 
     `sample_fps` is the rate at which frames will be encoded; None is what the family recommends.
     `system` is a system prompt in place of the template's own; "" is the template's. Raises

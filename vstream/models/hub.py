@@ -1,6 +1,6 @@
-"""Files of a model from the hub: a hub id in, where they lie on this disk out.
+"""Model files from the hub: finds a checkpoint on this disk by its hub id, or downloads it.
 
-What stands in the way is told in our own words: whether the network is at fault, or the name.
+Errors say in our own words what stands in the way: the network, or the name.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ _WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 
 def hub_checkpoint(name: str, revision: str | None = None, *, shows_progress: bool = False) -> Path:
-    """The folder with the checkpoint. What is not on this disk yet is fetched, and what was broken
-    off goes on; with the hub's own progress bars, if those are wanted. Raises ModelError.
+    """Return the checkpoint's folder. Downloads what is not on this disk, resuming what was broken
+    off, and shows the hub's own progress bars if wanted. Raises ModelError.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
@@ -27,7 +27,7 @@ def hub_checkpoint(name: str, revision: str | None = None, *, shows_progress: bo
 
 
 def hub_file(name: str, file: str) -> Path:
-    """One file of it, as `hub_checkpoint`."""
+    """Return one file of it, like `hub_checkpoint`."""
     from huggingface_hub import hf_hub_download
 
     with _in_our_words(name, None):
@@ -35,9 +35,7 @@ def hub_file(name: str, file: str) -> Path:
 
 
 def require_checksums(name: str, folder: Path) -> None:
-    """Compare what `hub_checkpoint` gave with the hub's checksums. A file that is another one is
-    removed. Raises ModelError.
-    """
+    """Compare with the hub's checksums and remove files that differ. Raises ModelError."""
     from huggingface_hub import HfApi
 
     with _in_our_words(name, folder.name):
@@ -70,7 +68,6 @@ def _in_our_words(name: str, revision: str | None) -> Iterator[None]:
 
 
 def _refused(error: Any, revision: str | None) -> str:
-    """Why a host that answers does not give it."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -96,7 +93,6 @@ def _refused(error: Any, revision: str | None) -> str:
 
 
 def _failed(error: OSError | ValueError) -> str:
-    """Why nothing came."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled) or isinstance(error.__cause__, OfflineModeIsEnabled):

@@ -1,6 +1,6 @@
-"""Known models: published Video-LLMs by hub id, with their sizes and the room that they need.
+"""Known models: published Video-LLMs by hub id, with their sizes and the memory they need.
 
-`published_shapes.json` has them as their config.json gives them: nothing is asked of a hub.
+`published_shapes.json` has what their config.json says, so no hub is asked.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 _HALF_BYTES, _FLOAT_BYTES = 2, 4
 _ROOM = 1.2
-"""Of the weights: what the window of a camera, one question and the rest take on top."""
+"""Times the weights: a camera's window, one question and the rest take the extra."""
 
 
 @dataclass(frozen=True)
@@ -25,24 +25,24 @@ class KnownModel:
 
     @property
     def config(self) -> dict[str, Any]:
-        """As config.json has it, as far as sizes go."""
+        """What config.json says about sizes."""
         return {**self.shape, "model_type": self.shape["family"]}
 
     @property
     def disk_bytes(self) -> int:
-        """Of the download: it is published in half precision."""
+        """Size of the download, which is in half precision."""
         return self.parameters * _HALF_BYTES
 
     def device_bytes(self, *, is_card: bool) -> int:
-        """Of the weights: in bfloat16 on a card, in float32 on a CPU."""
+        """Return the size of the weights: in bfloat16 on a GPU, in float32 on a CPU."""
         return self.parameters * (_HALF_BYTES if is_card else _FLOAT_BYTES)
 
 
 def _read() -> tuple[KnownModel, ...]:
-    told = json.loads(files("vstream.models").joinpath("published_shapes.json").read_text("utf-8"))
+    read = json.loads(files("vstream.models").joinpath("published_shapes.json").read_text("utf-8"))
     return tuple(
         KnownModel(name, shape.pop("hub_id"), shape.pop("parameters"), shape)
-        for name, shape in told.items()
+        for name, shape in read.items()
     )
 
 
@@ -50,14 +50,12 @@ KNOWN = _read()
 
 
 def known_model(name: str | None) -> KnownModel | None:
-    """The one of that hub id, or of our short name for it."""
-    return next((one for one in KNOWN if name in (one.hub_id, one.name)), None)
+    """Return the model with that hub id, or with our short name for it."""
+    return next((model for model in KNOWN if name in (model.hub_id, model.name)), None)
 
 
 def fitting(card_bytes: int | None, ram_bytes: int) -> KnownModel | None:
-    """The largest that fits a card with so much free memory; without a card the smallest, if it
-    fits the RAM: others are too slow there.
-    """
+    """Return the largest that fits a GPU's free memory; without GPU, the smallest that fits RAM."""
     is_card = card_bytes is not None
     room = ram_bytes if card_bytes is None else card_bytes
     fit = [one for one in KNOWN if _ROOM * one.device_bytes(is_card=is_card) <= room]

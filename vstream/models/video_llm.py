@@ -1,4 +1,4 @@
-"""VideoLLM: a checkpoint made ready to stream: its family in front, its decoder behind the hook."""
+"""VideoLLM: a checkpoint ready to stream, its family in front and its decoder behind the hook."""
 
 import hashlib
 from collections.abc import Callable
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _MOST_FAMILIES = 16
-"""Rates and system prompts that share their tokenizers with those who ask for them next."""
+"""How many rates and system prompts keep their family, for those who ask for them next."""
 _DAMAGED = (
     *(ValueError, TypeError, AttributeError, KeyError, OSError, RuntimeError),
     SafetensorError,
 )
-"""What transformers raises for files that do not say what they should."""
+"""What transformers raises for files with wrong contents."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +44,12 @@ class VideoLLM:
     sample_fps: float
     scheduler: Scheduler
     family_for: Callable[[float, str], Family] | None = None
-    """The family for another sampling rate and system prompt; None where it cannot be made."""
+    """Makes the family for another sampling rate and system prompt; None if that is impossible."""
     system: str = ""
     """The system prompt; "" is that of the checkpoint's template, if it has one."""
 
     def at_rate(self, sample_fps: float) -> "VideoLLM":
-        """This model on this device, for a stream that is sampled at another rate.
-
-        Raises ModelError where that cannot be had.
-        """
+        """Return this model for streams sampled at another rate. Raises ModelError."""
         if sample_fps == self.sample_fps:
             return self
         if self.family_for is None:
@@ -61,10 +58,9 @@ class VideoLLM:
         return replace(self, family=family, sample_fps=sample_fps)
 
     def with_system(self, system: str) -> "VideoLLM":
-        """This model on this device, for streams that open with another system prompt.
-
-        Their blocks are not those of other streams, and its fingerprint is another. Raises
-        ModelError where its template has no place for one.
+        """Return this model for streams that open with another system prompt. Its fingerprint
+        differs, as their blocks are not those of other streams. Raises ModelError if the template
+        has no place for a system prompt.
         """
         if system == self.system:
             return self
@@ -80,18 +76,16 @@ class VideoLLM:
 
     @property
     def turn(self) -> FairLock:
-        """Held while a memory of this device is read or changed from outside of the scheduler."""
+        """Hold it to read or change a memory of this device from outside the scheduler."""
         return self.scheduler.turn
 
 
 def load_video_llm(
     name: str | None, device: str = "auto", dtype: str = "auto", sample_fps: float | None = None
 ) -> VideoLLM:
-    """Load a hub id or a directory; None is the embedded model.
-
-    `device` and `dtype` are torch names; auto is CUDA in bfloat16 where there is a card, else the
-    CPU in float32. Nothing that lies in the directory is run. Raises ModelError naming what was
-    looked for and what to do.
+    """Load a hub id or a directory; None is the embedded model. `device` and `dtype` are torch
+    names; auto is CUDA in bfloat16 if there is a GPU, else the CPU in float32. No code in the
+    directory is run. Raises ModelError naming what was looked for and what to do.
     """
     directory = _directory(name)
     name = name or "embedded"
@@ -101,7 +95,7 @@ def load_video_llm(
         family = make_family(model, directory, sample_fps)
     except (UnsupportedModelError, *_DAMAGED) as error:
         raise ModelError(f"cannot use the model {name}: {error}") from error
-    except ImportError as error:  # most often of a package for quantised weights
+    except ImportError as error:  # usually of a package for quantised weights
         reason = " ".join(str(error).split()).rstrip(".")
         raise ModelError(
             f"cannot use the model {name}: it needs what is not here: {reason}. Add that, or take "
@@ -120,10 +114,7 @@ def load_video_llm(
 
 
 def driven(model: "PreTrainedModel") -> tuple[Decoder, Scheduler]:
-    """The model's decoder behind the hook, and what runs it: on a card with its fast paths.
-
-    Raises ModelError where the hook cannot drive it.
-    """
+    """Return the decoder behind the hook and its scheduler, fast on a GPU. Raises ModelError."""
     if model.device.type != "cuda":
         decoder = Decoder(model)
         return decoder, Scheduler(decoder)
@@ -137,7 +128,7 @@ def driven(model: "PreTrainedModel") -> tuple[Decoder, Scheduler]:
 
 
 def device_and_dtype(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """What these names stand for here, see `load_video_llm`. Raises ModelError."""
+    """Resolve the names, see `load_video_llm`. Raises ModelError."""
     is_auto = device == "auto"
     if is_auto:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -157,7 +148,7 @@ def device_and_dtype(device: str, dtype: str) -> tuple[torch.device, torch.dtype
 
 
 def _directory(name: str | None) -> Path:
-    """Where the checkpoint lies that the operator names; a hub id is downloaded if need be."""
+    """Return the directory of the checkpoint; a hub id is downloaded if need be."""
     if name is None:
         return embedded_weights()
     path = Path(name).expanduser()
@@ -167,7 +158,7 @@ def _directory(name: str | None) -> Path:
 
 
 def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrainedModel":
-    from transformers import (  # seconds: only where one is loaded
+    from transformers import (  # takes seconds: only to load a model
         AutoConfig,
         AutoModelForCausalLM,
         AutoModelForImageTextToText,
@@ -191,7 +182,7 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrai
     except _DAMAGED as error:
         raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
     unread = getattr(model.config, "quantization_config", None)
-    if isinstance(unread, dict) and unread:  # left as it was: its weights were read as plain ones
+    if isinstance(unread, dict) and unread:  # still a dict: its weights were read as plain ones
         raise ModelError(
             f"cannot load the checkpoint in {directory}: nothing here reads weights quantised "
             f"as {unread.get('quant_method')}. Take one that is not quantised"

@@ -1,8 +1,8 @@
-"""What a checkpoint's files say: which weights they are, and whether there is room for them.
+"""Weight files: say which weights a checkpoint has, and whether there is memory for them.
 
-Blocks made with other weights must never be read as its own: so it has a fingerprint. A process
-that takes more RAM than there is gets killed without a word: so the sizes that the files name are
-compared with what is free before.
+No other weights may read the blocks that these made, so a checkpoint has a fingerprint. A process
+that takes more RAM than there is gets killed without a word, so the sizes that the files name are
+first compared with what is free.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ _ONE_FILE = "model.safetensors"
 
 
 def checkpoint_fingerprint(directory: Path) -> str:
-    """16 hex digits over the small files and samples of every weight file in `directory`.
+    """Return 16 hex digits over the small files and samples of every weight file in `directory`.
 
-    Configuration, tokenizer, chat template and preprocessing count, for they change what is kept.
-    Of each safetensors file the header and 64 evenly spread samples of 64 kB are read, not the
-    whole: a checkpoint of 15 GB takes milliseconds. A change outside all samples goes unnoticed.
+    Configuration, tokenizer, chat template and preprocessing count, because they change what is
+    kept. Of each safetensors file only the header and 64 evenly spread samples of 64 kB are read,
+    so a checkpoint of 15 GB takes milliseconds. A change outside all samples goes unnoticed.
     """
     digest = hashlib.sha256()
     for path in sorted(directory.iterdir()):
@@ -45,9 +45,8 @@ def checkpoint_fingerprint(directory: Path) -> str:
 
 
 def require_room(directory: Path, device: torch.device, dtype: torch.dtype) -> None:
-    """Raises ModelError with both sizes, OSError or SafetensorError for files that are damaged.
-
-    On the way to a card the weights are in RAM once. Where the files do not say it, nothing is
+    """Raise ModelError with both sizes if memory is short, OSError or SafetensorError for damaged
+    files. On the way to a GPU the weights pass through RAM. Files that give no sizes are not
     refused.
     """
     needed = num_weights(directory) * dtype.itemsize
@@ -65,7 +64,7 @@ def require_room(directory: Path, device: torch.device, dtype: torch.dtype) -> N
 
 
 def num_weights(directory: Path) -> int:
-    """Numbers in the files that transformers would read; 0 where there are none of those names."""
+    """Return how many numbers the files hold that transformers would read; 0 without such files."""
     index = directory / _INDEX
     if index.is_file():
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())

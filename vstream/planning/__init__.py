@@ -1,1 +1,1 @@
-"""A question about time in, an answer written from spans that were found out."""
+"""Answers questions about time from spans that a search finds."""

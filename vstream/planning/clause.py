@@ -1,9 +1,9 @@
-"""clause: the words in which people say what was so in, a statement for a model to judge out.
+"""clause: turns the words in which people say what was so into a statement for a model to judge.
 
-Words that only say that a thing was in view, as `did the owl appear`, `you saw the owl` or `the owl
-was visible`, or that name it alone, become `is there an owl?`. Of others the tense changes: `was
-the gate open` becomes `is the gate open now?`, `did the dog bark` `does the dog bark now?`. English
-only. What speaks of `it`, or asks what or who, is no statement.
+Words that only say that a thing was in view, such as `did the owl appear`, `you saw the owl` or
+`the owl was visible`, or that only name it, become `is there an owl?`. In others the tense changes:
+`was the gate open` becomes `is the gate open now?`, `did the dog bark` `does the dog bark now?`.
+English only. Words that speak of `it`, or ask what or who, are no statement.
 """
 
 import re
@@ -14,7 +14,7 @@ STATE = (
     r"(?:seen|shown|visible|there|here|present|around|displayed|detected|noticed|spotted|found"
     rf"|recorded|sighted|depicted|in (?:view|sight)|on (?:screen|camera)|(?:in|on) the {_PICTURE})"
 )
-"""What says no more of a thing than that it was in view."""
+"""Words that say no more of a thing than that it was in view."""
 _APPEAR = (
     r"(?:appear(?:s|ed)?|sho(?:w|ws|wed|wn) up|turn(?:s|ed)? up|pop(?:s|ped)? up|arrive[sd]?"
     r"|(?:come|comes|came)(?: (?:into view|in|back|by|and (?:go|goes|went|gone)))?"
@@ -76,8 +76,8 @@ _MOST_WORDS = 12
 
 @dataclass(frozen=True)
 class Clause:
-    """What was so: as a `statement` for the model, and in the `words` of who asks, if these name a
-    thing. `is_over`: meant is when it ceased to be so, as in `the man left`.
+    """A `statement` for the model, and the `words` of the person who asks, if these name a thing.
+    `is_over` asks when it ceased to be true, as in `the man left`.
     """
 
     statement: str
@@ -86,7 +86,7 @@ class Clause:
 
 
 def clause_of(text: str) -> Clause | None:
-    """What `text` says was so, as a question or not; None if that cannot be told."""
+    """Return what `text` says was so, as a question or not; None if that is unclear."""
     core, be, is_there, is_over = _stripped(text)
     if is_there or is_over or not be:
         return _thing(core, is_over) or _declared(core)
@@ -94,14 +94,14 @@ def clause_of(text: str) -> Clause | None:
 
 
 def thing_of(text: str) -> Clause | None:
-    """The thing that `text` speaks of, as one that is in view; None if that cannot be told."""
+    """Return the thing that `text` names, as one in view; None if that is unclear."""
     core, _, _, is_over = _stripped(text)
     return _thing(core, is_over)
 
 
 def _stripped(text: str) -> tuple[str, str, bool, bool]:
-    """What is left without the words around it; the first `was`, `did` or `has` before it, and
-    whether they say that it was in view, as `the owl was, too` does, or that it ceased to be.
+    """Return what is left without the words around it; the first `was`, `did` or `has` before it;
+    whether they say that it was in view (`the owl was, too`), and whether that it ceased to be.
     """
     core, be, is_there, is_over = text.strip(" ,:;.!?-"), "", False, False
     while core:
@@ -119,7 +119,7 @@ def _stripped(text: str) -> tuple[str, str, bool, bool]:
 
 
 def _thing(words: str, is_over: bool) -> Clause | None:
-    """None for words that may name none. `the dog the cat` are two."""
+    """Return None for words that may name no thing. `the dog the cat` names two."""
     if not words or _UNCLEAR.search(words) or len(words.split()) > _MOST_WORDS:
         return None
     before = (found[1].lower() for found in _BEFORE_A_THING.finditer(words))
@@ -129,7 +129,7 @@ def _thing(words: str, is_over: bool) -> Clause | None:
 
 
 def _in_view(thing: str) -> str:
-    """`is there an owl?`, of `the owl`, `any owl` or `owl`."""
+    """Turn `the owl`, `any owl` or `owl` into `is there an owl?`."""
     noun = _NOUN.fullmatch(thing)
     is_many = noun is not None and _MANY.search(noun[1]) is not None
     be = "are" if is_many else "is"
@@ -143,7 +143,6 @@ def _in_view(thing: str) -> str:
 
 
 def _asked(be: str, core: str) -> Clause | None:
-    """`was` and `the gate open`."""
     thing, verb, state = _STATIVE.split(core, 1) if _STATIVE.search(core) else (core, "", "")
     if verb and (be in ("did", "does")) == (verb != "been"):
         return _clear(f"{thing} {state}", f"is {thing} {state} now?")
@@ -155,7 +154,7 @@ def _asked(be: str, core: str) -> Clause | None:
 
 
 def _declared(core: str) -> Clause | None:
-    """`the gate was open`."""
+    """Read a statement such as `the gate was open`."""
     said = re.fullmatch(r"(.+?)\s+(was|were|(?:has|have|had) been)\s+(.+)", core, re.IGNORECASE)
     if said is None:
         return None
@@ -164,6 +163,6 @@ def _declared(core: str) -> Clause | None:
 
 
 def _clear(words: str, statement: str) -> Clause | None:
-    """None if they are too few or too many, or may mean anything."""
+    """Return None if there are too few or too many words, or they may mean anything."""
     is_clear = 1 < len(words.split()) <= _MOST_WORDS and not _UNCLEAR.search(words)
     return Clause(_SIGHTING_ADVERB.sub("", statement)) if is_clear else None

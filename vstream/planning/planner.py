@@ -1,8 +1,8 @@
-"""planned: a question about time in, an answer from spans that were found out, or None.
+"""planned: answers a question about time from spans that a search finds, or returns None.
 
 The grammar of `vstream.planning.time_question` says which statements the question is about, `find`
-when each was so in the stretch that the question may see, and the answer is written from that: no
-word of it is the model's. What the grammar does not understand is answered as any question.
+says when each was true in the stretch that the question may see, and the answer is written from
+that: no word of it is the model's. What the grammar does not understand is answered as usual.
 """
 
 import time
@@ -17,7 +17,6 @@ from encoders import with_time_words
 from vstream.answer_stream import AnswerStream
 from vstream.device.asker import Asker
 from vstream.errors import ModelError
-from vstream.planning.clause import Clause
 from vstream.planning.sentence import Known, Words, related, sentence, words_in
 from vstream.planning.time_question import TimeQuestion, time_question
 from vstream.question import Answer, Basis, CitedSpan, Evidence, Plan, Question, Stretch, Timings
@@ -30,11 +29,11 @@ from vstream.times.time_phrase import time_phrases
 from vstream.times.zone import zone_of
 
 _STREAM = ""
-"""Of one stream no name is needed."""
+"""One stream needs no name."""
 
 
 class PlannedAnswer(AnswerStream):
-    """An answer that is there as a whole, for who iterates or reads it as any other."""
+    """An answer that is complete from the start; iterate or read it like any other."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -45,13 +44,13 @@ class PlannedAnswer(AnswerStream):
         self.recent_ids = ()
 
     def cancel(self) -> bool:
-        """There is nothing left to decode."""
+        """Return False: there is nothing left to decode."""
         return False
 
 
 def time_question_of(question: Question, seen: NamedView) -> TimeQuestion | None:
-    """What it wants to know, if it can be answered from spans at all: an answer of a given shape is
-    for the model, and so is a question that names times that are not followed.
+    """Return what it wants to know, if spans can answer that. A question that fixes the answer's
+    form is for the model, and so is one that names times that are not followed.
     """
     shape = question.decoding
     if question.answer_start or shape.schema or shape.json_object or shape.stop:
@@ -72,17 +71,16 @@ def planned(
     layers: Sequence[int] | None,
     asked: float,
 ) -> PlannedAnswer | None:
-    """Looks for all that is wanted; None if the model's yes cannot be told from its no.
-
-    `seen` has blocks, `basis` is that of the answer, and `asked` the `time.perf_counter` seconds
-    when it was asked. Raises QuestionError, KVMemoryError; CancelledError if the asker leaves.
+    """Search for all that is wanted; None if the model's yes cannot be told from its no. `seen` has
+    blocks, `basis` is the answer's, and `asked` is when it was asked, in `time.perf_counter`
+    seconds. Raises QuestionError, KVMemoryError; CancelledError if the asker leaves.
     """
     with stream.model.turn:
         ids, memory = seen.view.ids, stream.memory
         bounds = memory.info(ids[0]).start_s, memory.info(ids[-1]).end_s
         newest_s = memory.info(memory.seen(question.at_s)[-1]).end_s
         is_cut = seen.looked is None and question.from_s is None and ids[0] > 0
-    if question.from_s is not None:  # not even the block that ends there is to be looked at
+    if question.from_s is not None:  # leave out the block that ends exactly there
         bounds = nextafter(bounds[0], inf), bounds[1]
     found = _found(stream, wanted, question.asker, bounds, effort, layers)
     if found is None:
@@ -122,14 +120,13 @@ def planned(
 
 
 def _words(question: Question) -> Words:
-    """How it is to be told of moments."""
     zone = None if question.zone is None else zone_of(question.zone)
     now = datetime.fromtimestamp(question.asked_at or time.time(), zone) if zone else None
     return words_in(zone, now)
 
 
 def _cited(spans: Sequence[FoundSpan]) -> tuple[CitedSpan, ...]:
-    """All alike: no word of the answer looked anywhere."""
+    """Give all the same share: no word of the answer looked anywhere."""
     share = 1 / max(1, len(spans))
     return tuple(CitedSpan(one.from_s, one.to_s, one.from_at, one.to_at, share) for one in spans)
 
@@ -142,8 +139,9 @@ def _found(
     effort: Effort,
     layers: Sequence[int] | None,
 ) -> dict[str, Finding] | None:
-    """What came of each statement; they share the time. None for a model that cannot judge."""
-    statements = dict.fromkeys(one.statement for one in _clauses(wanted))
+    """Search for each statement, sharing the time. None for a model that cannot judge."""
+    clauses = [*wanted.clauses, *([] if wanted.other is None else [wanted.other])]
+    statements = dict.fromkeys(one.statement for one in clauses)
     if effort.milliseconds is not None:
         effort = replace(effort, milliseconds=effort.milliseconds // len(statements))
     find = partial(
@@ -164,12 +162,8 @@ def _found(
     return found
 
 
-def _clauses(wanted: TimeQuestion) -> list[Clause]:
-    return [*wanted.clauses, *([] if wanted.other is None else [wanted.other])]
-
-
 def _known(found: Finding, bounds: tuple[float, float], is_now: bool, is_cut: bool) -> Known:
-    """`is_cut`: the stream's oldest part, which the question is about too, is no longer kept."""
+    """`is_cut`: the oldest part of what the question asks about is no longer kept."""
     spans = [one for one in found.spans if one.to_s > bounds[0] or bounds[0] >= bounds[1]]
     unseen = [part for part in found.coverage[_STREAM] if part.kind in ("open", "gone")]
     if is_cut:
@@ -179,7 +173,6 @@ def _known(found: Finding, bounds: tuple[float, float], is_now: bool, is_cut: bo
 
 
 def _evidence(spans: Sequence[FoundSpan], num_layers: int) -> tuple[Evidence, ...]:
-    """The block that decides each span, as any answer's: best first."""
     of_block = {
         span.block_id: Evidence(
             block_id=span.block_id,
@@ -196,8 +189,8 @@ def _evidence(spans: Sequence[FoundSpan], num_layers: int) -> tuple[Evidence, ..
 
 
 def _document(found: Finding) -> dict[str, Any]:
-    """As that of a Finding, of one stream without a name."""
-    told = found.document()
-    for span in told["spans"]:
+    """Return a Finding's document for its one stream, without a name."""
+    document = found.document()
+    for span in document["spans"]:
         del span["stream"]
-    return {**told, "coverage": told["coverage"][_STREAM]}
+    return {**document, "coverage": document["coverage"][_STREAM]}

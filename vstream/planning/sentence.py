@@ -1,7 +1,7 @@
-"""sentence: a question about time and the spans that were found in, the answer's words out.
+"""sentence: writes the answer to a question about time from the spans that were found.
 
-All times and numbers are those of spans, by a clock where there is a zone, else of the stream, as
-`0h12m05s`. Where a part that could change the answer was neither judged nor excluded, it says so.
+All times and numbers are those of spans: by a clock if there is a zone, else in stream time, such
+as `0h12m05s`. If a part that could change the answer was neither judged nor excluded, it says so.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,18 +13,19 @@ from zoneinfo import ZoneInfo
 from vstream.planning.time_question import TimeQuestion
 from vstream.search.hunter import FoundSpan
 from vstream.search.stretch_blocks import Covered
+from vstream.times.named_time import written_time
 
 Words = Callable[[float, float], str]
-"""Of a moment, in seconds of the stream and since the epoch."""
+"""Writes a moment, given in seconds of the stream and since the epoch."""
 _MOST_SPANS = 5
-"""More are counted and not listed."""
+"""More spans are counted but not listed."""
 _AS_FAR = ", as far as I looked"
 
 
 @dataclass(frozen=True)
 class Known:
-    """What was found of one statement. `unseen` are the parts that were neither judged nor
-    excluded; it `is_so_now` if the last span reaches the moment of asking.
+    """What was found of one statement. `unseen` are the parts neither judged nor excluded; with
+    `is_so_now` the last span reaches the moment of asking.
     """
 
     spans: Sequence[FoundSpan]
@@ -32,7 +33,7 @@ class Known:
     is_so_now: bool = False
 
     def within(self, bounds: Sequence[tuple[float, float]]) -> "Known":
-        """Only what lies in these stretches of the stream, which are apart and in order."""
+        """Keep only what lies in these stretches of the stream, which are disjoint and in order."""
         spans = [
             _clipped(span, max(from_s, span.from_s), min(to_s, span.to_s))
             for span in self.spans
@@ -44,7 +45,7 @@ class Known:
 
 
 def related(question: TimeQuestion, one: Known, other: Known | None) -> Known:
-    """What counts of `one`, as `question` relates it to the other."""
+    """Return the part of `one` that counts, as `question` relates it to `other`."""
     if question.relation is None or other is None or question.other is None:
         return one
     unseen = [*one.unseen, *other.unseen]
@@ -56,14 +57,14 @@ def related(question: TimeQuestion, one: Known, other: Known | None) -> Known:
 
 
 def sentence(question: TimeQuestion, known: Sequence[Known], words: Words) -> str:
-    """`known` is of each of the question's clauses."""
+    """Write the answer; `known` is what was found of each of the question's clauses."""
     if question.kind == "order":
         return _order(question, known, words)
     (one,) = known
     if not one.spans:
         never = "No, never" if question.kind == "ever" else "Never"
         return f"{never}{_AS_FAR if one.unseen else ''}."
-    told = {
+    write = {
         "first": _first,
         "last": _last,
         "when": _when,
@@ -71,18 +72,22 @@ def sentence(question: TimeQuestion, known: Sequence[Known], words: Words) -> st
         "length": _length,
         "ever": _ever,
     }[question.kind]
-    return told(question, one, words)
+    return write(question, one, words)
 
 
 def words_in(zone: ZoneInfo | None, now: datetime | None) -> Words:
-    """By a clock in `zone`, with the day unless it is that of `now`; without, stream time."""
+    """Write times of a clock in `zone`, with the day unless it is `now`'s; without, stream time."""
 
     def by_clock(stream_s: float, epoch_s: float) -> str:
         at = datetime.fromtimestamp(epoch_s, zone)
         day = "" if now is not None and at.date() == now.date() else f" on {at.day} {at:%B %Y}"
         return f"{at:%H:%M:%S}{day}"
 
-    return _stream_time if zone is None else by_clock
+    return (lambda stream_s, _: written_time(stream_s)) if zone is None else by_clock
+
+
+def _ever(question: TimeQuestion, one: Known, words: Words) -> str:
+    return f"Yes, {_span(one.spans[0], words)}."
 
 
 def _first(question: TimeQuestion, one: Known, words: Words) -> str:
@@ -123,10 +128,6 @@ def _length(question: TimeQuestion, one: Known, words: Words) -> str:
     return f"At least {length}" if one.unseen else length
 
 
-def _ever(question: TimeQuestion, one: Known, words: Words) -> str:
-    return f"Yes, {_span(one.spans[0], words)}."
-
-
 def _order(question: TimeQuestion, known: Sequence[Known], words: Words) -> str:
     seen = [(one.spans[0].from_s, number) for number, one in enumerate(known) if one.spans]
     if not seen:
@@ -137,8 +138,8 @@ def _order(question: TimeQuestion, known: Sequence[Known], words: Words) -> str:
     if len(seen) > len({start_s for start_s, _ in seen}):
         return f"Both at the same time, at {at}{unsure}."
     alone = ", and I never saw the other" if len(seen) == 1 else ""
-    told = f"{question.clauses[number].words} came first, at {at}{alone}{unsure}."
-    return told[0].upper() + told[1:]
+    text = f"{question.clauses[number].words} came first, at {at}{alone}{unsure}."
+    return text[0].upper() + text[1:]
 
 
 def _clipped(span: FoundSpan, from_s: float, to_s: float) -> FoundSpan:
@@ -161,11 +162,6 @@ def _span(span: FoundSpan, words: Words) -> str:
 
 def _listed(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-
-
-def _stream_time(stream_s: float, epoch_s: float) -> str:
-    seconds = int(stream_s)
-    return f"{seconds // 3600}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"
 
 
 def _duration(seconds: int) -> str:

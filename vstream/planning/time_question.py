@@ -1,8 +1,8 @@
-"""time_question: a question in, what it wants to know about which statements out.
+"""time_question: reads from a question what it wants to know about which statements.
 
-Its words tell, wherever they stand: how often, how long, when first, when last, which came first,
+Its words say so, wherever they stand: how often, how long, when first, when last, which came first,
 whether ever, and while, before or after what. Words that name a time of the stream or of a clock
-have been taken out before. What is not understood is no question about time: the model answers it.
+have been taken out before. A question that is not understood is left to the model.
 """
 
 import re
@@ -97,16 +97,14 @@ _WITH = re.compile(
 _AND_OR = re.compile(r"\s+(?:or|and)\s+", re.IGNORECASE)
 _ASKED_AS = re.compile(_IS, re.IGNORECASE)
 _PAST = re.compile(r"\b(?:was|were|did|has|have|had|came|saw|left|went|\w{3,}ed)\b", re.IGNORECASE)
-"""Without, `when` wishes for the time to come, as `tell me when an owl appears` does."""
+"""Without one of these, `when` asks about the future, as in `tell me when an owl appears`."""
 _EDGES = " ,:;.!?-"
 _MOST_LETTERS = 300
 
 
 @dataclass(frozen=True)
 class TimeQuestion:
-    """`clauses` are one, or of an `order` the two of which one came first. With a `relation` only
-    what is so while, before or after `other` is so counts.
-    """
+    """`clauses` has one, or two for `order`. `relation` relates it to when `other` is true."""
 
     kind: Kind
     clauses: tuple[Clause, ...]
@@ -115,7 +113,7 @@ class TimeQuestion:
 
 
 def time_question(text: str, names_time: bool = False) -> TimeQuestion | None:
-    """None where it is not understood. One that named a time asks whether it was so then."""
+    """Return None if it is not understood. One that `names_time` asks whether it was so then."""
     if len(text) > _MOST_LETTERS:
         return None
     said = _without_manners(text).strip(_EDGES)
@@ -141,7 +139,7 @@ def _plain(text: str, is_of_past: bool) -> TimeQuestion | None:
 
 
 def _kind_of(text: str) -> tuple[Kind | None, str]:
-    """With the text without the words that tell; None of a yes-or-no question, and of others."""
+    """Return the kind, None for a yes-or-no question and others, and the text without its words."""
     for kind, words in _KINDS.items():
         if found := words.search(text):
             rest = f"{text[: found.start()]} {text[found.end() :]}".strip(_EDGES)
@@ -167,7 +165,6 @@ def _order(text: str) -> TimeQuestion | None:
 
 
 def _related(text: str) -> TimeQuestion | None:
-    """Of two clauses."""
     parts = _WITH.split(text)
     if _TOGETHER.search(text):
         parts = _AND_OR.split(_TOGETHER.sub(r" \1", text))
@@ -185,7 +182,7 @@ def _related(text: str) -> TimeQuestion | None:
 
 
 def _halves(text: str) -> list[tuple[Relation, str, str]]:
-    """All ways to take it apart: how one is related to the other, what is asked, the other."""
+    """Return all ways to split it: the relation, what is asked, and the other part."""
     found: list[tuple[Relation, str, str]] = []
     for relation, words in _CONNECTIVES.items():
         for between in re.finditer(rf"(?<=\s){words}\s", text, re.IGNORECASE):

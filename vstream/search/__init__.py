@@ -1,1 +1,1 @@
-"""A few words in, the moments of the past that are most like them out."""
+"""Finds the moments of the past that are most like a few words."""

@@ -1,4 +1,4 @@
-"""AskedCheck: a question that tells whether something is so, as it is put to one model."""
+"""AskedCheck: a question that checks whether a statement is true, as put to one model."""
 
 from typing import Protocol
 
@@ -12,17 +12,17 @@ from vstream.models.video_llm import VideoLLM
 from vstream.yes_no import speaking_probability
 
 _MOST_SAID = 32
-"""Tokens of an answer in which a name is looked for."""
+"""How many tokens of an answer are searched for a name."""
 
 
 class Read(Protocol):
-    """Puts a question about a block, with room for so many tokens of an answer."""
+    """Asks about a block, with `room` for tokens of an answer."""
 
     def __call__(self, tokens: TextTokens, room: int) -> Work[PrefilledQuestion]: ...
 
 
 class AskedCheck:
-    """May be asked about any number of blocks."""
+    """One check; it may be asked about any number of blocks."""
 
     def __init__(self, check: Check, model: VideoLLM) -> None:
         self._model, self._least = model, check.least
@@ -35,17 +35,14 @@ class AskedCheck:
             )
             for said in range(len(words) or 1)
         ]
-        """What is asked, once for each word of the answer, and the tokens that the word begins
-        with: none where it is a yes or no.
-        """
+        """By word of the answer: the question, and the tokens that begin it; none: yes or no."""
         self._named = sorted(model.family.first_tokens(check.name.split()[:1]))
         self.is_of_spans = bool(check.name)
-        """It is only asked of blocks that decide a span."""
+        """Whether it is only asked about blocks that decide a span."""
         self.name = "\n".join([check.question, *words, *check.name.split()])
-        """What it asks and wants to hear."""
 
     def work(self, read: Read) -> Work[float]:
-        """How probable it is that the model says it, on the scale of a yes."""
+        """Return how probable it is that the model says it, on the scale of a yes."""
         if self.is_of_spans:
             return self._scaled((yield from self._naming(read)))
         probability = 1.0
@@ -57,8 +54,8 @@ class AskedCheck:
         return self._scaled(probability)
 
     def _naming(self, read: Read) -> Work[float]:
-        """How probable the name was where it was most probable, in an answer of the most probable
-        tokens. It ends where it is probable enough.
+        """Decode the most probable tokens; return the name's highest probability at any of them.
+        Ends once that is high enough.
         """
         family, decoder, most = self._model.family, self._model.decoder, 0.0
         prefilled = yield from read(self._steps[0][0], _MOST_SAID)

@@ -1,7 +1,7 @@
-"""Finding: a statement and stretches of streams in, the spans in which it is so out, as they come.
+"""Finding: yields the spans of streams in which a statement is true, as they are found.
 
-Where to look, the index says, as in a search; whether it is so at a block, the model does: see
-`vstream.search.hunter`.
+The index says where to look, as in a search; the model says whether the statement is true at a
+block: see `vstream.search.hunter`.
 """
 
 import time
@@ -31,10 +31,9 @@ from vstream.search.stretch_blocks import Bounds, Covered
 
 @dataclass(frozen=True)
 class Effort:
-    """Bounds of what is done for each stream, and of the milliseconds for all; None: no bound.
-
-    Without a bound of `proposals` the index excludes nothing, and a span is only what has been
-    judged block by block. It excludes nothing either of a stretch of no more blocks than that.
+    """Bounds on the work for each stream, and on the milliseconds for all; None: no bound. Without
+    a bound on `proposals` the index excludes nothing, and a span is only what was judged block by
+    block. Nor does it exclude anything in a stretch of no more blocks than that bound.
     """
 
     proposals: int | None
@@ -56,7 +55,7 @@ def effort_of(
     milliseconds: int | None = None,
     of: Mapping[str, Effort] = EFFORTS,
 ) -> Effort:
-    """An effort by its name, with other bounds where they are given. Raises SettingsError."""
+    """Return an effort by name, with other bounds where they are given. Raises SettingsError."""
     if name not in of:
         raise SettingsError(f"effort {name!r}: there are {', '.join(of)}")
     given = {"proposals": proposals, "judgements": judgements, "milliseconds": milliseconds}
@@ -64,9 +63,8 @@ def effort_of(
 
 
 class Finding(Hunting):
-    """Iterate it for the spans of all streams, each once it will not change any more; its other
-    fields are those of the whole once that has ended. Close the iterator, or let the asker leave,
-    to have it stop within a round.
+    """Iterate it for the spans of all streams, each once it is final; the other fields are complete
+    once iteration has ended. Close the iterator, or let the asker leave, to stop it within a round.
     """
 
     def __init__(
@@ -79,46 +77,45 @@ class Finding(Hunting):
         layers: Sequence[int] | None = None,
         asker: Asker | None = None,
     ) -> None:
-        """`within` are stretches of stream time, all of it where there is none. `layers` as in
-        MomentSearch; all streams are of one model. Raises QuestionError for no words.
+        """`within` are stretches of stream time; a stream without one is searched whole. `layers`
+        is as in MomentSearch; all streams share one model. Raises QuestionError for no words.
         """
         super().__init__()
         if not statement.strip():
             raise QuestionError("the statement is empty: write what is so, as 'a car is parked'")
         self.spans: list[FoundSpan] = []
-        """All, by stream and time."""
+        """All spans, by stream and time."""
         self.coverage: dict[str, list[Covered]] = {}
-        """Of each stream the parts of its stretch, and what is known of them, in order."""
+        """For each stream, the parts of its stretch in order, and what is known of them."""
         self.strange: dict[str, str] = {}
-        """Of each stream whose pictures its model does not know, why spans of it mean nothing."""
+        """For each stream whose pictures its model does not know, why its spans mean nothing."""
         self.seconds = 0.0
         self._streams, self._within, self._effort = streams, within or {}, effort
         self._statement, self._layers, self._asker = statement.strip(), layers, asker
 
     def __iter__(self) -> Iterator[FoundSpan]:
         began = time.perf_counter()
-        begun = {name: self._begin(name, found) for name, found in self._streams.items()}
+        hunters = {name: self._begin(name, found) for name, found in self._streams.items()}
         limit = self._effort.milliseconds
-        hunting = {name: hunter for name, (hunter, _) in begun.items()}
+        hunting = {name: hunter for name, (hunter, _) in hunters.items()}
         while hunting and (limit is None or 1000 * (time.perf_counter() - began) < limit):
             for name, hunter in list(hunting.items()):
-                if not (told := judge_some([hunter])):
+                if not (judged := judge_some([hunter])):
                     del hunting[name]
-                for _, runs in told:
+                for _, runs in judged:
                     yield from map(hunter.span, runs)
             if self._asker is not None and self._asker.has_left:
                 raise CancelledError
         if limit is None or 1000 * (time.perf_counter() - began) < limit:
-            for hunter, _ in begun.values():
+            for hunter, _ in hunters.values():
                 hunter.confirmed([run for run in hunter.runs() if not run.is_whole])
-        self.spans = [one.span(run) for one, _ in begun.values() for run in one.runs()]
-        self.coverage = {name: one.covered(out) for name, (one, out) in begun.items()}
-        reasons = {name: hunter.strange() for name, (hunter, _) in begun.items()}
+        self.spans = [one.span(run) for one, _ in hunters.values() for run in one.runs()]
+        self.coverage = {name: one.covered(out) for name, (one, out) in hunters.items()}
+        reasons = {name: hunter.strange() for name, (hunter, _) in hunters.items()}
         self.strange = {name: one for name, one in reasons.items() if one is not None}
         self.seconds = time.perf_counter() - began
 
     def _begin(self, name: str, found: Findable) -> tuple[Hunter, Bool[np.ndarray, " places"]]:
-        """The hunt in a stream, and what the index excludes there."""
         within, effort = self._within.get(name, (None, None)), self._effort
         asked = asked_of(found, self._statement)
         blocks = stretch_of(found, asked, within, self._layers, self._asker)
@@ -140,7 +137,7 @@ class Finding(Hunting):
         return hunter, out
 
     def document(self) -> dict[str, Any]:
-        """JSON-able, without pictures: what was found, once that has ended."""
+        """Return what was found as a JSON-able dict without pictures, once iteration has ended."""
         return {
             "statement": self._statement,
             "spans": [span.document() for span in self.spans],

@@ -1,13 +1,13 @@
-"""Hunt: what index and model say of the blocks of a stretch in, the runs where it is so out.
+"""Hunt: finds the runs of blocks where a statement is true, with few judgements.
 
-Blocks are *places*, 0 to n - 1 in stream order. The index proposes places; each is judged. Where
-it is so, the hunt steps outwards, twice as far each time, until it no longer is, and then halves
-what lies between, until the last place where it is so and the first where it is not are neighbours.
-Two places where it is so belong to one run if what lies between them is known or looks the same. It
-knows of no model: who hunts asks `wanted` for places and tells by `take` what they are.
+Blocks are *places*, 0 to n - 1 in stream order. The index proposes places; each is judged. From a
+place where it is true, the hunt steps outwards, twice as far each time, until it no longer is, and
+then halves what lies between, until the last true place and the first false one are neighbours. Two
+true places belong to one run if what lies between them is known or looks the same. The hunt knows
+no model: its caller asks `wanted` for places and reports by `take` how probable it is there.
 
 Source: search, then ground (ExtremeWhenBench, arXiv 2606.12300). Differs: the grounding is the
-model's own yes or no about single blocks, and no model says a time.
+model's own yes or no about single blocks, and no model names a time.
 """
 
 from bisect import bisect_left, insort
@@ -15,34 +15,34 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf
+from operator import attrgetter
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
 NEARLY = 0.3
-"""The index excludes what is less like the words than this, between the usual and the best."""
+"""The index excludes scores below this share of the way from the usual one to the best."""
 _USUAL = 0.1
-"""Of all places, the share that is less like the words than what is usual."""
+"""The share of all places that score below what is usual."""
 _NO = 0.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """Places `first` to `last`, in which it is so; most probably at `best`."""
+    """Places `first` to `last`, where it is true; most probably at `best`."""
 
     first: int
     last: int
     best: int
     probability: float
     is_whole: bool
-    """It is known not to be so right before and right after."""
+    """It is known to be false right before and right after."""
 
 
 def excluded(scores: Float[np.ndarray, " places"]) -> Bool[np.ndarray, " places"]:
-    """Which places the index rules out."""
     if not len(scores):
         return np.zeros(0, dtype=bool)
-    usual = np.quantile(scores, _USUAL)  # low: it may be so most of the time
+    usual = np.quantile(scores, _USUAL)  # low: it may be true most of the time
     below: Bool[np.ndarray, " places"] = scores < usual + NEARLY * (scores.max() - usual)
     return below
 
@@ -50,7 +50,7 @@ def excluded(scores: Float[np.ndarray, " places"]) -> Bool[np.ndarray, " places"
 def proposals(
     scores: Float[np.ndarray, " places"], runs: Int64[np.ndarray, " places"]
 ) -> list[int]:
-    """All places, the best of each run of alike ones before all others, best first."""
+    """Return all places: first the best of each run of similar ones, then the rest; best first."""
     order = np.argsort(-scores, kind="stable")
     _, first = np.unique(runs[order], return_index=True)
     leads = np.zeros(len(order), dtype=bool)
@@ -59,10 +59,9 @@ def proposals(
 
 
 class Hunt:
-    """One statement, one stretch of one stream.
-
-    It is so where it is at least as probable as `high`, and beside such a place also where it is at
-    least as probable as `low`: so a run does not flicker.
+    """One statement in one stretch of one stream. It is true where it is at least as probable as
+    `high`, and beside such a place also where it is at least as probable as `low`, so that runs do
+    not flicker.
     """
 
     def __init__(
@@ -77,9 +76,9 @@ class Hunt:
         most: int | None = None,
     ) -> None:
         """`looks` has a number for each place, the same where neighbours look the same; `proposed`
-        are those worth a judgement, best first; at most `most` are judged.
+        are the places worth a judgement, best first; at most `most` are judged.
 
-        No run crosses a break, which lies right before its place. If it `is_exact`, a run is only
+        No run crosses a break, which lies right before its place. With `is_exact`, a run is only
         what has been judged place by place.
         """
         self._high, self._low = high, low
@@ -88,26 +87,24 @@ class Hunt:
         self._left = inf if most is None else most
         walls = [-0.5, *(one - 0.5 for one in breaks), len(looks) - 0.5]
         self.judged: dict[float, float] = dict.fromkeys(walls, _NO)
-        """By place; walls, where it is never so, stand between places."""
+        """By place; walls, where it is never true, stand between places."""
         self._at = sorted(self.judged)
         self._open: list[float] = []
-        """The left ends of what lies between two judged places and is to be asked about; those of
-        the run that was found first come first.
+        """The left ends of the gaps between judged places that are to be asked about. Gaps of the
+        run found first come first.
         """
         self._known: list[tuple[int, int]] = []
         """The whole runs, in stream order."""
 
     @property
     def num_judged(self) -> int:
-        """Places that were judged so far."""
         return sum(isinstance(place, int) for place in self.judged)
 
     def propose(self, place: int) -> None:
-        """This one as well, after all others."""
         self._proposed.append(place)
 
     def wanted(self, count: int) -> list[int]:
-        """The next places to judge, at most `count`; none: it is over. All must be taken."""
+        """Return the next places to judge, at most `count`; none at the end. All must be taken."""
         count = int(min(count, self._left))
         places: dict[int, None] = {}
         for left in self._open[:count]:
@@ -120,7 +117,7 @@ class Hunt:
         return list(places)
 
     def take(self, judged: Mapping[int, float]) -> list[Run]:
-        """Learn how probable it is at some places; the runs that are whole now and stay so."""
+        """Learn the probabilities at some places; return the runs that are now whole and final."""
         for place, probability in judged.items():
             insort(self._at, place)
             self.judged[place] = probability
@@ -139,14 +136,16 @@ class Hunt:
                     whole.add(run)
         for run in whole:
             insort(self._known, (run.first, run.last))
-        return sorted((run for run in whole if run.probability >= self._high), key=_first_of)
+        return sorted(
+            (run for run in whole if run.probability >= self._high), key=attrgetter("first")
+        )
 
     def runs(self) -> list[Run]:
-        """All that were found, in stream order, those that are not whole as far as is known."""
+        """Return all runs found, in stream order; those not whole as far as is known."""
         return [run for run in self.nearly() if run.probability >= self._high]
 
     def nearly(self) -> list[Run]:
-        """With those in which it is nowhere probable enough."""
+        """Return them with those that are nowhere probable enough."""
         found, at = [], 0
         while at < len(self._at):
             if not self._is_so(self._at[at]):
@@ -159,7 +158,7 @@ class Hunt:
 
     def _whole_run(self, at: int) -> Run | None:
         last = self._end(at, 1)
-        if self._between(last, last + 1):  # first, so that most looks end here
+        if self._between(last, last + 1):  # checked first: most looks end here
             return None
         first = self._end(at, -1)
         return None if self._between(first - 1, first) else self._run(first, last)
@@ -171,7 +170,7 @@ class Hunt:
         return Run(int(places[0]), int(places[-1]), int(best), self.judged[best], is_whole)
 
     def _end(self, at: int, step: int) -> int:
-        """How far a run goes in one direction, as an index of `_at`."""
+        """Return how far a run goes in one direction, as an index of `_at`."""
         while True:
             left, right = sorted((self._at[at], self._at[at + step]))
             if not self._is_so(self._at[at + step]) or self._is_asked(left, right):
@@ -179,11 +178,10 @@ class Hunt:
             at += step
 
     def _between(self, left: int, right: int) -> int:
-        """How many places lie between two of `_at`."""
         return len(_inside(self._at[left], self._at[right]))
 
     def _is_asked(self, left: float, right: float) -> bool:
-        """Whether one is to look between two judged places that are neighbours in that."""
+        """Whether to look between two judged places that are neighbours in `_at`."""
         are_so = self._is_so(left), self._is_so(right)
         if not (any(are_so) and _inside(left, right)):
             return False
@@ -195,12 +193,11 @@ class Hunt:
         return self.judged[place] >= self._low
 
     def _is_known(self, place: int) -> bool:
-        """Whether it lies in a whole run."""
         at = bisect_left(self._known, (place + 1,)) - 1
         return at >= 0 and place <= self._known[at][1]
 
     def _probe(self, left: float) -> int:
-        """Where to ask between two places: the middle, or fewer steps outwards from a run."""
+        """Return where to ask between two places: the middle, or less far outwards from a run."""
         at = bisect_left(self._at, left)
         inside = _inside(left, self._at[at + 1])
         middle = (len(inside) - 1) // 2
@@ -211,13 +208,9 @@ class Hunt:
         return inside[-1 - min(middle, self._step(at + 1, 1))]
 
     def _step(self, at: int, inwards: int) -> int:
-        """Twice the last step, less one; 0, for the next place, where there was none."""
+        """Return twice the last step, less one; 0, for the next place, if there was none."""
         before = self._at[at + inwards]
         return round(2 * abs(self._at[at] - before)) - 1 if self._is_so(before) else 0
-
-
-def _first_of(run: Run) -> int:
-    return run.first
 
 
 def _inside(left: float, right: float) -> range:

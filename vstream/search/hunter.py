@@ -1,15 +1,15 @@
-"""Hunter: a statement and a stream's blocks in, when it is so there out, round by round.
+"""Hunter: finds out when a statement is true in a stream's blocks, round by round.
 
-Whether a statement is so at a block, the model says by its yes or no over that block alone, as to a
-standing question. Of the embedded model, which this was measured with, a judgement that read 2 to 8
-blocks was worse: what has just left was still seen (docs/find.md). `vstream.search.hunt` has which
-blocks are judged.
+The model says whether a statement is true at a block, by its yes or no over that block alone, as
+for an alert. With the embedded model, which this was measured with, a judgement that read 2 to 8
+blocks was worse: what has just left was still seen (docs/find.md). `vstream.search.hunt` decides
+which blocks are judged.
 
-Among many blocks a few look like what they are not: so where a family has a check for that, a span
+Among many blocks a few look like what they are not. So where a family has a check for that, a span
 only counts if the model, asked what there is at the block that decides it, comes to name the thing.
 
-What was judged is kept in the memory beside its block, so asking again costs no model. Judgements
-wait behind all questions, few at a time, and so do the standing questions that come meanwhile.
+Judgements are kept in the memory beside their blocks, so asking again costs no model. They wait
+behind all questions, few at a time, and so do judgements of alerts that come meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ from vstream.search.stretch_blocks import Bounds, Covered, StretchBlocks, blocks
 from vstream.strange_pictures import strange_stretch
 
 AT_ONCE = MAX_PREFILLS
-"""Judgements of one stream that are on their way together: as many as one round takes."""
+"""Judgements of one stream that run together: as many as one round takes."""
 
 
 class Findable(Protocol):
@@ -54,11 +54,9 @@ class Findable(Protocol):
 
 @dataclass(frozen=True)
 class FoundSpan:
-    """A stretch of `stream` in which the statement is so.
-
-    `from_s` to `to_s` is stream time, `from_at` to `to_at` the same in seconds since the epoch. The
-    rest is of the block that decides, the one where it is most probable: it shows `at_s`, which was
-    captured `at`.
+    """A stretch of `stream` in which the statement is true: `from_s` to `to_s` in stream time,
+    `from_at` to `to_at` in seconds since the epoch. The rest is about the block that decides, where
+    it is most probable: it shows `at_s`, which was captured `at`.
     """
 
     stream: str
@@ -71,19 +69,17 @@ class FoundSpan:
     at_s: float
     at: float
     is_whole: bool
-    """It is known not to be so right before and right after; else there was no time to see."""
+    """It is known to be false right before and right after; else there was no time to see."""
     thumbnail: bytes = field(default=b"", repr=False, metadata=UNTOLD)
 
     def document(self) -> dict[str, Any]:
-        """JSON-able, without the picture."""
-        told = {**vars(self), "probability": round(self.probability, 6)}
-        del told["thumbnail"]
-        return told
+        """Return a JSON-able dict without the picture."""
+        document = {**vars(self), "probability": round(self.probability, 6)}
+        del document["thumbnail"]
+        return document
 
 
 class Hunter:
-    """Hunts in one stream."""
-
     def __init__(
         self,
         name: str,
@@ -97,8 +93,8 @@ class Hunter:
         most: int | None = None,
         asker: Asker | None = None,
     ) -> None:
-        """`proposed`, `is_exact` and `most` as in Hunt. It is so from `threshold` on; None: from
-        what the family recommends.
+        """`proposed`, `is_exact` and `most` are as in Hunt. The statement is true from `threshold`
+        on; None: from what the family recommends.
         """
         self.statement = statement
         self._name, self._found, self._asker = name, found, asker
@@ -107,10 +103,10 @@ class Hunter:
         self._checks = [one for one in checks if not one.is_of_spans]
         self._span_checks = [one for one in checks if one.is_of_spans]
         self._denied: set[int] = set()
-        """Places that decided a span, and do not say so when asked what there is."""
+        """Places that decided a span, but do not name the thing when asked what there is."""
         self._blocks = blocks
         self.asked = self.read = 0
-        """Blocks that were judged, and those that it knew of already."""
+        """Blocks judged now, and blocks whose judgement was known."""
         self.gone: set[int] = set()
         """Places of blocks that were forgotten meanwhile, or turned out to be damaged."""
         self._said: set[int] = set()
@@ -128,35 +124,29 @@ class Hunter:
         )
 
     def propose(self, place: int) -> None:
-        """A place of which the model said so by itself: if it is so beside it, it is so there. Not
-        one that has been judged.
-        """
+        """Propose a place, not judged yet, where the model said so: true if a neighbour is."""
         self._said.add(place)
         self.hunt.propose(place)
 
     def take(self, judged: Mapping[int, float]) -> list[Run]:
-        """As Hunt."""
         return self.hunt.take(
             {at: max(p, self._low) if at in self._said else p for at, p in judged.items()}
         )
 
     @property
     def turn(self) -> FairLock:
-        """Of the device that judges."""
         return self._found.model.turn
 
     def runs(self) -> list[Run]:
-        """All that were found and not denied, as Hunt."""
+        """Return all runs found and not denied, as Hunt does."""
         return [run for run in self.hunt.runs() if run.best not in self._denied]
 
     def confirmed(self, runs: Sequence[Run]) -> list[Run]:
-        """Those of these that the checks of spans do not deny. Where the model said so by itself
-        nothing is asked.
-        """
+        """Return the runs that no check denies; what the model said by itself is not checked."""
         if not (runs and self._span_checks):
             return list(runs)
         asked = [run for run in runs if self._said.isdisjoint(range(run.first, run.last + 1))]
-        with self.turn:  # so that one round takes all
+        with self.turn:  # so that one round takes them all
             jobs = {run.best: self._submit(run.best, self._span_checks) for run in asked}
         try:
             for place, job in jobs.items():
@@ -172,7 +162,7 @@ class Hunter:
         return [run for run in runs if run.best not in self._denied]
 
     def known(self, place: int) -> float | None:
-        """What was said of a place before; None if not all that matters was asked."""
+        """Return what is known of a place; None if not all that matters was asked."""
         probability, block_id = 1.0, self._blocks.ids[place]
         for check in self._checks:
             said = self._found.memory.facts.get(block_id, check.name)
@@ -184,7 +174,6 @@ class Hunter:
         return probability
 
     def begin(self, place: int) -> Job[float]:
-        """Have a place judged."""
         return self._submit(place, self._checks)
 
     def _submit(self, place: int, checks: Sequence[AskedCheck]) -> Job[float]:
@@ -192,7 +181,7 @@ class Hunter:
         return self._found.model.scheduler.submit(work, WorkKind.JUDGE, asker=self._asker)
 
     def span(self, run: Run) -> FoundSpan:
-        """The same in seconds, with the picture of the block that decides."""
+        """Return a run in seconds, with the picture of the block that decides."""
         blocks, memory = self._blocks, self._found.memory
         try:
             with self._found.model.turn:
@@ -215,7 +204,6 @@ class Hunter:
         )
 
     def covered(self, is_excluded: Bool[np.ndarray, " places"]) -> list[Covered]:
-        """What is known of the stretch."""
         runs = [(run.first, run.last) for run in self.hunt.nearly()]
         return self._blocks.covered(self.hunt.judged, runs, is_excluded, self.gone)
 
@@ -229,13 +217,13 @@ class Hunter:
             return None
 
     def _judging(self, block_id: int, checks: Sequence[AskedCheck]) -> Work[float]:
-        """The least probable of these; the first that says no ends it."""
+        """Return the lowest probability of the checks; the first no ends it."""
         facts, probability = self._found.memory.facts, 1.0
         for check in checks:
             said = facts.get(block_id, check.name)
             if said is None:
                 said = yield from check.work(partial(_reading, self._found, [block_id]))
-                facts.put(block_id, check.name, said)  # it is there: see `put`
+                facts.put(block_id, check.name, said)  # the block is still there: see `put`
             probability = min(probability, said)
             if probability < self._low:
                 break
@@ -243,25 +231,25 @@ class Hunter:
 
 
 class Hunting:
-    """What hunts, for one statement or for many: how many blocks were looked at so far."""
+    """A hunt for one statement or many; counts the blocks looked at so far."""
 
     def __init__(self) -> None:
         self._hunters: list[Hunter] = []
-        """All of them; there may come more meanwhile."""
+        """All of them; more may come meanwhile."""
 
     @property
     def judged(self) -> int:
-        """Blocks that the model judged so far."""
+        """Blocks that the model has judged so far."""
         return sum(hunter.asked for hunter in self._hunters)
 
     @property
     def known(self) -> int:
-        """Those that it had judged before."""
+        """Blocks whose judgement was known before."""
         return sum(hunter.read for hunter in self._hunters)
 
 
 def asked_of(found: Findable, statement: str) -> str:
-    """What the index compares of a statement."""
+    """Return what the index compares with a statement."""
     return found.model.family.recommended.judge_prompt.replace("{condition}", statement)
 
 
@@ -272,9 +260,7 @@ def stretch_of(
     layers: Sequence[int] | None = None,
     asker: Asker | None = None,
 ) -> StretchBlocks:
-    """The blocks of a stretch, and how like `asked` the index says that they are. `layers` as in
-    MomentSearch.
-    """
+    """Return the blocks of a stretch, scored by the index. `layers` is as in MomentSearch."""
     count = found.model.decoder.num_layers
     scheduler, tokens = found.model.scheduler, found.model.family.question(asked)
     query = scheduler.submit(_query(found, tokens), WorkKind.JUDGE, asker=asker).result()
@@ -284,30 +270,28 @@ def stretch_of(
 
 
 def judge_some(hunters: Sequence[Hunter], most: int = AT_ONCE) -> list[tuple[Hunter, list[Run]]]:
-    """Have the next places of one stream's hunters judged, at most as many as one round takes; the
-    runs that are whole now. Nothing: there is nothing left to judge.
-    """
+    """Judge the next places, at most a round's; return the runs that are whole now, if any."""
     places: list[tuple[Hunter, int]] = []
     for hunter in hunters:
         if (room := min(most, AT_ONCE) - len(places)) > 0:
             places += ((hunter, place) for place in hunter.hunt.wanted(room))
-    told = {one: one[0].known(one[1]) for one in places}
+    values = {one: one[0].known(one[1]) for one in places}
     jobs: dict[tuple[Hunter, int], Job[float]] = {}
-    if any(known is None for known in told.values()):
-        with places[0][0].turn:  # so that one round takes all
-            jobs = {one: one[0].begin(one[1]) for one, known in told.items() if known is None}
+    if any(known is None for known in values.values()):
+        with places[0][0].turn:  # so that one round takes them all
+            jobs = {one: one[0].begin(one[1]) for one, known in values.items() if known is None}
     try:
         for (hunter, place), job in jobs.items():
             try:
-                told[hunter, place] = job.result()
+                values[hunter, place] = job.result()
             except BlockNotFoundError:  # it shows nothing, and no span goes on beyond it
-                told[hunter, place] = 0.0
+                values[hunter, place] = 0.0
                 hunter.gone.add(place)
     finally:
         for job in jobs.values():
             job.cancel()
     by_hunter: dict[Hunter, dict[int, float]] = {}
-    for (hunter, place), probability in told.items():
+    for (hunter, place), probability in values.items():
         assert probability is not None, "it was known or has been judged"
         by_hunter.setdefault(hunter, {})[place] = probability
         hunter.asked += (hunter, place) in jobs
@@ -316,7 +300,7 @@ def judge_some(hunters: Sequence[Hunter], most: int = AT_ONCE) -> list[tuple[Hun
 
 
 def _query(found: Findable, tokens: TextTokens) -> Work[torch.Tensor]:
-    """What the index compares: each layer's mean query over the words, which see no block."""
+    """Return what the index compares: each layer's mean query over the words, without blocks."""
     return torch.stack(list((yield from _reading(found, [], tokens)).queries))
 
 

@@ -1,26 +1,26 @@
-"""Moment: a stretch of a stream that a search found; blocks or texts found in, moments out."""
+"""Moment: a stretch of a stream that a search found, by its blocks or its texts."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from memory import Hit, MemoryReader
 
 NEIGHBOURS = 2
 """Found blocks belong to one moment if at most one kept block that was not found is between."""
 RANKS_ALIKE = 60
-"""The larger, the less it counts to be first of a list."""
+"""The larger it is, the less it counts to come first in a list."""
 APART_S = 30.0
-"""And if no more than this lies between them: over a gap in the stream nothing is known."""
+"""Nor may more than this lie between them: nothing is known about a gap in the stream."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """`from_s` to `to_s` of stream time; all else is of its best block, or of the `text` found.
+    """`from_s` to `to_s` of stream time; all else is about its best block, or the `text` found.
 
-    `score` is the cosine of the search's words and the block, averaged over the searched layers, or
-    that of the words and the text: in [-1, 1], and of use to rank moments of one kind, not as a
-    measure of certainty. `captured_at` is wall-clock time in seconds since 1970.
+    `score` is the cosine between the search's words and the block, averaged over the searched
+    layers, or between the words and the text, in [-1, 1]. It ranks moments of one kind and does not
+    measure certainty. `captured_at` is wall-clock time in seconds since 1970.
     """
 
     stream: str
@@ -28,19 +28,19 @@ class Moment:
     to_s: float
     score: float
     block_id: int | None
-    """None of a text of which no block is kept."""
+    """None for a text without a kept block."""
     captured_at: float
-    thumbnail: bytes = b""
+    thumbnail: bytes = field(default=b"", repr=False)
     text: str = ""
-    """What the memory policy noted of it, where that is what was found."""
+    """What the memory policy noted about it, if that was found."""
     strange: str | None = None
-    """Why being found means nothing, where the model does not know such pictures."""
+    """Why being found means nothing, if the model does not know such pictures."""
 
 
 def joined(
     stream: str, memory: MemoryReader, kept: Sequence[int], hits: Sequence[Hit]
 ) -> list[Moment]:
-    """The moments that `hits` make up, best first. `kept` are the ids of all blocks, rising."""
+    """Return the moments that `hits` form, best first. `kept` are all block ids, ascending."""
     moments: list[Moment] = []
     run: list[Hit] = []
     for hit in sorted(hits, key=lambda hit: hit.block_id):
@@ -54,18 +54,18 @@ def joined(
 
 
 def merged(seen: Sequence[Moment], told: Sequence[Moment]) -> list[Moment]:
-    """Moments found by their blocks and by their texts, each best first, as one list.
-
-    Their scores do not compare, so what counts is the place in either list: reciprocal rank fusion
-    (Cormack et al., SIGIR 2009). A moment of both lists is the text's, with the block's picture.
+    """Merge moments found by blocks and moments found by texts, each best first, into one list.
+    Their scores do not compare, so their places in the lists count: reciprocal rank fusion (Cormack
+    et al., SIGIR 2009). A moment in both lists is the text's, with the block's picture.
     """
     found = [(_weight(place), one) for place, one in enumerate(seen)]
     for place, one in enumerate(told):
         weight = _weight(place)
         for other in found:
-            if not other[1].text and _overlap(one, other[1]):
+            best = other[1]
+            overlap = one.from_s <= best.to_s and best.from_s < one.to_s
+            if not best.text and one.stream == best.stream and overlap:
                 found.remove(other)
-                best = other[1]
                 one = replace(one, block_id=best.block_id, thumbnail=best.thumbnail)
                 weight += other[0]
                 break
@@ -75,10 +75,6 @@ def merged(seen: Sequence[Moment], told: Sequence[Moment]) -> list[Moment]:
 
 def _weight(place: int) -> float:
     return 1 / (RANKS_ALIKE + place)
-
-
-def _overlap(one: Moment, other: Moment) -> bool:
-    return one.stream == other.stream and one.from_s <= other.to_s and other.from_s < one.to_s
 
 
 def _is_near(memory: MemoryReader, kept: Sequence[int], earlier: int, later: int) -> bool:

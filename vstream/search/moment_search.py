@@ -1,10 +1,10 @@
-"""MomentSearch: words and streams in, the moments out whose representative keys are most like them.
+"""MomentSearch: finds the moments of streams whose representative keys are most like some words.
 
-The words are put to the model as a question is, over the prefix alone, and their queries are
+The words are put to the model like a question, over the prefix alone, and their queries are
 compared with the representative keys of all blocks (see `vstream.engine.retrieval`), by FAISS and
-averaged over a few layers. Nothing is decoded and no keys and values are read: it tells where to
-look, not what is there. docs/search.md has how often it is right and why these layers. Of a stream
-whose memory policy notes texts, those that are most like the words are found beside them.
+averaged over a few layers. Nothing is decoded and no keys and values are read: it says where to
+look, not what is there. docs/search.md says how often it is right and why these layers. If a
+stream's memory policy notes texts, those most like the words are found too.
 """
 
 from bisect import bisect_left, bisect_right
@@ -44,20 +44,19 @@ from vstream.strange_pictures import strange_stretch
 PHRASE = "find {words}"
 """A single word is understood better behind another than at the head of a question."""
 BLOCKS_A_MOMENT = 8
-"""So many blocks are looked for, for each moment that is wanted, before there are enough."""
+"""How many blocks to look for first, for each moment that is wanted."""
 Bounds = tuple[float | None, float | None]
 """A stretch of stream time; a bound that is None is open."""
 LARGEST_PART = 4
-"""No more than one block in so many makes up moments, unless fewer are there than are wanted."""
+"""At most one block in this many makes up moments, unless those are fewer than are wanted."""
 
 
 class MomentSearch:
-    """Searches the memories of any number of streams at once. May be called from any thread."""
+    """Searches the memories of any number of streams at once. Safe from any thread."""
 
     def __init__(self, model: VideoLLM, layers: Sequence[int] | None = None) -> None:
-        """`layers` are those compared; None is the first and the middle one.
-
-        Raises SettingsError for layers that the decoder does not have.
+        """`layers` are those compared; None is the first and the middle one. Raises SettingsError
+        for layers that the decoder does not have.
         """
         count = model.decoder.num_layers
         chosen = sorted({0, count // 2} if layers is None else set(layers))
@@ -70,13 +69,12 @@ class MomentSearch:
         self._model = model
         self._streams: dict[str, tuple[MemoryReader, MomentIndex]] = {}
         self._policies: dict[str, MemoryPolicy] = {}
-        """Of streams with texts."""
         with torch.inference_mode(), model.turn:
             self._prefix = prefix_kv(model.decoder, model.family.prefix())
 
     def add(self, stream: str, memory: MemoryReader) -> None:
-        """Search `memory` from now on; the caller closes it. Raises FingerprintMismatchError,
-        PolicyError where what its memory policy needs to find texts is not installed.
+        """Search `memory` from now on; the caller closes it. Raises FingerprintMismatchError, and
+        PolicyError if what its memory policy needs to find texts is not installed.
         """
         require_made_by(self._model, memory.provenance)
         if (policy := _policy_with_texts(self._model, memory.provenance)) is not None:
@@ -97,10 +95,8 @@ class MomentSearch:
         to_s: float | None = None,
         spans: Mapping[str, Bounds] | None = None,
     ) -> list[Moment]:
-        """At most `top` moments of all streams, best first; only blocks of [from_s, to_s] count.
-
-        With `spans` only the streams named there are searched, each in a stretch of its own.
-
+        """Return at most `top` moments of all streams, best first; only blocks of [from_s, to_s]
+        count. With `spans` only the streams named there are searched, each in its own stretch.
         Raises QuestionError for no words or too many; KVMemoryError if a memory cannot be read.
         """
         if not words.strip():
@@ -110,29 +106,29 @@ class MomentSearch:
         queries = self._model.scheduler.run(work, WorkKind.ASK)
         query = torch.stack([queries[layer] for layer in self.layers])
         seen: list[Moment] = []
-        told: list[Moment] = []
+        texts: list[Moment] = []
         everywhere = dict.fromkeys(self._streams, (from_s, to_s))
         for stream, span in (everywhere if spans is None else spans).items():
             one = partial(self._of_stream, stream, query, top, *span)
             seen += read_while_written(one)
-            told += read_while_written(partial(self._told_of, stream, words, top, *span))
+            texts += read_while_written(partial(self._texts_of, stream, words, top, *span))
         by_score = partial(sorted, key=lambda moment: (-moment.score, moment.stream))
-        best = merged(by_score(seen)[:top], by_score(told)[:top])[:top]
+        best = merged(by_score(seen)[:top], by_score(texts)[:top])[:top]
         with self._model.turn:
             return [replace(one, strange=self._strange(one)) for one in best]
 
     def _strange(self, moment: Moment) -> str | None:
-        """With the device's turn. Of what was forgotten meanwhile nothing is said."""
+        """Return None for a block that was forgotten meanwhile. Call it with the device's turn."""
         if moment.block_id is not None:
             memory, _ = self._streams[moment.stream]
             with suppress(BlockNotFoundError):
                 return strange_stretch(memory, self._model.family, [moment.block_id])
         return None
 
-    def _told_of(
+    def _texts_of(
         self, stream: str, words: str, top: int, from_s: float | None, to_s: float | None
     ) -> list[Moment]:
-        """The texts of one stream about the stretch, best first, each with its newest picture."""
+        """Return one stream's texts about the stretch, best first, each with its newest picture."""
         policy, (memory, _) = self._policies.get(stream), self._streams[stream]
         if policy is None:
             return []
@@ -192,9 +188,9 @@ def _moment_of(stream: str, memory: MemoryReader, found: FoundText) -> Moment:
 
 
 def _policy_with_texts(model: VideoLLM, provenance: Provenance) -> MemoryPolicy | None:
-    """The memory policy of a stream, if it finds texts. Raises PolicyError."""
+    """Return the memory policy of a stream, if it finds texts. Raises PolicyError."""
     name, settings = written_under(provenance.fingerprint)
-    with suppress(UnknownNameError):  # of a package that is not here: its blocks can be searched
+    with suppress(UnknownNameError):  # its package is not here, but its blocks can be searched
         if POLICIES.find(name).has("found"):
             return policy_named(name, shape_of(model, 1), settings)
     return None
@@ -203,7 +199,7 @@ def _policy_with_texts(model: VideoLLM, provenance: Provenance) -> MemoryPolicy 
 def _range(
     memory: MemoryReader, kept: Sequence[int], from_s: float | None, to_s: float | None
 ) -> tuple[int, int]:
-    """The places in `kept` of the blocks that show any of [from_s, to_s]."""
+    """Return the range of `kept` whose blocks show any of [from_s, to_s]."""
     begin, end = 0, len(kept)
     if from_s is not None:
         begin = bisect_left(kept, from_s, key=lambda block_id: memory.info(block_id).end_s)
@@ -215,7 +211,7 @@ def _range(
 def _widening(
     index: MomentIndex, query: Tensor, ids: Sequence[int], top: int
 ) -> Iterator[list[Hit]]:
-    """The best of the blocks `ids`, more and more of them: neighbours may make up one moment."""
+    """Yield the best of the blocks `ids`, more each time: neighbours may form one moment."""
     if not ids:
         return
     most = max(top, len(ids) // LARGEST_PART)

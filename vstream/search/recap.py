@@ -1,12 +1,12 @@
-"""Recap: stretches of several streams in, what came and went in them out, in time order.
+"""Recap: tells what came and went in stretches of several streams, in time order.
 
-A stream's stretch is cut into runs of alike blocks, and the model says once for each run what it
-shows: half of the time is for that. Each part is a statement, which is then hunted for from where
-it was said: what the model does not confirm by its yes is dropped, and the hunt finds when it began
-and ended (`vstream.search.hunt`). What was so all the time is left out.
+A stream's stretch is cut into runs of similar blocks, and the model says once for each run what it
+shows, in half of the time. Each part of that is a statement, which is then hunted for from where it
+was said: what the model does not confirm by its yes is dropped, and the hunt finds when it began
+and ended (`vstream.search.hunt`). What was true all the time is left out.
 
-Descriptions wait behind everything else that the device has to do. They are not kept; what was
-judged is, as in `vstream.search.finding`.
+Descriptions wait behind everything else that the device has to do. They are not kept; judgements
+are, as in `vstream.search.finding`.
 """
 
 import re
@@ -39,44 +39,43 @@ from vstream.search.hunter import (
     stretch_of,
 )
 from vstream.search.stretch_blocks import SAME, Bounds, Covered, StretchBlocks
-from vstream.times.zone import local_range
+from vstream.times.zone import recap_title
 
 EFFORTS = {
     "quick": Effort(50, 1_000, 10_000),
     "default": Effort(500, 10_000, 300_000),
     "thorough": Effort(None, None, 3_600_000),
 }
-"""Runs described and blocks judged of each stream, and milliseconds for all."""
+"""Runs described and blocks judged for each stream, and milliseconds for all."""
 _MOST_SAID = 8
-"""So many parts of one description are looked at."""
+"""How many parts of one description are used."""
 _MOST_LETTERS = 200
 _BULLET = re.compile(r"^(?:[-*\N{BULLET}]|\d+[.)])\s+")
 _NOTHING = re.compile(r"(?:nothing|none|no)\b", re.IGNORECASE)
 
 
 class Describable(Findable, Protocol):
-    """What the model can be asked to describe as well."""
+    """A Findable that the model can be asked to describe as well."""
 
     def begin_describing(self, wish: Wish, asker: Asker | None = None) -> Job[str]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecapEntry(FoundSpan):
-    """A span in which what the model said is so."""
+    """A span in which something that the model said is true."""
 
     sentence: str
-    """As the model said it."""
     came: bool
     left: bool
-    """What was so when the stretch or a part of it began did not come, nor did leave what still was
-    so when it ended.
+    """What was there when the stretch, or a part of it, began did not come; what was still there
+    when it ended did not leave.
     """
 
 
 class Recap(Hunting):
-    """Iterate it for the entries of all streams, each once it will not change any more; its other
-    fields are those of the whole once that has ended. Close the iterator, or let the asker leave,
-    to have it stop within a round.
+    """Iterate it for the entries of all streams, each once it is final; the other fields are
+    complete once iteration has ended. Close the iterator, or let the asker leave, to stop it within
+    a round.
     """
 
     def __init__(
@@ -88,14 +87,14 @@ class Recap(Hunting):
         layers: Sequence[int] | None = None,
         asker: Asker | None = None,
     ) -> None:
-        """As Finding; of `effort` the proposals are the runs that are described."""
+        """Like Finding; the proposals of `effort` are the runs to describe."""
         super().__init__()
         self.entries: list[RecapEntry] = []
-        """All, in time order."""
+        """All entries, in time order."""
         self.coverage: dict[str, list[Covered]] = {}
-        """Of each stream the parts of its stretch: what was described is `judged`."""
+        """For each stream, the parts of its stretch; what was described is `judged`."""
         self.dropped = self.unchecked = 0
-        """Sentences that were not confirmed, and those for which nothing was left to judge with."""
+        """Sentences that were not confirmed, and those that no judgement was left for."""
         self.seconds = 0.0
         self.between: tuple[float | None, float | None] = None, None
         """When the first stretch begins and the last one ends, in seconds since the epoch."""
@@ -105,7 +104,7 @@ class Recap(Hunting):
 
     @property
     def described(self) -> int:
-        """Runs that were described so far."""
+        """Runs described so far."""
         return sum(teller.described for teller in self._tellers)
 
     def __iter__(self) -> Iterator[RecapEntry]:
@@ -124,14 +123,11 @@ class Recap(Hunting):
         self._end(time.perf_counter() - began)
 
     def title(self, zone: ZoneInfo) -> str:
-        """As `5 things came or left: door, gate, 2026-12-01 08:00:00 to 12:00:00 (UTC)`."""
-        count = len(self.entries)
-        things = "1 thing" if count == 1 else f"{count or 'no'} things"
-        begin, end = self.between
-        return f"{things} came or left: {', '.join(self._streams)}, {local_range(begin, end, zone)}"
+        """See `recap_title`."""
+        return recap_title(len(self.entries), self._streams, *self.between, zone)
 
     def document(self) -> dict[str, Any]:
-        """JSON-able, without pictures: what was told, once that has ended."""
+        """Return what came and went as a JSON-able dict, once iteration has ended."""
         return {
             "entries": [entry.document() for entry in self.entries],
             "coverage": {name: [asdict(one) for one in of] for name, of in self.coverage.items()},
@@ -164,8 +160,6 @@ class Recap(Hunting):
 
 
 class _Teller:
-    """Tells of one stream."""
-
     def __init__(
         self,
         name: str,
@@ -175,32 +169,30 @@ class _Teller:
         asker: Asker | None,
         hunting: list[Hunter],
     ) -> None:
-        """All its hunters are in `hunting` as well."""
+        """It adds all its hunters to `hunting` as well."""
         self.name, self._found, self._blocks, self._asker = name, found, blocks, asker
         self._hunting, self._most = hunting, effort.judgements
         self._runs = runs_of(blocks, effort.proposals)
         self._left = iter(self._runs)
         self.described = 0
         self.hunters: dict[str, Hunter] = {}
-        """By what was said, in the order in which it was."""
+        """By sentence, in the order in which they were said."""
         self.is_done = False
         breaks = {0, len(blocks.ids), *blocks.breaks}
         self._begins, self._ends = breaks, {one - 1 for one in breaks}
 
     def round(self, *, may_describe: bool) -> list[RecapEntry]:
-        """Have some runs described or, once all are, some blocks judged; the entries that are whole
-        now.
-        """
+        """Describe some runs or, after that, judge some blocks; return the entries now whole."""
         if may_describe and (runs := list(islice(self._left, MAX_PREFILLS))):
             self._describe(runs)
             return []
         most = AT_ONCE
         if self._most is not None:
             most = self._most - sum(hunter.asked for hunter in self.hunters.values())
-        told = judge_some(list(self.hunters.values()), most) if most > 0 else []
-        self.is_done = not told
+        new = judge_some(list(self.hunters.values()), most) if most > 0 else []
+        self.is_done = not new
         said = {hunter: said for said, hunter in self.hunters.items()}
-        return [entry for hunter, runs in told for entry in self._told(said[hunter], hunter, runs)]
+        return [entry for hunter, runs in new for entry in self._told(said[hunter], hunter, runs)]
 
     def entries(self) -> list[RecapEntry]:
         return [
@@ -211,7 +203,7 @@ class _Teller:
 
     @property
     def between(self) -> tuple[float, float] | None:
-        """The stretch by the clock; None where nothing is kept of it."""
+        """The stretch by the clock; None if nothing of it is kept."""
         blocks = self._blocks
         if not len(blocks.ids):
             return None
@@ -259,8 +251,8 @@ class _Teller:
 
 
 def runs_of(blocks: StretchBlocks, most: int | None) -> list[tuple[int, int]]:
-    """First and last places of runs of alike blocks; if there would be more than `most`, those that
-    are least unlike their neighbours are joined.
+    """Return the first and last places of runs of similar blocks. If there were more than `most`,
+    the neighbours that differ least are joined.
     """
     count = len(blocks.ids)
     if not count or most == 0:
@@ -275,7 +267,7 @@ def runs_of(blocks: StretchBlocks, most: int | None) -> list[tuple[int, int]]:
 
 
 def said_in(description: str, recommended: Recommended) -> list[str]:
-    """The parts of a description that say that there is something."""
+    """Return the parts of a description that say that something is there."""
     for unsaid, instead in recommended.recap_unsaid:
         description = re.sub(unsaid, instead, description)
     parts = description.split(recommended.recap_separator)
@@ -285,7 +277,7 @@ def said_in(description: str, recommended: Recommended) -> list[str]:
 
 
 def _description(job: Job[str]) -> str:
-    """Of a block that was forgotten meanwhile there is none."""
+    """Return nothing for a block that was forgotten meanwhile."""
     try:
         return job.result()
     except (QuestionError, KVMemoryError):

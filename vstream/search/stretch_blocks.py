@@ -1,5 +1,5 @@
-"""StretchBlocks: a stream and a stretch of it in, its blocks out: when they are, what the index
-says of each, and how much of the stretch is known once some of them have been judged.
+"""StretchBlocks: the blocks of a stretch of a stream: when they are, what the index says about
+each, and how much of the stretch is known once some of them have been judged.
 """
 
 from collections.abc import Collection, Sequence
@@ -23,8 +23,8 @@ Bounds = tuple[float | None, float | None]
 _AT_ONCE = 4096
 """Blocks whose keys are read in one turn of the device."""
 SAME = 0.95
-"""Neighbours at least so alike show the same. In a made-up stream they are two thirds of all, and
-between them lies 1 in 100 comings and goings.
+"""Neighbours at least this similar show the same. In a made-up stream two thirds of all neighbours
+are, and 1 in 100 comings and goings lies between such neighbours.
 """
 
 
@@ -33,8 +33,8 @@ Kind = Literal["judged", "excluded", "open", "gone"]
 
 @dataclass(frozen=True)
 class Covered:
-    """A part of a stretch of stream time. The model `judged` it, the index `excluded` it as unlike
-    the words, neither was done and it is `open`, or it is `gone`: nothing is kept of it.
+    """A part of a stretch of stream time: `judged` by the model, `excluded` by the index as unlike
+    the words, `open` if it is neither, or `gone` if nothing of it is kept.
     """
 
     kind: Kind
@@ -44,8 +44,8 @@ class Covered:
 
 @dataclass(frozen=True, eq=False)
 class StretchBlocks:
-    """Block i is `ids[i]`. It stands for the stream from `starts` to `reaches`: until the next one,
-    as what a sampler passed over looked the same, but for no more than `REACH_S`.
+    """Block i is `ids[i]`. It stands for the stream from `starts` to `reaches`: until the next
+    block, as what a sampler skipped looked the same, but for no more than `REACH_S`.
     """
 
     ids: Sequence[int]
@@ -55,17 +55,17 @@ class StretchBlocks:
     captured_at: Float[np.ndarray, " blocks"]
     within: tuple[float, float]
     scores: Float[np.ndarray, " blocks"]
-    """Cosine of the words' query and the representative key, the mean over the layers compared."""
+    """Cosine of the words' query and the representative key, averaged over the layers compared."""
     likeness: Float[np.ndarray, " blocks"]
-    """The same of a block's key and that of the block before it; 0 of the first."""
+    """Cosine of a block's key and the key of the block before it; 0 for the first."""
 
     def looks(self, alike: float) -> Int64[np.ndarray, " blocks"]:
-        """A number for each block, the same for neighbours that are at least so like each other."""
+        """Return a number for each block, the same for neighbours at least `alike` similar."""
         return np.cumsum(self.likeness < alike)
 
     @cached_property
     def same(self) -> list[int]:
-        """As `looks`, for neighbours that show the same."""
+        """Like `looks`, for neighbours that show the same."""
         looks: list[int] = self.looks(SAME).tolist()
         return looks
 
@@ -75,7 +75,7 @@ class StretchBlocks:
         return (np.flatnonzero(self.starts[1:] > self.reaches[:-1]) + 1).tolist()
 
     def clock(self, place: int, at_s: float) -> float:
-        """Seconds since the epoch of a moment near block `place`."""
+        """Return a moment near block `place` in seconds since the epoch."""
         return float(self.captured_at[place] + at_s - self.ends[place])
 
     def covered(
@@ -85,8 +85,8 @@ class StretchBlocks:
         is_excluded: Bool[np.ndarray, " blocks"],
         gone: Collection[int] = (),
     ) -> list[Covered]:
-        """The parts of the stretch, in order and without gaps; what lies in `runs` is judged. The
-        blocks `gone` were there when they were looked for.
+        """Return the parts of the stretch, in order and without gaps; what lies in `runs` is
+        judged. The blocks `gone` were there when they were looked up.
         """
         kinds: list[Kind] = [
             "judged" if place in judged else "excluded" if is_excluded[place] else "open"
@@ -120,8 +120,8 @@ def blocks_of(
     layers: Sequence[int],
     within: Bounds,
 ) -> StretchBlocks:
-    """The blocks of `memory` that stand for any of a stretch. Raises BlockNotFoundError where some
-    go meanwhile.
+    """Return the blocks of `memory` that stand for any of a stretch. Raises BlockNotFoundError if
+    some go meanwhile.
     """
     with turn:
         memory.refresh()
@@ -159,11 +159,11 @@ def _compared(
     queries: Float[Tensor, "layers key_width"],
     layers: Sequence[int],
 ) -> tuple[Float[np.ndarray, " blocks"], Float[np.ndarray, " blocks"]]:
-    """How like the words each block is, and how like the block before it."""
+    """Return how similar each block is to the words, and to the block before it."""
     wanted = F.normalize(queries[list(layers)].float().cpu(), dim=1)
     scores, likeness = [torch.zeros(0)], [torch.zeros(1)]
     for start in range(0, len(ids), _AT_ONCE):
-        with turn:  # the last one again: it has a neighbour here
+        with turn:  # the block before as well: its neighbour is here
             keys = memory.representative_keys(ids[max(0, start - 1) : start + _AT_ONCE], layers)
         keys = F.normalize(keys, dim=2)
         scores.append((keys * wanted[:, None]).sum(2).mean(0)[min(start, 1) :])

@@ -1,1 +1,1 @@
-"""The service: many live streams and standing questions on one model, without a word of HTTP."""
+"""The service: many live streams and alerts on one model, without a word of HTTP."""

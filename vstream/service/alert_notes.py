@@ -5,7 +5,6 @@ has told of each stands in that one's own.
 """
 
 import time
-from collections.abc import Callable
 from math import inf
 
 import structlog
@@ -13,7 +12,7 @@ import structlog
 from memory import KVMemoryError
 from memory.locks import Rank, ranked_lock
 from vstream.errors import UnknownStreamError
-from vstream.service.alert_record import AlertRecord
+from vstream.service.alert_book import AlertBook
 from vstream.service.streams import Streams
 
 _log = structlog.get_logger()
@@ -25,9 +24,9 @@ _SPACING_S = 1.0
 class AlertNotes:
     """Of any thread, but `go_on`, which belongs to the thread that judges."""
 
-    def __init__(self, streams: Streams, records: Callable[[], list[AlertRecord]]) -> None:
+    def __init__(self, streams: Streams, book: AlertBook) -> None:
         self._streams = streams
-        self._records = records
+        self._book = book
         self._due: dict[str, float] = {}
         """Streams beside which something is to be written, and from when on."""
         self._written_at: dict[str, float] = {}
@@ -45,31 +44,21 @@ class AlertNotes:
         self._due.setdefault(stream_id, due)
 
     def go_on(self) -> None:
-        """Write what is due."""
         now = time.monotonic()
         for stream_id in [name for name, at in list(self._due.items()) if at <= now]:
             self.write(stream_id)
 
     def close(self) -> None:
-        """Write what is to be written."""
         for stream_id in list(self._due):
             self.write(stream_id)
 
     def _write(self, stream_id: str) -> None:
         self._due.pop(stream_id, None)
         self._written_at[stream_id] = time.monotonic()
-        records = self._records()
-        alerts = [
-            {
-                "id": one.id,
-                "owner": one.owner,
-                "created_at": one.created_at,
-                "spec": one.spec.model_dump(mode="json"),
-            }
-            for one in records
-            if one.is_noted_beside(stream_id)
-        ]
-        firings = {one.id: told for one in records if (told := one.noted_of(stream_id)) is not None}
+        alerts, firings = self._book.noted_beside(stream_id), {}
+        for one in self._book.all():
+            if (told := one.noted_of(stream_id)) is not None:
+                firings[one.id] = told
         try:
             self._streams.get(stream_id).remember(alerts=alerts, firings=firings)
         except UnknownStreamError:

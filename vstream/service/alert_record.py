@@ -1,7 +1,7 @@
 """AlertRecord: one standing question of a service, and what has come of it."""
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,6 @@ from vstream.speaking.policy import SpeakingPolicy
 _EVIDENCE = 8
 """So many moments go with a firing, the best ones."""
 _FIRINGS = 50
-"""So many of the newest firings are kept with an alert."""
 
 
 @dataclass(eq=False)
@@ -26,6 +25,7 @@ class AlertRecord:
     spec: AlertSpec
     owner: str
     created_at: float
+    changed_at: float = 0.0
     is_declared: bool = False
     """By a configuration file, which alone remembers it."""
     fired_on: Counter[str] = field(default_factory=Counter)
@@ -36,6 +36,9 @@ class AlertRecord:
     """The newest ones, newest first."""
     on_streams: dict[StreamKeeper, Alert] = field(default_factory=dict, repr=False)
     """Of those that are still watched; replaced as a whole when one is not."""
+
+    def __post_init__(self) -> None:
+        self.changed_at = self.changed_at or self.created_at
 
     def take(self, spec: AlertSpec, rules: dict[StreamKeeper, SpeakingPolicy]) -> None:
         """Be as `spec` wants, judged on the streams of `rules`. What has come of another condition,
@@ -73,6 +76,25 @@ class AlertRecord:
         past.sort(key=lambda one: one.id, reverse=True)
         self.firings = deque(past[:_FIRINGS], maxlen=_FIRINGS)
         self.fired_on[stream_id] += int(noted["fired"])
+
+    def leave(self, stream_ids: Set[str]) -> None:
+        """What has come of it on these streams is another service's to tell."""
+        past = [one for one in self.firings if one.stream_id not in stream_ids]
+        self.firings = deque(past, maxlen=_FIRINGS)
+        for stream_id in stream_ids:
+            self.fired_on.pop(stream_id, None)
+            self.last_probability.pop(stream_id, None)
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """As the notes of its streams hold it, but for its firings."""
+        return {
+            "id": self.id,
+            "owner": self.owner,
+            "created_at": self.created_at,
+            "changed_at": self.changed_at,
+            "spec": self.spec.model_dump(mode="json"),
+        }
 
     def noted_of(self, stream_id: str) -> dict[str, Any] | None:
         """What is to be kept of its firings on a stream, JSON-able; None if there was none."""
@@ -118,7 +140,6 @@ class AlertRecord:
 
     @property
     def fired(self) -> int:
-        """How often."""
         return self.fired_on.total()
 
     @property

@@ -6,21 +6,20 @@ stream waits for it. A moment is judged by what had been seen by then, so being 
 but the delay.
 """
 
-import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 
 import structlog
 
-from memory import KVMemoryError
-from memory.locks import Rank, ranked_lock
+from memory import KVMemoryError, StoreError
 from vstream.alert import Alert
-from vstream.errors import BusyError, UnknownAlertError, VStreamError
+from vstream.errors import UnknownAlertError, UnknownStreamError, VStreamError
 from vstream.ingest import SeenFrame
 from vstream.question import Judgement
+from vstream.service.alert_book import AlertBook, alert_on, rule_on, take_firings, told_of_errors
 from vstream.service.alert_notes import AlertNotes
 from vstream.service.alert_record import AlertRecord, FiredAlert
 from vstream.service.alert_spec import AlertSpec, DeclaredAlert
@@ -30,12 +29,12 @@ from vstream.service.firing_sentences import FiringSentences
 from vstream.service.just_forgotten import JustForgotten
 from vstream.service.past_firing import PastFiring
 from vstream.service.stream_keeper import StreamKeeper
+from vstream.service.stream_notes import StreamNote
 from vstream.service.streams import Streams
-from vstream.speaking import speaking_policy
-from vstream.speaking.policy import SpeakingPolicy
 
 _log = structlog.get_logger()
 _REST_S = 0.05
+_TICK_S = 0.001
 _FALLS_BACK_S = 60.0
 _RETAIN_S = 5.0
 """So often what streams retain no more is forgotten here as well."""
@@ -59,11 +58,11 @@ class Alerts:
         """
         self._streams = streams
         self._events = events
-        self._most = most
         self._on_fired = on_fired
         self._on_forgotten = on_forgotten
-        self._alerts: dict[str, AlertRecord] = {}
-        self._lock = ranked_lock(Rank.ALERTS)
+        self._book = AlertBook(streams, most)
+        self._lock = self._book.lock
+        self.get, self.all = self._book.get, self._book.all
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._newest: dict[StreamKeeper, tuple[SeenFrame, float]] = {}
@@ -71,7 +70,7 @@ class Alerts:
         self._released: set[StreamKeeper] = set()
         """Streams that go on in another process, until they are not watched here any more."""
         self._forgotten = JustForgotten()
-        self._notes = AlertNotes(streams, self.all)
+        self._notes = AlertNotes(streams, self._book)
         self._sentences = FiringSentences(events, on_told, self._notes.write_soon, self._wake.set)
         self._retained_at = 0.0
         self._thread = threading.Thread(target=self._judge_on, name="alerts", daemon=True)
@@ -83,11 +82,12 @@ class Alerts:
         self._wake.set()
 
     def add(self, spec: AlertSpec, owner: str = "") -> AlertRecord:
-        """Raises UnknownStreamError for one that is not watched here, BusyError, SettingsError."""
-        keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
-        made = self._made(spec, owner, f"alert_{secrets.token_hex(12)}", keepers)
-        with self._lock:
-            self._enter(made)
+        """Raises UnknownStreamError for one that this service does not watch, nor others that are
+        one with it; BusyError, SettingsError, StoreError.
+        """
+        self._require_watched(spec.stream_ids)
+        made = self._book.make(spec, owner)
+        self._book.enter(made)
         self._wake.set()
         for stream_id in made.noted_on:
             self._notes.write(stream_id)
@@ -97,21 +97,15 @@ class Alerts:
         """Go on with the alerts that the streams' notes hold, and with those that are `declared`,
         on those of their streams that could be opened.
         """
-        known: dict[str, AlertRecord] = {}
-        for keeper in self._streams.all():
-            for made in self._noted(keeper):
-                known.setdefault(made.id, made)
+        keepers = self._streams.all()
+        self._book.take(kept for one in keepers for kept in one.note.get("alerts", []))
         for one in declared:
-            with _told_of_errors(", ".join(one.stream_ids)):
-                known[one.id] = self._made(one.spec, "", one.id, self._here(one.spec))
-                known[one.id].is_declared = True
-        for made in known.values():
-            _take_noted(made)
-        with self._lock:  # all at once: a note is of all that there are
-            for made in known.values():
-                with _told_of_errors(made.noted_beside):
-                    self._enter(made)
-        for keeper in self._streams.all():
+            with told_of_errors(one.id):
+                made = self._book.make(one.spec, "", one.id)
+                made.is_declared = True
+                take_firings(made)
+                self._book.enter(made)
+        for keeper in keepers:
             stream_id, note = keeper.spec.id, keeper.note
             told = {one.id for one in self.all() if one.fired_on[stream_id]}
             has_more = note.get("firings", {}).keys() - told  # nobody could forget those
@@ -121,18 +115,23 @@ class Alerts:
         self._wake.set()
 
     def adopt(self, keeper: StreamKeeper) -> None:
-        """Go on with the alerts on a stream that another process has left."""
-        for made in self._noted(keeper):
-            _take_noted(made)
-            with _told_of_errors(keeper.spec.id), self._lock:
-                if made.id not in self._alerts:
-                    self._enter(made)
+        """Go on with the alerts on a stream that another service has left."""
+        self._book.take(keeper.note.get("alerts", []))
         for record in self.all():
             if keeper.spec.id in record.spec.stream_ids and keeper not in record.on_streams:
-                alert = _alert(record.spec, keeper)
+                alert = alert_on(keeper, record.spec)
                 with self._lock:
                     record.on_streams = {**record.on_streams, keeper: alert}
-                    _take_noted(record)
+                    take_firings(record)
+        self._notes.write(keeper.spec.id)
+        self._wake.set()
+
+    def follow(self, notes: Mapping[str, StreamNote]) -> None:
+        """Have the alerts as the other services that are one with this one have noted them."""
+        told = (kept for note in notes.values() for kept in note.noted.get("alerts", []))
+        for stream_id in self._book.take(told):
+            self._notes.write(stream_id)
+        self._book.drop_without({name for name, note in notes.items() if note.is_wanted})
         self._wake.set()
 
     def release(self, keeper: StreamKeeper) -> None:
@@ -143,33 +142,19 @@ class Alerts:
         self._notes.write(keeper.spec.id)
         self._wake.set()
 
-    def get(self, alert_id: str) -> AlertRecord:
-        """Raises UnknownAlertError."""
-        found = self._alerts.get(alert_id)
-        if found is None:
-            raise UnknownAlertError(f"there is no alert {alert_id}")
-        return found
-
-    def all(self) -> list[AlertRecord]:
-        """In the order in which they were set."""
-        with self._lock:
-            return list(self._alerts.values())
-
     def change(self, alert_id: str, spec: AlertSpec) -> AlertRecord:
         """Want something else of an alert. What has come of it stays, unless its condition is
         another: then it begins again. A firing of before that is still told as what it was.
 
         Raises UnknownAlertError, UnknownStreamError for a stream that it was not on and that is not
-        watched here, SettingsError; nothing has changed then.
+        watched, SettingsError, ConfiguredError, StoreError; nothing has changed then.
         """
-        record = self.get(alert_id)
-        for stream_id in set(spec.stream_ids) - set(record.spec.stream_ids):
-            self._streams.get(stream_id)
-        keepers = self._here(spec)
-        rules = {keeper: _rule(spec, keeper) for keeper in keepers}
-        was_on = record.noted_on
+        record = self._book.require_changeable(alert_id)
+        self._require_watched(set(spec.stream_ids) - set(record.spec.stream_ids))
+        rules, was_on = self._book.rules(spec), record.noted_on
         with self._lock:
             record.take(spec, rules)
+            record.changed_at = max(time.time(), record.changed_at + _TICK_S)
         for stream_id in was_on | record.noted_on:
             self._notes.write(stream_id)
         self._wake.set()
@@ -199,11 +184,10 @@ class Alerts:
         return len(met)
 
     def remove(self, alert_id: str, reason: str = "deleted") -> AlertRecord:
-        """Raises UnknownAlertError."""
-        with self._lock:
-            found = self._alerts.pop(alert_id, None)
-        if found is None:
-            raise UnknownAlertError(f"there is no alert {alert_id}")
+        """Raises UnknownAlertError, ConfiguredError."""
+        if reason == "deleted":
+            self._book.require_changeable(alert_id)
+        found = self._book.end(alert_id)
         for stream_id in found.noted_on:
             self._notes.write(stream_id)
         self._events.publish(
@@ -220,31 +204,10 @@ class Alerts:
         self._sentences.close()
         self._notes.close()
 
-    def _here(self, spec: AlertSpec) -> list[StreamKeeper]:
-        """Those of the streams that it names that are watched here, in its order."""
-        here = {keeper.spec.id: keeper for keeper in self._streams.all()}
-        return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
-
-    def _noted(self, keeper: StreamKeeper) -> Iterator[AlertRecord]:
-        """Those that the note of a stream holds."""
-        for kept in keeper.note.get("alerts", []):
-            with _told_of_errors(keeper.spec.id):
-                spec = AlertSpec.model_validate(kept["spec"])
-                made = self._made(spec, kept["owner"], kept["id"], self._here(spec))
-                made.created_at = kept.get("created_at", made.created_at)
-                yield made
-
-    def _made(
-        self, spec: AlertSpec, owner: str, alert_id: str, keepers: Sequence[StreamKeeper]
-    ) -> AlertRecord:
-        alerts = {keeper: _alert(spec, keeper) for keeper in keepers}
-        return AlertRecord(alert_id, spec, owner, time.time(), on_streams=alerts)
-
-    def _enter(self, made: AlertRecord) -> None:
-        """With the lock held. Raises BusyError."""
-        if len(self._alerts) >= self._most:
-            raise BusyError(f"{self._most} alerts are set, as many as may be: delete one")
-        self._alerts[made.id] = made
+    def _require_watched(self, stream_ids: Collection[str]) -> None:
+        """Raises UnknownStreamError, StoreError."""
+        for unknown in set(stream_ids) - self._streams.wanted().keys():
+            raise UnknownStreamError(f"there is no stream {unknown} here")
 
     def _judge_on(self) -> None:
         while not self._stop.is_set():
@@ -261,27 +224,38 @@ class Alerts:
             self._stop.wait(_REST_S)
 
     def _end_those_over(self) -> None:
-        now, records, watched = time.time(), self.all(), set(self._streams.all())
+        now, watched = time.time(), set(self._streams.all())
         released = self._released - watched
         for keeper in set(self._newest) - watched:
             del self._newest[keeper]
-        for record in records:
-            over = None
+        for record in self.all():
+            gone = set(record.on_streams) - watched
+            is_late = record.spec.until is not None and now >= record.spec.until
+            if not gone and not is_late:
+                continue
+            wanted = self._wanted_of(record)
             with self._lock:
-                gone = set(record.on_streams) - watched
                 kept = {one: alert for one, alert in record.on_streams.items() if one in watched}
                 record.on_streams = kept
-                if gone and not kept and gone <= released and not record.is_declared:
-                    self._alerts.pop(record.id, None)
-                    continue
-            if gone - released:
-                over = None if kept else "stream deleted"
-            if record.spec.until is not None and now >= record.spec.until:
-                over = "until"
-            if over is not None:
-                with suppress(UnknownAlertError):  # deleted just now
-                    self.remove(record.id, over)
+                record.leave({keeper.spec.id for keeper in gone & released})
+            deleted = {keeper.spec.id for keeper in gone - released}
+            if is_late and (not wanted or self._streams.find(wanted[0]) is not None):
+                over = "until"  # of several services the one that has the first stream tells
+            elif deleted and not kept and deleted.issuperset(wanted):
+                over = "stream deleted"
+            else:
+                continue
+            with suppress(UnknownAlertError):  # deleted just now
+                self.remove(record.id, over)
         self._released -= released
+
+    def _wanted_of(self, record: AlertRecord) -> list[str]:
+        """Those of its streams that are still watched, be it by others."""
+        try:
+            wanted = self._streams.wanted()
+        except StoreError:
+            return list(record.spec.stream_ids)
+        return [stream_id for stream_id in record.spec.stream_ids if stream_id in wanted]
 
     def _forget_not_retained(self) -> None:
         if time.monotonic() < self._retained_at + _RETAIN_S:
@@ -293,8 +267,9 @@ class Alerts:
                 self._forget_said(keeper.spec.id, -inf, memory.newest_s - memory.retain_s)
 
     def _forget_said(self, stream_id: str, from_s: float, to_s: float) -> None:
+        records = self.all()
         with self._lock:
-            forgotten = [one.forget(stream_id, from_s, to_s) for one in self._alerts.values()]
+            forgotten = [one.forget(stream_id, from_s, to_s) for one in records]
         if any(forgotten):
             self._notes.write_soon(stream_id)
         self._events.forget(stream_id, from_s, to_s)
@@ -302,13 +277,12 @@ class Alerts:
             self._on_forgotten(stream_id, from_s, to_s)
 
     def _judge_due(self) -> None:
-        """Everything that is due, put to the model at once."""
         begun = []
         for record in self.all():
             for keeper, alert in record.on_streams.items():
                 frame, came_at = self._newest.get(keeper, (None, 0.0))
                 if frame is not None and _begins_anew(alert, keeper, frame.stream_s):
-                    alert.begin_anew(_rule(record.spec, keeper))
+                    alert.begin_anew(rule_on(keeper, record.spec))
                 if frame is None or not alert.is_due(frame.stream_s):
                     continue
                 alert.session = keeper.session
@@ -355,35 +329,6 @@ class Alerts:
         self._events.publish(EventKind.ALERT_FIRED, past.stream_id, fired.document)
         self._on_fired(fired)
         self._sentences.begin(fired, keeper.session)
-
-
-@contextmanager
-def _told_of_errors(stream_id: str) -> Iterator[None]:
-    """An alert that cannot be set keeps no other from it."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, VStreamError) as error:
-        _log.error("alert not set", stream=stream_id, reason=str(error))
-
-
-def _take_noted(record: AlertRecord) -> None:
-    """What the notes of its streams say of its firings there, as far as it does not know them."""
-    for keeper in record.on_streams:
-        noted = keeper.note.get("firings", {}).get(record.id)
-        if noted is not None and not record.fired_on[keeper.spec.id]:
-            with _told_of_errors(keeper.spec.id):
-                record.take_noted(keeper.spec.id, noted)
-
-
-def _alert(spec: AlertSpec, keeper: StreamKeeper) -> Alert:
-    return Alert(keeper.session, spec.condition, _rule(spec, keeper), spec.every_s)
-
-
-def _rule(spec: AlertSpec, keeper: StreamKeeper) -> SpeakingPolicy:
-    recommended = keeper.model.family.recommended
-    return speaking_policy(
-        spec.rule, recommended, spec.threshold, spec.confirmations, spec.cooldown_s
-    )
 
 
 def _begins_anew(alert: Alert, keeper: StreamKeeper, stream_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""AnswerLog: answers in, a file of what was asked and answered out, without what is forgotten.
+"""AnswerLog: answers in, lines of what was asked and answered out, without what is forgotten.
 
 An entry rests on moments: the blocks that were read, and the moment that was asked about. It goes
 whole with any of them.
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import structlog
 
-from memory import LineFile, StoreError
+from memory import LineFile, LineLog, StoreError, tier_of
 from memory.closing import Closing
 from memory.locks import Rank, ranked_lock
 from vstream.service.inquiry import StreamAnswer
@@ -29,17 +29,17 @@ class LoggedAnswer:
     """Times that end in `_s` are stream time, `at` is seconds since the epoch."""
 
     id: int
-    """The later, the higher."""
+    """Later answers have higher ids."""
     at: float
     stream_id: str
     question: str
     answer: str
     at_s: float
-    """The moment that was asked about."""
+    """The moment that the question was about."""
     evidence: tuple[tuple[float, float], ...]
-    """From and to, of each block that was read."""
+    """Start and end of each block that was read."""
     spans: tuple[tuple[float, float], ...]
-    """Where its words looked."""
+    """The parts of the stream that the answer's words attended to."""
     model: str
     confidence: float
     unsure: bool
@@ -96,9 +96,9 @@ class LoggedAnswer:
 class AnswerLog(Closing):
     """Of any thread. Answers are given also where they cannot be written down."""
 
-    def __init__(self, path: Path) -> None:
-        """Go on with the file. Raises StoreError."""
-        self._lines = StreamLines(LineFile(path, MOST), LoggedAnswer.of)
+    def __init__(self, lines: LineLog) -> None:
+        """Go on with `lines`. Raises StoreError."""
+        self._lines = StreamLines(lines, LoggedAnswer.of)
         self._lock = ranked_lock(Rank.ANSWER_LOG)
         self._forgotten = JustForgotten()
 
@@ -125,3 +125,13 @@ class AnswerLog(Closing):
 
     def close(self) -> None:
         self._lines.close()
+
+
+def open_answer_log(path: Path | None, shared: str | None) -> AnswerLog | None:
+    """In that file, if any, which has one writer; for services that are one in their `shared` store
+    instead. Raises StoreError.
+    """
+    if path is None:
+        return None
+    lines = None if shared is None else tier_of(shared).lines("answers", MOST)
+    return AnswerLog(lines or LineFile(path, MOST))

@@ -1,8 +1,8 @@
-"""Clip: a memory and a moment in, the seconds around it out, as a short animated WebP; or a stretch
-in, its pictures out (see `vstream.service.clip_video`).
+"""Clip: the seconds around a moment of a memory as a short animated WebP, or the pictures of a
+stretch (see `vstream.service.clip_video`).
 
-It is made of the small pictures that the memory keeps, when it is asked for: nothing more is kept
-of a stream, and what is forgotten is in no clip.
+It is made on request, of the small pictures that the memory keeps: nothing more is kept of a
+stream, and no clip shows what is forgotten.
 """
 
 import io
@@ -20,13 +20,13 @@ MOST_WITHIN = 300
 MOST_BYTES = 256_000
 _QUALITY = 60
 _SIDES_PX = (256, 128, 64)
-"""The longest side, tried in turn until it is small enough."""
+"""The longest side, tried in turn until the file is small enough."""
 _SHORTEST_S, _LONGEST_S = 0.1, 1.0
 """A picture is shown until the next was taken, within these bounds."""
 
 
 class KeptPicture(NamedTuple):
-    """Of a block: when it ended, in seconds of stream time, and was captured; a JPEG."""
+    """A block's picture: when it ended, in stream seconds, when it was captured, and a JPEG."""
 
     end_s: float
     captured_at: float
@@ -34,20 +34,20 @@ class KeptPicture(NamedTuple):
 
 
 def pictures_around(memory: MemoryReader, at_s: float) -> list[KeptPicture]:
-    """Those of the seconds around `at_s`, or the newest before. None that is damaged. With the
-    model's turn in hand.
+    """Return the pictures of the seconds around `at_s`, or the newest before, without damaged ones.
+    Call it with the model's turn.
     """
     ids = memory.visible(at_s + AFTER_S, at_s - BEFORE_S) or memory.visible(at_s)[-1:]
     return _some_of(memory, ids, MOST_PICTURES)
 
 
 def pictures_within(memory: MemoryReader, from_s: float, to_s: float) -> list[KeptPicture]:
-    """Those of a stretch, at most `MOST_WITHIN`; else as `pictures_around`."""
+    """Return those of a stretch, at most `MOST_WITHIN`; otherwise like `pictures_around`."""
     return _some_of(memory, memory.visible(to_s, from_s), MOST_WITHIN)
 
 
 def animated(pictures: Sequence[KeptPicture]) -> bytes:
-    """A WebP of at most `MOST_BYTES`, over and over, of one picture or more."""
+    """Return a looping WebP of one picture or more, of at most `MOST_BYTES` if that is possible."""
     images = [Image.open(io.BytesIO(one.jpeg)).convert("RGB") for one in pictures]
     times = [one.end_s for one in pictures]
     gaps_s = [later - earlier for earlier, later in pairwise(times)] + [_LONGEST_S]
@@ -78,5 +78,4 @@ def _some_of(memory: MemoryReader, ids: Sequence[int], most: int) -> list[KeptPi
 
 
 def _spread(ids: Sequence[int], count: int) -> list[int]:
-    """So many of them, the first and the last among them."""
     return [ids[round(i * (len(ids) - 1) / (count - 1))] for i in range(count)]

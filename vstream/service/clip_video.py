@@ -1,7 +1,7 @@
-"""clip_video: pictures of a stretch in, an MP4 that browsers play out, each picture at its time.
+"""clip_video: turns the pictures of a stretch into an MP4 that browsers play, each at its time.
 
-It is made when it is asked for, in memory: nothing more is kept of a stream, and what is forgotten
-is in no clip.
+It is made on request, in memory: nothing more is kept of a stream, and no clip shows what is
+forgotten.
 """
 
 import io
@@ -19,14 +19,14 @@ from vstream.service.clip import KeptPicture
 
 _TIME_BASE = Fraction(1, 1000)
 _LAST_MS = 1000
-"""So long the last picture is shown."""
+"""How long the last picture is shown."""
 _HEAD_BYTES, _HEAD_BYTES_OF_EACH = 4096, 32
-"""Kept free for the table of contents: it stands in front, so that players begin at once."""
+"""Kept free for the table of contents, which comes first, so that players start at once."""
 _OPTIONS = {"preset": "veryfast", "crf": "25", "bf": "0", "g": "10"}
 
 
 def clip_video(pictures: Sequence[KeptPicture], asker: Asker) -> bytes:
-    """H.264 in the size of the last picture. Raises CancelledError once the asker has left."""
+    """Return H.264 in the last picture's size. Raises CancelledError once the asker has left."""
     first_s = pictures[0].end_s
     by_time = {round(1000 * (one.end_s - first_s)): one.jpeg for one in pictures}
     lasts = {at: after - at for at, after in pairwise([*by_time, max(by_time) + _LAST_MS])}
@@ -61,6 +61,6 @@ def _image(jpeg: bytes) -> Image.Image:
 
 
 def _even(size: tuple[int, int]) -> tuple[int, int]:
-    """As the video's colours need it, which stand for two pixels by two."""
+    """Round down to even sides: each colour value of the video stands for two by two pixels."""
     width, height = (max(2, side - side % 2) for side in size)
     return width, height

@@ -1,12 +1,12 @@
-"""EventLog: events of all streams in, each reader's own replay and follow-up of them out.
+"""EventLog: keeps the newest events of all streams; each reader replays and follows them alone.
 
 The newest events stand in a ring. A reader holds no queue, only its place in the ring, so a slow
-one costs nothing and holds nobody up: when the ring has moved past its place it is told so, by an
-event of kind `gap` that counts what it missed, and goes on with the oldest event there is.
+one costs nothing and holds nobody up: when the ring has moved past its place, it gets an event of
+kind `gap` that counts what it missed, and goes on with the oldest event there is.
 
 Ids rise strictly, over a restart too: the millisecond of the event times 4096, plus a counter. They
-stay below 2**53, which JavaScript counts exactly, until the year 2039. Those that are everybody's
-business outlive the process where they are kept: who asks for older ones gets a gap.
+stay below 2**53, up to which JavaScript counts exactly, until the year 2039. Events that are
+everybody's business outlive the process where they are kept; asking for older ones gives a gap.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ _BATCH = 64  # events that a reader takes at a time
 
 
 def id_at(at: float) -> int:
-    """The lowest that an event of that time has, in seconds since the epoch."""
+    """Return the lowest id of an event at that time, in seconds since the epoch."""
     return int(at * 1000) * IDS_PER_MS
 
 
 @dataclass(eq=False)
 class _Reader:
-    """What wakes one reader. `is_woken` spares its loop a call for each of many events."""
+    """What wakes one reader. `is_woken` saves its loop a call for each of many events."""
 
     loop: asyncio.AbstractEventLoop
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,11 +53,11 @@ class EventLog:
         self._num_published = 0
         self._last_id = id_at(clock())
         self._complete_after = self._last_id
-        """All with a higher id are in the ring."""
+        """All events with a higher id are in the ring."""
         self._readers: set[_Reader] = set()
         self._is_closed = False
         self.num_missed = 0
-        """Events that readers were too slow for, all readers taken together."""
+        """Events that readers were too slow for, all readers together."""
 
     @property
     def is_kept(self) -> bool:
@@ -65,7 +65,7 @@ class EventLog:
         return self._kept is not None
 
     def keep(self, kept: KeptEvents, *, owned: bool = False) -> None:
-        """Go on after those that were `kept`. Call it before the first event. With `owned` those
+        """Continue after the events in `kept`. Call it before the first event. With `owned`, events
         that are one caller's business are kept as well.
         """
         with self._lock:
@@ -93,7 +93,7 @@ class EventLog:
         return event
 
     def enter(self, event: Event) -> None:
-        """Add one of another process, which keeps it; its id must be higher than all so far."""
+        """Add an event of another process, which keeps it; its id must be the highest so far."""
         with self._lock:
             self._last_id = event.id
             if not self._ring:
@@ -101,28 +101,27 @@ class EventLog:
             self._enter(event)
 
     def new_id(self) -> int:
-        """One that no event has: higher than all so far, and lower than all to come."""
+        """Return an id that no event has: higher than all so far, and lower than all to come."""
         with self._lock:
             return self._next_id(self._clock())
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
-        """Who reads from now on sees of each event what `Event.without` leaves."""
+        """Leave of each event, for all who read from now on, what `Event.without` leaves."""
         self._change(lambda event: event.without(stream_id, from_s, to_s))
         if self._kept is not None:
             self._kept.forget(stream_id, from_s, to_s)
 
     def leave_to_others(self, watched: Container[str | None]) -> None:
-        """Tell of no moment of streams that are not `watched` here: another service at the same
-        store may watch those, and what that one forgets is not heard of here.
+        """Hide moments of streams that are not `watched` here: another service on the same store
+        may watch those, and this one does not hear what that one forgets.
         """
         self._change(
             lambda event: event if event.oldest_s is None or event.stream_id in watched else None
         )
 
     def follow(self, last_id: int | None) -> AsyncIterator[Event]:
-        """Every event after `last_id`, or from now on, without end until `close`.
-
-        What comes after this call is not missed, even if the first event is asked for later.
+        """Yield every event after `last_id`, or from now on, until `close`. What comes after this
+        call is not missed, even if the first event is read later.
         """
         with self._lock:
             if last_id is None:
@@ -132,13 +131,13 @@ class EventLog:
         return self._follow(place, gap)
 
     def close(self) -> None:
-        """No more events: readers get what is there, and their iterations end."""
+        """Take no more events: readers get what is there, and their iterations end."""
         with self._lock:
             self._is_closed = True
             self._wake_readers()
 
     def let_go(self) -> None:
-        """After the last event: all are kept that are to be."""
+        """Close what keeps the events. Call it after the last event."""
         if self._kept is not None:
             self._kept.close()
 
@@ -162,7 +161,7 @@ class EventLog:
             self._readers.discard(reader)
 
     def _next_events(self, reader: _Reader, place: int) -> tuple[list[Event], int, bool]:
-        """What is there from `place` on, the place after it, and whether no more will come."""
+        """Return what is there from `place` on, the place after it, and whether that is all."""
         with self._lock:
             reader.news.clear()
             reader.is_woken = False
@@ -177,7 +176,7 @@ class EventLog:
             return events, place, self._is_closed and place == self._num_published
 
     def _change(self, change: Callable[[Event], Event | None]) -> None:
-        """Put in place of each event in the ring what `change` leaves of it."""
+        """Replace each event in the ring by what `change` leaves of it."""
         with self._lock:
             for place, event in enumerate(self._ring):
                 left = change(event)
@@ -205,18 +204,18 @@ class EventLog:
                 self._readers.discard(reader)
 
     def _oldest_place(self) -> int:
-        """Places count the events that were published here, those of before from -1 downwards; this
-        is that of the ring's first.
+        """Return the place of the ring's first event. Places count the events that were published
+        here; those from before are -1 downwards.
         """
         return self._num_published - len(self._ring)
 
     def _place_after(self, last_id: int) -> tuple[int, bool]:
         oldest = self._oldest_place()
-        if last_id > self._last_id:  # of a former run whose clock was ahead
+        if last_id > self._last_id:  # from an earlier run whose clock was ahead
             return oldest, True
         place = oldest + bisect_right(self._ring, last_id, key=lambda event: event.id)
         return place, last_id < self._complete_after
 
     def _gap(self, missed: int | None) -> Event:
-        """Its id is that of the last event that is gone: to ask again after it repeats nothing."""
+        """Give it the id of the last event that is gone: asking again after it repeats nothing."""
         return Event(self._complete_after, EventKind.GAP, None, self._clock(), {"missed": missed})

@@ -1,6 +1,6 @@
-"""fetch_media: addresses that a request names in, what lies there out, within bounds.
+"""fetch_media: fetches what lies at addresses that a request names, within bounds.
 
-They come from a caller, so that they may reach no more than a source that the API names: public
+The addresses come from a caller, so they may reach no more than a source named in the API: public
 hosts unless others are allowed, at the address that was checked, and no file. Redirections are not
 followed. Nothing is unpacked on the way, so that what is read is what was sent.
 """
@@ -17,20 +17,19 @@ from vstream.service.pinned_transport import PinnedTransport
 from vstream.sources.network_address import AllowPrivate, ForbiddenAddressError
 
 IS_MEDIA = re.compile(r"(data|https?|file):", re.IGNORECASE)
-"""What an address of a picture or clip begins with, to be told from one of a stream."""
+"""How the address of a picture or clip begins, unlike that of a stream."""
 _DATA = re.compile(r"data:[\w.+-]*/?[\w.+-]*(;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
 _MOST_HEAD = 256
 _HEADERS = {"Accept-Encoding": "identity"}
 NamedUrl = tuple[str, str]
-"""What it is called in messages, and its address."""
+"""Its name in messages, and its address."""
 
 
 async def fetch_media(
     urls: Sequence[NamedUrl], allow_private: AllowPrivate, most_bytes: int, within_s: float
 ) -> list[bytes]:
-    """What is there, of all of them at most `most_bytes` that are fetched.
-
-    Raises SourceError (SOURCE_..., STREAM_...); its messages have the names, no addresses.
+    """Return what is there, fetching at most `most_bytes` in all. Raises SourceError (SOURCE_...,
+    STREAM_...), whose messages have the names and no addresses.
     """
     found: list[bytes] = []
     left = most_bytes

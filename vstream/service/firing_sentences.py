@@ -1,7 +1,7 @@
-"""FiringSentences: firings in, what the model says of each out, to events and to webhooks.
+"""FiringSentences: has the model say something about each firing, for events and webhooks.
 
-A firing is an event at once. What the model says of it comes behind everybody's questions, and is
-an event of its own, so who listens is told at once and again when there is more. A webhook is one
+A firing is an event at once. What the model says about it comes after everybody's questions and is
+an event of its own, so that listeners hear at once, and again when there is more. A webhook is one
 message with all of it: it waits for the sentence, but not for long, and then goes without.
 """
 
@@ -23,11 +23,11 @@ from vstream.session import Session
 
 _log = structlog.get_logger()
 PATIENCE_S = 3.0
-"""So long a webhook waits for its sentence."""
+"""How long a webhook waits for its sentence."""
 _GIVE_UP_S = 60.0
-"""After so long there will be none."""
+"""After this long there will be none."""
 _MOST = 32
-"""Firings whose sentences are waited for; any more go without."""
+"""Firings that may wait for their sentences; any more go without."""
 
 
 @dataclass(eq=False)
@@ -44,7 +44,7 @@ class _Waiting:
 
 
 class FiringSentences:
-    """Belongs to the thread that judges, but for `forget`."""
+    """Belongs to the thread that judges, except `forget`."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class FiringSentences:
         wake: Callable[[], None],
     ) -> None:
         """`on_told` is called once for each firing: with its sentence, or when that has taken too
-        long. `on_said` is told of the stream of each sentence. `wake` is called, in any thread,
+        long. `on_said` is called with the stream of each sentence. `wake` is called, in any thread,
         when `go_on` has something to do.
         """
         self._events = events
@@ -65,11 +65,10 @@ class FiringSentences:
         self._waiting: list[_Waiting] = []
 
     def begin(self, fired: FiredAlert, session: Session) -> None:
-        """Have the model say something of it."""
         try:
             if len(self._waiting) >= _MOST:
                 raise BusyError("too many firings wait for their sentence")
-            with self._lock:  # or it might be forgotten unseen
+            with self._lock:  # or `forget` might miss it
                 one = _Waiting(fired, session.begin_saying(fired.firing.at_s))
                 self._waiting.append(one)
             one.job.add_done_callback(lambda done: self._wake())
@@ -78,7 +77,7 @@ class FiringSentences:
             self._on_told(fired)
 
     def go_on(self) -> None:
-        """Tell what has been said, and of what has waited long enough."""
+        """Report what has been said, and the firings that have waited long enough."""
         for one in list(self._waiting):
             if one.job.done():
                 self._end(one)
@@ -89,7 +88,7 @@ class FiringSentences:
                 self._on_told(one.fired)
 
     def forget(self, stream_id: str, from_s: float) -> None:
-        """What is being said of later moments than `from_s` is not kept. Of any thread."""
+        """Drop what is being said of moments from `from_s` on. From any thread."""
         with self._lock:
             for one in self._waiting:
                 if one.fired.past.stream_id == stream_id and one.fired.past.at_s >= from_s:
@@ -97,7 +96,7 @@ class FiringSentences:
                     one.job.cancel()
 
     def close(self) -> None:
-        """Wait no longer: who is to be told of a firing is told now."""
+        """Wait no longer: report every firing now."""
         self.go_on()
         for one in self._waiting:
             one.job.cancel()
@@ -117,7 +116,7 @@ class FiringSentences:
 
 
 def _said(one: _Waiting) -> Saying | None:
-    """None where it came to nothing: others are told theirs."""
+    """Return None if it failed: the others get theirs."""
     try:
         return one.job.result()
     except CancelledError:

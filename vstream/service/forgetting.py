@@ -1,7 +1,10 @@
 """What services keep beside a stream that none has now: what is about a stretch of it goes."""
 
 from memory import KVMemory, tier_of
-from vstream.service.event import MOST, Event
+from vstream.service.event import MOST as MOST_EVENTS
+from vstream.service.event import Event
+from vstream.service.owed_webhook import MOST as MOST_WEBHOOKS
+from vstream.service.owed_webhook import OwedWebhook
 from vstream.service.past_firing import left_of
 from vstream.service.stream_lines import StreamLines
 from vstream.service.stream_notes import NOTE, service_note
@@ -15,9 +18,14 @@ def forget_firings(memory: KVMemory, stream_id: str, from_s: float, to_s: float)
         memory.set_note({**memory.note, NOTE: left})
 
 
-def forget_events(store: str, stream_id: str, from_s: float, to_s: float) -> None:
-    """Those beside the streams of a store. Raises StoreError, also while a service has them."""
-    lines = tier_of(store).lines("events", MOST)
-    if lines is not None:
+def forget_lines(store: str, stream_id: str, from_s: float, to_s: float) -> None:
+    """Events and webhooks that are owed, beside the streams of a store. Raises StoreError, also
+    while a service has them.
+    """
+    tier = tier_of(store)
+    if (lines := tier.lines("events", MOST_EVENTS)) is not None:
         with StreamLines(lines, Event.of) as events:
             events.forget(stream_id, from_s, to_s)
+    if (lines := tier.lines("webhooks", MOST_WEBHOOKS)) is not None:
+        with StreamLines(lines, OwedWebhook.of) as webhooks:
+            webhooks.forget(stream_id, from_s, to_s)

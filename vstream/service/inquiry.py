@@ -1,8 +1,8 @@
-"""Inquiry: one question about one or several streams in, the answers of all of them out, in order.
+"""Inquiry: asks one question about one or several streams, and joins their answers in order.
 
-Each stream is asked by itself, and their answers are decoded in one batch; what is said is one
-answer with a line for each stream. So no keys and values of different streams ever stand in one
-context, and every citation names its stream.
+Each stream is asked by itself, and the answers are decoded in one batch; the result is one answer
+with a line for each stream. So no keys and values of different streams ever stand in one context,
+and every citation names its stream.
 """
 
 import time
@@ -26,7 +26,7 @@ class AnswerPiece:
 
 @dataclass(frozen=True)
 class StreamAnswer:
-    """What one stream's answer was. `newest_frame_age_s`: how old its newest frame was then."""
+    """One stream's answer, and when its newest frame was captured."""
 
     stream_id: str
     answer: Answer
@@ -42,7 +42,7 @@ class StreamAnswer:
 
 
 class Inquiry:
-    """Begun when made; read `pieces`, then `answers`."""
+    """Starts when it is made; read `pieces`, then `answers`."""
 
     def __init__(
         self,
@@ -50,66 +50,64 @@ class Inquiry:
         questions: Sequence[tuple[str, Question]],
         passing: Mapping[str, Askable] | None = None,
     ) -> None:
-        """`questions`: stream ids, each with what it is asked. `passing` are streams that no list
-        has; they are let go of with the answers.
-
-        Raises UnknownStreamError, QuestionError, BusyError, StoreError; then none has been asked.
+        """`questions` are stream ids, each with its question. `passing` are streams that no list
+        has; they go with the answers. Raises UnknownStreamError, QuestionError, BusyError,
+        StoreError; then none has been asked.
         """
         self.asked_at = time.time()
         self._passing = frozenset(passing or ())
-        self._begun: list[tuple[str, AnswerStream, float | None]] = []
+        self._answering: list[tuple[str, AnswerStream, float | None]] = []
         with ExitStack() as undo:
             for stream_id, question in questions:
                 ask = partial(_ask, question)
                 own = (passing or {}).get(stream_id)
-                begun = streams.ask(stream_id, ask) if own is None else ask(own)
-                undo.callback(begun.cancel)
-                seen_at = None if own else _newest_at(streams, stream_id, question, begun)
-                self._begun.append((stream_id, begun, seen_at))
+                answering = streams.ask(stream_id, ask) if own is None else ask(own)
+                undo.callback(answering.cancel)
+                seen_at = None if own else _newest_at(streams, stream_id, question, answering)
+                self._answering.append((stream_id, answering, seen_at))
             undo.pop_all()
         self.pieces = self._pieces()
 
     def _pieces(self) -> Iterator[AnswerPiece]:
-        for number, (stream_id, begun, _) in enumerate(self._begun):
-            if len(self._begun) > 1:
+        for number, (stream_id, answering, _) in enumerate(self._answering):
+            if len(self._answering) > 1:
                 yield AnswerPiece(stream_id, ("\n" if number else "") + f"{stream_id}: ")
-            for text in begun:
+            for text in answering:
                 yield AnswerPiece(stream_id, text)
 
     def cancel(self) -> bool:
-        """Nobody listens: decode no more. Whether there was anything left to decode."""
-        were_running = [begun.cancel() for _, begun, _ in self._begun]
+        """Stop decoding, as nobody listens; return whether anything was left to decode."""
+        were_running = [answering.cancel() for _, answering, _ in self._answering]
         return any(were_running)
 
     @property
     def answers(self) -> list[StreamAnswer]:
-        """Waits for what is left of them."""
+        """Wait for what is left of the answers, and return them."""
         return [
             StreamAnswer(
-                stream_id, begun.answer, self.asked_at, seen_at, stream_id in self._passing
+                stream_id, answering.answer, self.asked_at, seen_at, stream_id in self._passing
             )
-            for stream_id, begun, seen_at in self._begun
+            for stream_id, answering, seen_at in self._answering
         ]
 
 
 def _ask(question: Question, stream: Askable) -> AnswerStream:
-    """A question about now sees what is there when it is asked, however long it waits its turn."""
+    """Let a question about now see what is there when it is asked, however long it waits."""
     if question.at_s is None and stream.memory.num_readable:
         question = replace(question, at_s=stream.memory.newest_s)
     return stream.ask(question)
 
 
 def _newest_at(
-    streams: Streams, stream_id: str, question: Question, begun: AnswerStream
+    streams: Streams, stream_id: str, question: Question, answering: AnswerStream
 ) -> float | None:
-    """When the newest frame that the answer could see was captured.
-
-    A picture that has not changed is not encoded again: a question about now has seen the newest
-    frame of the source then, whatever block shows it. A recording is as old as it is: None.
+    """Return when the newest frame that the answer could see was captured. A picture that has not
+    changed is not encoded again, so a question about now has seen the newest frame of the source,
+    whatever block shows it. None for a recording, which has no age.
     """
     keeper = streams.find(stream_id)
     frame = None if keeper is None else keeper.newest_frame
-    newest = max(begun.evidence, key=lambda one: one.end_s, default=None)
+    newest = max(answering.evidence, key=lambda one: one.end_s, default=None)
     if newest is None or (keeper is not None and keeper.spec.is_recording):
         return None
     if question.at_s is None and frame is not None:

@@ -1,4 +1,4 @@
-"""KeeperState: what a StreamKeeper is about, and what becomes of it by what happens, as a table."""
+"""KeeperState: the states of a StreamKeeper, and how events change them, as a table."""
 
 from enum import StrEnum
 
@@ -8,15 +8,15 @@ class KeeperState(StrEnum):
 
     NEW = "new"
     DUE = "due"
-    """To be opened as soon as the thread has let go of what was open before."""
+    """To be opened as soon as the thread has closed what was open before."""
     OPENING = "opening"
     LIVE = "live"
     RETRYING = "retrying"
-    """The last attempt ended badly; the next comes after a while."""
+    """The last attempt failed; the next one comes after a while."""
     PAUSED = "paused"
     ENDED = "ended"
     FAILED = "failed"
-    """For good: trying again would not help."""
+    """Permanently: trying again would not help."""
     CLOSED = "closed"
 
 
@@ -29,13 +29,13 @@ class KeeperEvent(StrEnum):
     RESTART = "restart"
     CLOSE = "close"
     BEGIN = "begin"
-    """The thread takes on what is due, or to be retried."""
+    """The thread starts an attempt that is due, or to be retried."""
     OPENED = "opened"
     END = "end"
-    """The source has come to its end."""
+    """The source has ended."""
     FAIL = "fail"
     GIVE_UP = "give up"
-    """As FAIL, for good."""
+    """Like FAIL, but permanently."""
 
 
 _OPEN = frozenset(set(KeeperState) - {KeeperState.CLOSED})
@@ -53,12 +53,12 @@ TRANSITIONS: dict[KeeperEvent, tuple[frozenset[KeeperState], KeeperState]] = {
     KeeperEvent.FAIL: (ATTEMPT, KeeperState.RETRYING),
     KeeperEvent.GIVE_UP: (ATTEMPT, KeeperState.FAILED),
 }
-"""Each event, the states in which it counts, and the state after it."""
+"""For each event, the states in which it counts, and the state after it."""
 
 
 def after(state: KeeperState, event: KeeperEvent) -> KeeperState:
-    """The state after `event`: the same where it does not count. So what an attempt came to is
-    nobody's business once it was paused, restarted or closed: the last word counts.
+    """Return the state after `event`: the same if it does not count. So the outcome of an attempt
+    is ignored once it was paused, restarted or closed: the last word counts.
     """
     counts_in, found = TRANSITIONS[event]
     return found if state in counts_in else state

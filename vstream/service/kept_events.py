@@ -1,5 +1,5 @@
-"""KeptEvents: events in from any thread, kept beside the streams by one of its own, and read again
-after a restart.
+"""KeptEvents: takes events from any thread, keeps them beside the streams in a thread of its own,
+and reads them again after a restart.
 """
 
 import threading
@@ -17,14 +17,14 @@ from vstream.service.stream_lines import StreamLines
 _log = structlog.get_logger()
 _RETRY_S = 5.0
 _MOST_WAITING = 4096
-"""While the store is away; of more the oldest are not kept."""
+"""While the store is away; beyond that the oldest are not kept."""
 
 
 class KeptEvents(Closing):
-    """`past` are those that were kept, oldest first."""
+    """`past` are the events that were kept before, oldest first."""
 
     def __init__(self, lines: LineLog) -> None:
-        """Closes `lines` with itself, also where it raises StoreError."""
+        """Closes `lines` with itself, also if it raises StoreError."""
         try:
             self._lines = StreamLines(lines, Event.of)
             self.past = sorted(self._lines.all(), key=lambda event: event.id)
@@ -33,19 +33,19 @@ class KeptEvents(Closing):
             raise
         self._waiting: deque[Event] = deque(maxlen=_MOST_WAITING)
         self._lock = ranked_lock(Rank.KEPT_EVENTS)
-        """Of who takes from what waits: who adds to it waits for nobody."""
+        """For taking from what waits; adding to it needs no lock."""
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_on, name="events", daemon=True)
         self._thread.start()
 
     def put(self, event: Event) -> None:
-        """Never waits."""
+        """Queue an event to be kept. Never waits."""
         self._waiting.append(event)
         self._wake.set()
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
-        """As `Event.without`, of what waits as well; see `StreamLines.forget`."""
+        """Apply `Event.without` to what is kept and what waits; see `StreamLines.forget`."""
         with self._lock:
             for event in self._taken():
                 left = event.without(stream_id, from_s, to_s)
@@ -61,20 +61,20 @@ class KeptEvents(Closing):
         self._lines.close()
 
     def _keep_on(self) -> None:
-        is_told = False
+        is_logged = False
         while not self._stop.is_set():
             self._wake.wait()
             self._wake.clear()
             error = self._write()
             if error is not None:
-                if not is_told:
+                if not is_logged:
                     _log.warning("events not kept yet", reason=str(error))
                 self._stop.wait(_RETRY_S)
                 self._wake.set()
-            is_told = error is not None
+            is_logged = error is not None
 
     def _write(self) -> StoreError | None:
-        """What waits; where that cannot be written it goes on waiting."""
+        """Write what waits; if that fails, it goes on waiting."""
         with self._lock:
             events = self._taken()
             try:

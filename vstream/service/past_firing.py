@@ -10,20 +10,20 @@ from vstream.question import Saying
 @dataclass(eq=False)
 class PastFiring:
     """The frame that decided it was captured at `at`, in seconds since the epoch, and is at `at_s`
-    of the stream: it shows what was the case, which the moments that were read beside it need not.
+    of the stream. It shows that the condition was met; moments read beside it need not.
     """
 
     id: int
-    """Among all firings of a service: the later, the higher."""
+    """Unique among all firings of a service, and rising with time."""
     stream_id: str
     at: float
     at_s: float
     probability: float
     fired_at: float
     said: Saying | None = None
-    """What the model says of it; None: nothing yet, or it is forgotten."""
+    """What the model says about it; None: nothing yet, or it is forgotten."""
     is_seen: bool = False
-    """By somebody who may see the stream."""
+    """Whether somebody who may see the stream has seen it."""
 
     @property
     def sentence(self) -> str | None:
@@ -32,19 +32,19 @@ class PastFiring:
 
     @property
     def noted(self) -> dict[str, Any]:
-        """As the note of its stream holds it."""
+        """What the note of its stream holds of it."""
         said = None if self.said is None else [self.said.text, self.said.from_s]
         facts = {name: value for name, value in vars(self).items() if name != "stream_id"}
         return {**facts, "said": said}
 
     @classmethod
     def of(cls, stream_id: str, noted: Mapping[str, Any]) -> "PastFiring":
-        """Raises KeyError, TypeError, ValueError for what was not `noted`."""
+        """Read it back. Raises KeyError, TypeError, ValueError for what was not `noted`."""
         said = None if noted["said"] is None else Saying(*noted["said"])
         return cls(**{**noted, "stream_id": stream_id, "said": said})
 
     def forget(self, from_s: float, to_s: float) -> bool:
-        """Forget what was said of any moment of [from_s, to_s]; whether all of it is to go."""
+        """Forget what was said of any moment of [from_s, to_s]; return whether all must go."""
         if from_s <= self.at_s <= to_s:
             return True
         if self.said is not None and self.said.from_s <= to_s and self.at_s >= from_s:
@@ -55,7 +55,7 @@ class PastFiring:
 def left_of(
     firings: Mapping[str, Any], stream_id: str, from_s: float, to_s: float
 ) -> dict[str, Any]:
-    """The firings that the note of a stream holds, by alert, once [from_s, to_s] is forgotten."""
+    """Return the firings in a stream's note, by alert, once [from_s, to_s] is forgotten."""
     left = {}
     for alert_id, noted in firings.items():
         past = [PastFiring.of(stream_id, one) for one in noted["kept"]]

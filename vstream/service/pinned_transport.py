@@ -1,4 +1,4 @@
-"""PinnedTransport: requests of an httpx client in, sent to addresses that were checked."""
+"""PinnedTransport: sends the requests of an httpx client to addresses that were checked."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -8,22 +8,21 @@ import httpx
 from vstream.sources.network_address import AllowPrivate, Resolver, permitted_addresses, resolve
 
 _MAX_LOOKUPS = 4  # threads that wait for the resolver
-_MAX_ADDRESSES = 3  # that are tried of one host
+_MAX_ADDRESSES = 3  # tried per host
 
 
 class PinnedTransport(httpx.AsyncBaseTransport):
     """Connects to addresses that were checked before, for an httpx.AsyncClient.
 
-    The host is looked up once; the addresses are checked and one of them is connected to. A name
-    that changes between check and connection (DNS rebinding) therefore changes nothing. `Host`, SNI
-    and the certificate still go by the name. Keeps no connection open. Raises
-    ForbiddenAddressError.
+    The host is looked up once; the addresses are checked and one of them is connected to. So a name
+    that changes between check and connection (DNS rebinding) changes nothing. `Host`, SNI and the
+    certificate still go by the name. Keeps no connection open. Raises ForbiddenAddressError.
     """
 
     def __init__(self, allow_private: AllowPrivate, resolver: Resolver = resolve) -> None:
         self._allow_private = allow_private
         self._resolver = resolver
-        # A connection that is kept belongs to an address; another name there must not get it.
+        # A kept connection belongs to an address; another name there must not get it.
         self._inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
         self._lookups = ThreadPoolExecutor(_MAX_LOOKUPS, thread_name_prefix="host")
 

@@ -1,4 +1,4 @@
-"""RecapSpec: what a user wants of one report of every day."""
+"""RecapSpec: what a user asks of a daily recap."""
 
 from typing import Annotated, Literal
 
@@ -12,21 +12,21 @@ ALL = "*"
 
 
 class RecapSpec(BaseModel):
-    """A report of every day."""
+    """A recap made once a day."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: str = Field("daily", min_length=1, max_length=100)
-    """By this it is known; what was made before is noted under it."""
+    """Identifies the recap; past runs are recorded under it."""
     at: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
-    """As 07:30, of a clock in the zone; it tells of the day up to then."""
+    """Clock time in the zone, e.g. 07:30; the recap covers the day up to then."""
     stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] = Field((ALL,), min_length=1)
-    """`*` are all that are watched."""
+    """`*`: all streams of this service."""
     timezone: str | None = Field(None, max_length=64)
-    """IANA name; unset: that of the streams, or the service's where they have none or several."""
+    """IANA name; unset: the streams' zone, or the service's if they have none or several."""
     effort: Literal["quick", "default", "thorough"] = "default"
     actions: DeclaredActions = ()
-    """Where it is sent. Each needs a secret."""
+    """Webhooks to send it to. Each needs a secret."""
 
     @field_validator("timezone")
     @classmethod

@@ -2,7 +2,8 @@
 
 One thread looks at the clock and makes what is due, one report after the other. What was made is
 noted beside the streams that it tells of before it is sent: a service that starts again does not
-send it twice. What has been due for more than `LATE_S` is passed over.
+send it twice. What has been due for more than `LATE_S` is passed over. Of many services that are
+one, the one that watches the first of the streams makes it.
 """
 
 import threading
@@ -31,6 +32,8 @@ _log = structlog.get_logger()
 LATE_S = 3600.0
 """So long after its time a report is still made, as where the service was being restarted."""
 _LOOK_S = 15.0
+_SETTLE_S = 60.0
+"""So long a report waits for streams that nobody watches now: they may be being taken over."""
 _DAY = timedelta(days=1)
 
 
@@ -43,6 +46,7 @@ class MadeRecap:
     zone: ZoneInfo
     begin_at: float
     end_at: float
+    stream_ids: Sequence[str]
 
 
 class Recaps:
@@ -100,33 +104,34 @@ class Recaps:
             self.make_due()
 
     def _make_if_due(self, spec: RecapSpec) -> None:
-        keepers = [
-            keeper
-            for keeper in self._streams.all()
-            if ALL in spec.stream_ids or keeper.spec.id in spec.stream_ids
-        ]
-        zone = self._zone_of(keeper.spec.id for keeper in keepers)
-        if spec.timezone is not None:
-            zone = ZoneInfo(spec.timezone)
+        wanted = {
+            stream_id: note
+            for stream_id, note in self._streams.wanted().items()
+            if ALL in spec.stream_ids or stream_id in spec.stream_ids
+        }
+        ids = sorted(stream_id for stream_id, note in wanted.items() if note.is_live)
+        if not ids or self._streams.find(ids[0]) is None:
+            return
+        zone = self._zone_of(ids) if spec.timezone is None else ZoneInfo(spec.timezone)
         now = datetime.fromtimestamp(self._clock(), zone)
         due = clock_before(datetime.strptime(spec.at, "%H:%M").time(), now)
         due_at, begin_at = due.timestamp(), (due - _DAY).timestamp()  # by the clock: a day is a day
-        told_at = [keeper.note.get("recaps", {}).get(spec.id, 0.0) for keeper in keepers]
+        told_at = [note.noted.get("recaps", {}).get(spec.id, 0.0) for note in wanted.values()]
         is_made = max([self._made.get(spec.id, 0.0), *told_at]) >= due_at
-        if is_made or not keepers or now.timestamp() - due_at > LATE_S:
+        late_s = now.timestamp() - due_at
+        if is_made or late_s > LATE_S or (len(ids) < len(wanted) and late_s < _SETTLE_S):
             return
-        made = MadeRecap(spec, self._recap(spec, keepers, begin_at, due_at), zone, begin_at, due_at)
+        recap = self._recap(spec, ids, begin_at, due_at)
+        made = MadeRecap(spec, recap, zone, begin_at, due_at, ids)
         self._made[spec.id] = due_at
-        for keeper in keepers:
-            self._note(keeper, spec.id, due_at)
-        self._tell(made, keepers)
+        for keeper in self._streams.all():
+            if keeper.spec.id in ids:
+                self._note(keeper, spec.id, due_at)
+        self._tell(made)
 
-    def _recap(
-        self, spec: RecapSpec, keepers: Sequence[StreamKeeper], begin_at: float, end_at: float
-    ) -> Recap:
+    def _recap(self, spec: RecapSpec, ids: Sequence[str], begin_at: float, end_at: float) -> Recap:
         with ExitStack() as reading:
-            names = [keeper.spec.id for keeper in keepers]
-            streams = {one: reading.enter_context(self._streams.askable(one)) for one in names}
+            streams = {one: reading.enter_context(self._streams.askable(one)) for one in ids}
             within = {}
             for name, stream in streams.items():
                 with stream.model.turn:
@@ -149,13 +154,13 @@ class Recaps:
         except KVMemoryError as error:
             _log.warning("recap not noted", stream=keeper.spec.id, reason=str(error))
 
-    def _tell(self, made: MadeRecap, keepers: Sequence[StreamKeeper]) -> None:
+    def _tell(self, made: MadeRecap) -> None:
         """Each stream's listeners, without its words; then who is to get it."""
-        for keeper in keepers:
-            told = [one for one in made.recap.entries if one.stream == keeper.spec.id]
+        for stream_id in made.stream_ids:
+            told = [one for one in made.recap.entries if one.stream == stream_id]
             self._events.publish(
                 EventKind.RECAP_MADE,
-                keeper.spec.id,
+                stream_id,
                 {
                     "recap_id": made.spec.id,
                     "from": made.begin_at,

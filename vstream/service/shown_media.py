@@ -1,7 +1,7 @@
-"""show: pictures and clips of a request in, their frames pushed into a session that is its own out.
+"""show: pushes the pictures and clips of a request into a session of their own.
 
-A picture is a block by itself: where a block is of several frames, all of them show it. A clip is
-sampled as a file is. One comes after the other, at the model's rate.
+A picture is a block by itself: if a block has several frames, all of them show it. A clip is
+sampled like a file. They follow one another at the model's rate.
 """
 
 import threading
@@ -47,8 +47,8 @@ def show(
     within_s: float,
     asker: Asker,
 ) -> None:
-    """Push all of it, or a blank frame if there is nothing. A picture has `max_pixels` at most, a
-    clip as many as any source; clips are read `within_s`.
+    """Push everything in `shown`, or a blank frame if it is empty. A picture has at most
+    `max_pixels`, a clip as many as any source; clips are read for at most `within_s`.
 
     Raises SourceError (FRAME_INVALID, FILE_..., SOURCE_TOO_LARGE, STREAM_TIMEOUT), QuestionError
     for a model that sees no pictures, CancelledError if the asker leaves.
@@ -82,13 +82,12 @@ def show(
 
 
 def _picture(one: ShownMedia, max_side: int | None, max_pixels: int) -> Iterator[Frame]:
-    """The same way as a pushed frame's."""
     picture = StillPicture(
         one.data,
         one.name,
         max_pixels,
         formats=_FORMATS,
-        max_bytes=len(one.data),  # they were bounded as they came
+        max_bytes=len(one.data),  # bounded on arrival
         bound="service.request_pixels",
     )
     upright = VideoFrame.from_ndarray(picture.pixels(max_side), format="rgb24")
@@ -98,7 +97,7 @@ def _picture(one: ShownMedia, max_side: int | None, max_pixels: int) -> Iterator
 def _clip(
     one: ShownMedia, config: SourceConfig, fps: float, until: float, asker: Asker
 ) -> Iterator[Frame]:
-    """The same way as a file's that is read as fast as it can be encoded."""
+    """Read a clip like a file that is read as fast as it can be encoded."""
     sampler = FrameSampler(fps, config.dedup_threshold, config.max_gap_s)
     with NamedTemporaryFile(prefix="vstream-clip-") as file:
         file.write(one.data)
@@ -122,7 +121,7 @@ def _clip(
 
 @contextmanager
 def _closed_in_time(source: FileStream, until: float, asker: Asker) -> Iterator[None]:
-    """Meanwhile the source ends with the time that it has, or once nobody waits for it."""
+    """Meanwhile, close the source once its time is up or nobody waits for it."""
     is_read = threading.Event()
 
     def watch() -> None:

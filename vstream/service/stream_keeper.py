@@ -1,9 +1,9 @@
 """StreamKeeper watches one stream for the service: it restarts, pauses and reports it.
 
-Each keeper has a session, a thread and a source of its own: a camera that hangs or a store that
-breaks takes nobody with it. A camera connects again by itself (`vstream.sources.live_stream`); the
-keeper opens again what ended badly, after a while. Only a file that has ended, or a stream that
-another process has taken over, is left alone.
+Each keeper has a session, a thread and a source of its own, so a camera that hangs or a store that
+breaks harms no other stream. A camera reconnects by itself (`vstream.sources.live_stream`); the
+keeper reopens what failed, after a while. It leaves alone only a file that has ended and a stream
+that another process has taken over.
 """
 
 import threading
@@ -45,11 +45,11 @@ from vstream.sources.status import SourceCounts
 
 _log = structlog.get_logger()
 _OPENING_S = 5.0
-"""So long a pushed frame waits for a stream that is just being opened."""
+"""How long a pushed frame waits for a stream that is being opened."""
 
 
 class StreamKeeper:
-    """May be used from any thread. `session` answers questions whatever the state."""
+    """Safe from any thread. `session` answers questions whatever the state."""
 
     def __init__(
         self,
@@ -73,32 +73,32 @@ class StreamKeeper:
         self._on_frame = on_frame
         self.session: Session = open_session(config, self.model, spec.id)
         self.state = KeeperState.NEW
-        """What it is about; `status` says how its source is doing, too."""
+        """What the keeper is doing; `status` also says how its source is doing."""
         self.newest_frame: Frame | None = None
         """As the model sees it."""
         self._worker: IngestWorker | None = None
         self._pushed: PushedFrames | None = None
         self._failure: tuple[str, str] | None = None
-        """Code and message of what ended the last attempt, if it ended badly."""
+        """Code and message of what ended the last attempt, if it failed."""
         self._failures = Seldom()
-        self._told: StreamProblem | None = None
+        self._problem: StreamProblem | None = None
         self._is_broken = False
-        """Whether the session may not hold what the store does."""
+        """Whether the session may hold something else than the store."""
         self._restarts = 0
         self._total = SourceCounts()
         self._encoded = self._duplicates = 0
         self._changed = ranked_condition(Rank.KEEPER)
-        """Guards all of these."""
+        """Guards all fields above."""
         self._thread = threading.Thread(target=self._keep, name=f"keep {spec.id}", daemon=True)
 
     def start(self, *, paused: bool = False) -> None:
-        """Begin to watch, or to wait for `resume`."""
+        """Start watching, or waiting for `resume`."""
         self._call(KeeperEvent.PAUSE if paused else KeeperEvent.START)
         self._thread.start()
 
     def pause(self) -> None:
-        """Let go of the source until `resume`, over a restart of the service as well; what has been
-        seen can be asked about.
+        """Release the source until `resume`, even over a restart of the service; what has been seen
+        can still be asked about.
         """
         self._call_noted(KeeperEvent.PAUSE)
 
@@ -106,13 +106,13 @@ class StreamKeeper:
         self._call_noted(KeeperEvent.RESUME)
 
     def restart(self) -> None:
-        """Open the source again, at once; also one that is paused or has ended."""
+        """Open the source again at once, even if it is paused or has ended."""
         with self._changed:
             self._restarts += 1
         self._call_noted(KeeperEvent.RESTART)
 
     def push(self, jpeg: bytes, captured_at: float | None) -> PushOutcome:
-        """Take a frame from a client. Raises SourceError for one that is none or comes too late."""
+        """Take a frame from a client. Raises SourceError if it is invalid or comes too late."""
         if self.spec.source.kind != "push":
             raise SourceError(
                 f"stream {self.spec.id} has a source of its own; push to one of type push",
@@ -136,18 +136,17 @@ class StreamKeeper:
 
     @property
     def note(self) -> dict[str, Any]:
-        """What `remember` has kept."""
         return service_note(self.session.memory.note)
 
     def remember(self, **values: Any) -> None:
-        """Keep what a service needs to go on with this stream, by name. Raises StoreError."""
+        """Keep by name what a service needs to continue this stream. Raises StoreError."""
         memory = self.session.memory
-        memory.require_there()  # nobody waits for a store with the turn in hand
+        memory.require_there()  # never wait for a store with the turn in hand
         with self.model.turn:
             memory.set_note({**memory.note, NOTE: {**self.note, **values}})
 
     def _call_noted(self, event: KeeperEvent) -> None:
-        """It is so even where that cannot be kept."""
+        """Apply `event`, even if it cannot be noted for a restart."""
         self._call(event)
         try:
             self.remember(paused=self.state is KeeperState.PAUSED)
@@ -155,16 +154,14 @@ class StreamKeeper:
             _log.warning("a pause is forgotten by a restart", stream=self.spec.id, why=str(error))
 
     def change(self, spec: StreamSpec) -> None:
-        """Take over what `spec` says of context and zone. Raises StoreError; nothing has changed
-        then.
-        """
+        """Take over context and zone of `spec`. Raises StoreError; then nothing has changed."""
         changed = self.spec.model_copy(update={"context": spec.context, "timezone": spec.timezone})
         if self.note.get("spec") is not None:
             self.remember(spec=changed.model_dump(mode="json"))
         self.spec = changed
 
     def forget(self, from_s: float, to_s: float) -> int:
-        """Delete what was seen in [from_s, to_s]; how many blocks. Raises StoreError."""
+        """Delete what was seen in [from_s, to_s]; return how many blocks. Raises StoreError."""
         gone = self.session.forget(from_s, to_s)
         with self._changed:
             worker, newest = self._worker, self.newest_frame
@@ -175,7 +172,7 @@ class StreamKeeper:
         return gone
 
     def close(self, *, erase: bool = False) -> None:
-        """Stop watching and flush what was seen, or delete it for good. Raises StoreError."""
+        """Stop watching; flush what was seen, or delete it for good. Raises StoreError."""
         self._call(KeeperEvent.CLOSE)
         if self._thread.is_alive():
             self._thread.join()
@@ -184,7 +181,7 @@ class StreamKeeper:
                 if erase:
                     self.session.memory.erase()
                 self.session.memory.shut()
-        finally:  # outside the turn: a store that is away is waited for
+        finally:  # outside the turn: it may wait for a store that is away
             self.session.close()
 
     @property
@@ -214,19 +211,19 @@ class StreamKeeper:
         )
 
     def _since(self, found: tuple[str, str] | None) -> StreamProblem | None:
-        """With the time since when it is so, which the first look at it gives."""
+        """Add since when it is so, counted from the first look at it."""
         with self._changed:
-            told = self._told
+            known = self._problem
             if found is None:
-                self._told = None
-            elif told is not None and told.code == found[0]:
-                self._told = replace(told, message=found[1])
+                self._problem = None
+            elif known is not None and known.code == found[0]:
+                self._problem = replace(known, message=found[1])
             else:
-                self._told = StreamProblem(*found, time.time())
-            return self._told
+                self._problem = StreamProblem(*found, time.time())
+            return self._problem
 
     def _call(self, event: KeeperEvent) -> None:
-        """Do as a user says: what is open and is not wanted any more is stopped."""
+        """Apply what a user calls: stop what is open and no longer wanted."""
         with self._changed:
             is_wanted = self._go(event) in ATTEMPT
             worker = None if is_wanted else self._worker
@@ -234,7 +231,6 @@ class StreamKeeper:
             worker.stop()
 
     def _go(self, event: KeeperEvent) -> KeeperState:
-        """The state after `event`. With the lock held."""
         self.state = after(self.state, event)
         if self.state not in ATTEMPT:
             self._pushed = None
@@ -250,7 +246,7 @@ class StreamKeeper:
                 backoff.reset()
 
     def _begins(self, backoff: Backoff) -> bool:
-        """Wait until there is something to watch; False if there never will be."""
+        """Wait until there is something to watch; return False if there never will be."""
         with self._changed:
             if self.state is KeeperState.RETRYING:
                 self._changed.wait_for(
@@ -262,7 +258,7 @@ class StreamKeeper:
             return self._go(KeeperEvent.BEGIN) is KeeperState.OPENING
 
     def _attempt(self) -> None:
-        """Watch once, to its end; what is wrong then is to be tried again, or for good."""
+        """Watch once, to the end; a failure is retried, or permanent."""
         try:
             self._watch_once()
         except FencedError as error:
@@ -277,7 +273,7 @@ class StreamKeeper:
             self._fail(code if known else "INTERNAL", error, is_broken=True)
 
     def _watch_once(self) -> None:
-        """Until the source ends, is paused or fails; raises what made it fail."""
+        """Watch until the source ends, is paused or fails. Raises what made it fail."""
         self._reopen_memory()
         url, config = self.spec.source.url, self._config.source
         source: str | OpenSource = url or self._open_push
@@ -302,7 +298,7 @@ class StreamKeeper:
         try:
             if is_wanted:
                 worker.run()
-            with self._changed:  # known before the worker is gone, or it seems to connect again
+            with self._changed:  # before the worker is gone, or it would seem to reconnect
                 self._failure = None
                 self._go(KeeperEvent.END)
         finally:
@@ -324,7 +320,7 @@ class StreamKeeper:
         return pushed
 
     def _reopen_memory(self) -> None:
-        """After a failure of the store the session may not hold what the store does."""
+        """Reopen the session after a failure of the store: it may hold something else."""
         if not self._is_broken:
             return
         with self.model.turn:
@@ -348,5 +344,5 @@ class StreamKeeper:
             self._is_broken = self._is_broken or is_broken
             self._go(KeeperEvent.GIVE_UP if for_good else KeeperEvent.FAIL)
         if times := self._failures.times(code):
-            told = {"code": code, "reason": str(error), "times": times}
-            _log.warning("stream failed", stream=self.spec.id, **told)
+            fields = {"code": code, "reason": str(error), "times": times}
+            _log.warning("stream failed", stream=self.spec.id, **fields)

@@ -3,7 +3,9 @@ what is forgotten.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from math import inf
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -15,6 +17,8 @@ from memory.closing import Closing
 from memory.locks import Rank, ranked_lock
 
 _log = structlog.get_logger()
+_COUNT_S = 60.0
+"""So often lines are looked through to which others add."""
 
 
 class OfMoments(Protocol):
@@ -52,10 +56,11 @@ class StreamLines(Closing, Generic[Told]):
         self._lock = ranked_lock(Rank.LINES)
         self._oldest: dict[str, float] = {}
         """By stream, the oldest moment that a line is about."""
+        self._counted_at = time.monotonic()
         self._owed: list[tuple[str, float, float]] = []
         """Stretches that are to be forgotten, once that can be written."""
-        for one in self.all():
-            self._count(one)
+        with self._lock:
+            self._count_all()
 
     def all(self) -> list[Told]:
         """Oldest first. Raises StoreError."""
@@ -70,19 +75,26 @@ class StreamLines(Closing, Generic[Told]):
             for one in told:
                 self._count(one)
 
+    def drop(self, line_id: str) -> None:
+        """The one with that id. Raises StoreError."""
+        with self._lock:
+            self._settle()
+            self._lines.rewrite(lambda line: None if _id_of(line) == line_id else line)
+
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
         """What was told of [from_s, to_s], at once; where that cannot be written now, with what is
         added or forgotten next.
         """
         with self._lock:
+            with _told_later(stream_id):
+                if self._lines.is_shared and time.monotonic() > self._counted_at + _COUNT_S:
+                    self._count_all()
             if from_s == -inf and self._oldest.get(stream_id, inf) > to_s:
                 return  # nothing has left what is retained
             self._owed = [one for one in self._owed if not _holds((from_s, to_s), stream_id, one)]
             self._owed.append((stream_id, from_s, to_s))
-            try:
+            with _told_later(stream_id):
                 self._settle()
-            except StoreError as error:
-                _log.error("not forgotten yet", stream=stream_id, reason=str(error))
 
     def close(self) -> None:
         with self._lock:
@@ -107,6 +119,12 @@ class StreamLines(Closing, Generic[Told]):
                 return left.line
         return None
 
+    def _count_all(self) -> None:
+        """With the lock held. Raises StoreError."""
+        self._counted_at = time.monotonic()
+        for one in self._understood(self._lines.read()):
+            self._count(one)
+
     def _count(self, told: Told) -> None:
         if told.stream_id is not None and told.oldest_s is not None:
             oldest = self._oldest.get(told.stream_id, inf)
@@ -121,6 +139,22 @@ class StreamLines(Closing, Generic[Told]):
                 continue
 
 
+@contextmanager
+def _told_later(stream_id: str) -> Iterator[None]:
+    """What is owed stays so where the store is away."""
+    try:
+        yield
+    except StoreError as error:
+        _log.error("not forgotten yet", stream=stream_id, reason=str(error))
+
+
 def _holds(stretch: tuple[float, float], stream_id: str, owed: tuple[str, float, float]) -> bool:
     of, from_s, to_s = owed
     return of == stream_id and stretch[0] <= from_s and to_s <= stretch[1]
+
+
+def _id_of(line: str) -> object:
+    try:
+        return json.loads(line).get("id")
+    except ValueError:
+        return None

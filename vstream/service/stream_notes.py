@@ -1,7 +1,7 @@
 """StreamNotes: a store in, what services noted beside its streams out, by stream, to go on with."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +46,16 @@ class StreamNote:
     is_live: bool
     writer: str | None
     """That process, HOST:PID, where the store knows it."""
+    configured: StreamSpec | None = None
+    """As the configuration has it, which alone knows: its passwords stay there."""
 
     @property
     def is_wanted(self) -> bool:
         """Whether a service is to watch it. Earlier versions kept several memories of one stream,
         all with its note.
         """
+        if self.configured is not None:
+            return True
         spec = self.noted.get("spec")
         return bool(spec) and (not isinstance(spec, dict) or spec.get("id") == self.stream_id)
 
@@ -62,6 +66,8 @@ class StreamNote:
     @property
     def spec(self) -> StreamSpec:
         """As a service was told to watch it. Raises StoreError if it is not understood."""
+        if self.configured is not None:
+            return self.configured
         try:
             return kept_spec(self.noted["spec"])
         except (KeyError, TypeError, ValueError) as error:
@@ -72,19 +78,32 @@ class StreamNote:
 class StreamNotes:
     """May be used from any thread. All calls raise StoreAwayError."""
 
-    def __init__(self, config: MemoryConfig, not_read: Callable[[str, StoreError], None]) -> None:
+    def __init__(
+        self,
+        config: MemoryConfig,
+        configured: Iterable[StreamSpec],
+        not_read: Callable[[str, StoreError], None],
+    ) -> None:
         """`not_read` is told once of each stream that cannot be read by itself: others can."""
         self._config = config
+        self._configured = {spec.id: spec for spec in configured}
         self._not_read = not_read
         self._told: set[str] = set()
 
     def all(self) -> dict[str, StreamNote]:
-        """By stream, in a few round trips; a stream that cannot be read is left out."""
-        notes = {}
+        """By stream, in a few round trips, with those that are configured and not stored yet; a
+        stream that cannot be read is left out.
+        """
+        notes = {
+            stream_id: StreamNote(stream_id, {}, False, None, spec)
+            for stream_id, spec in self._configured.items()
+        }
         for stream_id, found in find_streams(self._config.store).items():
             if isinstance(found, FoundStream):
                 notes[stream_id] = self._of(stream_id, found)
-            elif stream_id not in self._told:  # as one of a newer version
+                continue
+            notes.pop(stream_id, None)
+            if stream_id not in self._told:  # as one of a newer version
                 self._told.add(stream_id)
                 self._not_read(stream_id, found)
         return notes
@@ -92,18 +111,19 @@ class StreamNotes:
     def find(self, stream_id: str) -> StreamNote | None:
         """Raises StoreError."""
         found = find_stream(self._config.store, stream_id)
-        return None if found is None else self._of(stream_id, found)
+        if found is not None:
+            return self._of(stream_id, found)
+        spec = self._configured.get(stream_id)
+        return None if spec is None else StreamNote(stream_id, {}, False, None, spec)
 
-    def left(self, without: set[str]) -> list[StreamNote]:
-        """Those that a service watched which is no more, but for the streams `without`. One that
+    def left(self) -> list[StreamNote]:
+        """Those that a service watched which is no more, and no configuration tells of. One that
         was killed still holds them, for as long as a lease.
         """
         wait_until = time.monotonic() + _DYING_S
         while True:
             wanted = [
-                note
-                for note in self.all().values()
-                if note.is_wanted and note.stream_id not in without
+                note for note in self.all().values() if note.is_wanted and note.configured is None
             ]
             if time.monotonic() > wait_until or not any(note.is_live for note in wanted):
                 return [note for note in wanted if not note.is_live]
@@ -121,4 +141,5 @@ class StreamNotes:
             self._told.add(stream_id)
             _log.error("what a service noted beside a stream is lost", stream=stream_id)
         live = found.state == "live"
-        return StreamNote(stream_id, service_note(found.note), live, found.writer)
+        spec = self._configured.get(stream_id)
+        return StreamNote(stream_id, service_note(found.note), live, found.writer, spec)

@@ -1,4 +1,4 @@
-"""StreamSpec: what a user wants of one stream in, the configuration of that stream out."""
+"""StreamSpec: what a user asks of one stream, and the stream's configuration made from it."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -36,29 +36,29 @@ class SourceSpec(_Part):
     """Where frames come from: an address, or a client that pushes them."""
 
     type: Literal["rtsp", "http", "file", "webcam", "push"] | None = None
-    """Told by the address unless given."""
+    """Unset: derived from the address."""
     url: str | None = Field(None, max_length=4096)
-    """Address of a camera, file or webcam; none for frames that are pushed."""
+    """Address of a camera, file or webcam; none for pushed frames."""
     transport: Literal["tcp", "udp", "auto"] | None = None
     speed: Speed = Field(
         1.0,
-        description="A file plays so many times as fast as it was taken and, as a camera, waits "
-        "for nobody; max: as fast as it can be encoded, without loss.",
+        description="Playback speed of a file: 1 is real time, and frames are dropped if encoding "
+        "falls behind, as with a camera; max: as fast as it can be encoded, without loss.",
     )
     loop: bool = False
-    """A file that has ended begins again, as a camera goes on."""
+    """Start a file again when it ends."""
 
     @field_validator("speed", mode="wrap")
     @classmethod
     def _speed(cls, value: Any, validated: ValidatorFunctionWrapHandler) -> Any:
         try:
             return validated(value)
-        except ValidationError:  # has one for each kind that it could be
-            raise ValueError("wanted a number over 0, 100 at most, or max") from None
+        except ValidationError:  # it lists an error for each member of the union
+            raise ValueError("must be a number above 0 and up to 100, or max") from None
 
     @model_validator(mode="after")
     def _fits(self) -> "SourceSpec":
-        """Raises SourceError as well, for an address of no kind that is read."""
+        """Also raises SourceError, for an address of an unknown kind."""
         if (self.url is None) != (self.type == "push"):
             raise ValueError("give a url, or the type push and no url")
         kind = self.kind
@@ -70,17 +70,17 @@ class SourceSpec(_Part):
 
     @property
     def kind(self) -> str:
-        """The type, given or told by the address."""
+        """The type, given or derived from the address."""
         return "push" if self.url is None else parse_address(self.url).kind.value
 
 
 class SamplingSpec(_Part):
-    """Which frames are encoded. What is unset is as configured for the service."""
+    """Which frames to encode. Unset fields take the service's settings."""
 
     fps: float | None = Field(None, gt=0, le=60)
-    """Frames a second of stream at most."""
+    """Most frames per second of stream."""
     max_side: int | None = Field(None, ge=16, le=8192)
-    """Longer side in pixels."""
+    """Longest side of a frame, in pixels."""
     dedup: float | None = Field(None, ge=0, le=255)
     """See source.dedup_threshold; 0 keeps every frame."""
     decode: Decode | None = None
@@ -88,7 +88,7 @@ class SamplingSpec(_Part):
 
 def _length(value: Any) -> Any:
     if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?[smhd]", value):
-        raise ValueError("write a length as 24h, 90m or 7d")
+        raise ValueError("write a duration, e.g. 24h, 90m or 7d")
     return value
 
 
@@ -96,9 +96,9 @@ class StreamMemorySpec(_Part):
     """How long and how much one stream remembers."""
 
     retention: Annotated[str, BeforeValidator(_length)] | None = Field(None, max_length=20)
-    """As 24h, 90m or 7d; unset: always."""
+    """How long to remember, e.g. 24h, 90m or 7d; unset: forever."""
     max_bytes: ByteSize | None = Field(None, ge=1 << 20)
-    """As 4GiB."""
+    """Budget of the store for this stream, e.g. 4GiB."""
 
 
 _EXAMPLE: JsonDict = {
@@ -115,26 +115,26 @@ class StreamSpec(_Part):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str = Field(max_length=100)
-    """A slug, as front-door."""
+    """A slug, e.g. front-door."""
     source: SourceSpec
     sampling: SamplingSpec = SamplingSpec()
     policy: str | None = Field(
         None,
         max_length=64,
-        description="Memory policy, as `vstream policies` lists them; unset: as configured, or "
-        "that under which the stream was written.",
+        description="Memory policy (see `vstream policies`); unset: the service's, or the one the "
+        "stream was written under.",
     )
     policy_set: dict[str, str | float | bool] = {}
-    """Settings of the policy, or else of default, as {retrieve_blocks: 16}."""
+    """Settings of the policy, e.g. {retrieve_blocks: 16}; of default if none is named."""
     memory: StreamMemorySpec = StreamMemorySpec()
     stall_timeout_s: float | None = Field(None, gt=0, le=300)
-    """Seconds without a frame until it is said to be stalled."""
+    """Seconds without a frame before the stream is reported as stalled."""
     context: str = Field("", max_length=4000)
-    """What one should know to read the picture, put before every question."""
+    """Background that the model needs to read the picture, put before every question."""
     timezone: str | None = Field(None, max_length=64)
-    """IANA name, as Europe/Prague: the zone of times in words."""
+    """IANA time zone for times written in words, e.g. Europe/Prague."""
     masks: tuple[tuple[tuple[float, float], ...], ...] = ()
-    """Polygons in parts of width and height that are blackened at once."""
+    """Polygons to black out in every frame, in fractions of width and height."""
 
     @model_validator(mode="after")
     def _fits(self) -> "StreamSpec":
@@ -152,20 +152,20 @@ class StreamSpec(_Part):
         return self
 
     def mask(self) -> "PrivacyMask | None":
-        """What must never be seen of a frame."""
+        """The parts of each frame to black out."""
         from vstream.sources.privacy_mask import PrivacyMask
 
         return PrivacyMask(polygons=self.masks) if self.masks else None
 
     @property
     def is_recording(self) -> bool:
-        """Whether it is a file that ends: what it shows is as old as the file says."""
+        """Whether it is a file that ends, so capture times come from the file."""
         return self.source.kind == "file" and not self.source.loop
 
 
 def kept_spec(document: dict[str, Any]) -> StreamSpec:
-    """The specification that a stream's note holds, as `model_dump` made it; notes of earlier
-    versions say `real_time` instead of `speed`. Raises ValueError.
+    """Read back a spec that a stream's note holds as `model_dump` wrote it; earlier versions wrote
+    `real_time` instead of `speed`. Raises ValueError.
     """
     source = dict(document["source"])
     was_paced = source.pop("real_time", True)
@@ -176,7 +176,7 @@ def kept_spec(document: dict[str, Any]) -> StreamSpec:
 
 
 def config_of(spec: StreamSpec, base: VStreamConfig, host_bytes: int) -> VStreamConfig:
-    """`base` with what `spec` wants otherwise; `host_bytes` is this stream's share of the RAM."""
+    """Override `base` with what `spec` sets; `host_bytes` is this stream's share of the RAM."""
     source = base.source.model_copy(
         update=_given(
             transport=spec.source.transport,

@@ -13,7 +13,7 @@ STORE_AWAY = "STORE_AWAY"
 
 
 class StreamState(StrEnum):
-    """As SourceState, and what only a keeper knows."""
+    """Like SourceState, with what only a keeper knows."""
 
     CONNECTING = "connecting"
     RUNNING = "running"
@@ -54,9 +54,8 @@ class StreamStatus:
 def state_of(
     keeping: KeeperState, source: SourceStatus | None, failure: tuple[str, str] | None
 ) -> StreamState:
-    """What is told of a keeper, its source (None if none is open), and how the last one ended.
-
-    A source that has ended still has frames on their way to the memory: the keeper says the end.
+    """Return the state to report, from a keeper, its source (None if none is open) and how the last
+    one ended. An ended source's frames may still be on their way to the memory: the keeper ends it.
     """
     if keeping is KeeperState.LIVE and source is not None:
         return StreamState.RUNNING if source.state == "ended" else StreamState(source.state.value)
@@ -68,7 +67,7 @@ def state_of(
 def problem_of(
     keeping: KeeperState, source: SourceStatus | None, failure: tuple[str, str] | None
 ) -> tuple[str, str] | None:
-    """Code and message of what is wrong, but for the store."""
+    """Return code and message of what is wrong, except with the store."""
     if keeping is KeeperState.PAUSED:
         return None
     if source is None:
@@ -81,13 +80,13 @@ def problem_of(
 
 
 def age_s(newest: Frame | None, source_age_s: float | None) -> float | None:
-    """Of the newest frame: since its arrival, or with no source open since its capture."""
+    """Return the newest frame's age: since its arrival, or without a source since its capture."""
     if source_age_s is not None or newest is None:
         return source_age_s
     return max(0.0, time.time() - newest.captured_at)
 
 
 def sum_of(one: SourceCounts, other: SourceCounts) -> SourceCounts:
-    """Of two sources, one after the other."""
+    """Add up the counts of two sources, one after the other."""
     names = vars(one)
     return SourceCounts(**{name: getattr(one, name) + getattr(other, name) for name in names})

@@ -21,16 +21,20 @@ from memory import (
     open_stored,
     require_stream_id,
     stored_ids,
-    tier_of,
 )
 from memory.locks import Rank, ranked_lock
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.device.free_memory import return_free_memory
-from vstream.errors import BusyError, StreamExistsError, UnknownStreamError, VStreamError
+from vstream.errors import (
+    BusyError,
+    StreamExistsError,
+    UnknownStreamError,
+    VStreamError,
+)
 from vstream.ingest import SeenFrame
 from vstream.models.video_llm import VideoLLM
-from vstream.open_readers import OpenReaders, with_host_bytes
+from vstream.open_readers import OpenReaders, host_shares, with_host_bytes
 from vstream.open_session import open_session
 from vstream.policy import policy_of_blocks
 from vstream.question import Question
@@ -70,59 +74,68 @@ class Streams:
         policy: SourcePolicy,
         max_streams: int,
         max_readers: int,
+        configured: Sequence[StreamSpec] = (),
+        is_one_of_many: bool = False,
         on_frame: Callable[[StreamKeeper, SeenFrame], None] = lambda keeper, frame: None,
         on_forgotten: Callable[[str, float, float], None] = lambda stream_id, from_s, to_s: None,
         on_adopted: Callable[[StreamKeeper], None] = lambda keeper: None,
         on_released: Callable[[StreamKeeper], None] = lambda keeper: None,
     ) -> None:
-        """`policy` is for sources that are not the operator's own. At most `max_streams` are
-        watched, and share the host RAM that is configured; where others are stored, half of it is
-        for those, of which about `max_readers` are read at a time.
+        """`policy` is for sources that are not the operator's own, as `configured` ones are. At
+        most `max_streams` are watched, and share the host RAM that is configured; where others are
+        stored, half of it is for those, of which about `max_readers` are read at a time.
 
         `on_frame` is called in a stream's thread for each of its sampled frames, `on_forgotten`
         once a stretch of a stream is deleted, which ends at inf if it is all of it. `on_adopted`
         is called once a stream of another process is watched here, `on_released` before one is
         watched no more, which goes on elsewhere.
         """
-        self._config = config
-        self._policy = policy
-        self._max_streams = max_streams
-        self._model = model
-        self._events = events
-        self._on_frame = on_frame
-        self._on_forgotten = on_forgotten
+        self._config, self._model, self._events = config, model, events
+        self._policy, self._max_streams = policy, max_streams
+        self._on_frame, self._on_forgotten = on_frame, on_forgotten
         self._on_adopted, self._on_released = on_adopted, on_released
         self._keepers: dict[str, StreamKeeper] = {}
         self._lock = ranked_lock(Rank.STREAMS)
         self._opening: set[str] = set()
-        self._host_bytes, for_stored = _host_shares(config, max_streams)
+        self._host_bytes, for_stored = host_shares(config, max_streams)
         self._readers = OpenReaders(with_host_bytes(config, for_stored), model, max_readers)
-        self._notes = StreamNotes(config.memory, self._say_not_opened)
+        self._configured, self.is_one_of_many = configured, is_one_of_many
+        self._notes = StreamNotes(config.memory, configured, self._say_not_opened)
         self._stop = threading.Event()
         self._monitor = threading.Thread(target=self._watch_states, name="states", daemon=True)
         self._monitor.start()
 
-    def open_known(self, configured: Sequence[StreamSpec]) -> None:
-        """Begin with the `configured` streams, and go on with those that the API of a service was
+    def open_known(self) -> None:
+        """Begin with the configured streams, and go on with those that the API of a service was
         told to watch. One that cannot be opened is logged, and told of in the events.
         """
         notes = self._notes.all()
-        for spec in configured:
+        for spec in self._configured:
             with self._told_if_not_opened(spec.id):
-                noted = notes.get(spec.id)
-                self.create(spec, trusted=True, paused=noted is not None and noted.paused)
-        for note in self._notes.left(without={spec.id for spec in configured}):
+                self.create(spec, trusted=True, paused=spec.id in notes and notes[spec.id].paused)
+        for note in self._notes.left():
             with self._told_if_not_opened(note.stream_id):
                 self._adopt(note)
 
+    def wanted(self) -> dict[str, StreamNote]:
+        """What is noted beside each stream that is to be watched, by id: here or, where others are
+        one service with this one, by any of them. Raises StoreError.
+        """
+        if not self.is_one_of_many:
+            return {
+                one.spec.id: StreamNote(one.spec.id, one.note, True, None) for one in self.all()
+            }
+        return {stream_id: one for stream_id, one in self.known().items() if one.is_wanted}
+
     def known(self) -> dict[str, StreamNote]:
-        """All streams of the store by id: what services noted of them, and who writes them now. In
-        a few round trips. One that cannot be read is left out. Raises StoreError.
+        """All streams of the store and the configuration, by id: what services noted of them, and
+        who writes them now. One that cannot be read is left out. Raises StoreError.
         """
         return self._notes.all()
 
     def adopt(self, stream_id: str) -> StreamKeeper:
-        """Go on with a stream that another process has left, as its note says, with its alerts.
+        """Go on with a stream that another process has left, as its note or the configuration says,
+        with its alerts.
 
         Raises UnknownStreamError if no service is to watch it, StoreError if somebody writes it,
         and what `create` raises.
@@ -138,7 +151,10 @@ class Streams:
         return keeper
 
     def _adopt(self, note: StreamNote) -> StreamKeeper:
-        keeper = self._open(note.spec, trusted=False, paused=note.paused)
+        trusted = note.configured is not None
+        keeper = self._open(note.spec, trusted=trusted, paused=note.paused)
+        if not note.noted:
+            self._events.publish(EventKind.STREAM_CREATED, note.stream_id, {})
         keeper.start(paused=note.paused)
         return keeper
 
@@ -283,7 +299,13 @@ class Streams:
         return gone
 
     def delete(self, stream_id: str, *, purge: bool) -> None:
-        """Watch it no more; `purge` deletes its memory. Raises UnknownStreamError, StoreError."""
+        """Watch it no more; `purge` deletes its memory. Raises UnknownStreamError, StoreError,
+        ConfiguredError for one that others would begin again.
+        """
+        if self.is_one_of_many and any(spec.id == stream_id for spec in self._configured):
+            raise StreamExistsError(
+                f"stream {stream_id} is of the configuration: take it out there"
+            )
         with self._lock:
             keeper = self._keepers.get(stream_id)
             if keeper is not None:
@@ -376,10 +398,3 @@ def _close(keeper: StreamKeeper) -> None:
         keeper.close()
     except (VStreamError, KVMemoryError) as error:
         _log.error("not all was kept", stream=keeper.spec.id, reason=str(error))
-
-
-def _host_shares(config: VStreamConfig, max_streams: int) -> tuple[int, int]:
-    """Bytes for each watched stream and for all stored ones: together those that are configured."""
-    whole = config.memory.host_bytes
-    for_stored = whole // 2 if tier_of(config.memory.store).lasts else 0
-    return (whole - for_stored) // max_streams, for_stored

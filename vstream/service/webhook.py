@@ -4,21 +4,29 @@ One thread with an event loop does all of it. At most `max_pending` deliveries a
 wait; when one more comes, the oldest that is not being sent this moment is dropped and counted. A
 receiver gets one message at a time and at most `parallel` receivers are sent to at once, so that
 one that hangs holds up only its own; what waits for its next try holds up nobody.
+
+What is owed is noted before its first try, by one more thread, and stays so until it is delivered
+or given up: what was dropped, or its process killed, is sent by the next one.
 """
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from weakref import WeakValueDictionary
 
 import httpx
 import structlog
 
+from memory import StoreError
 from memory.closing import Closing
 from memory.locks import Rank, ranked_lock
+from vstream.service.owed_webhook import OwedWebhook
 from vstream.service.pinned_transport import PinnedTransport
+from vstream.service.stream_lines import StreamLines
 from vstream.service.webhook_delivery import RetryRule, WebhookDelivery, WebhookOutcome, deliver
 from vstream.sources.network_address import AllowPrivate, Resolver, resolve
 
@@ -38,6 +46,8 @@ class WebhookCounts:
 @dataclass(eq=False)
 class _Pending:
     delivery: WebhookDelivery
+    owed: OwedWebhook | None = None
+    is_noted: bool = False
     task: asyncio.Task[None] | None = None
     is_sending: bool = False
 
@@ -64,6 +74,8 @@ class WebhookSender(Closing):
         self._pending: dict[_Pending, None] = {}  # in the order in which they came
         self._is_closed = False
         self._grace_s = 0.0
+        self._lines: StreamLines[OwedWebhook] | None = None
+        self._noting = ThreadPoolExecutor(1, "webhook notes")
         self._slots = asyncio.Semaphore(parallel)
         self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closing = asyncio.Event()
@@ -80,13 +92,44 @@ class WebhookSender(Closing):
         with self._lock:
             return replace(self._counts)
 
-    def send(self, delivery: WebhookDelivery) -> None:
-        """Take it over. Never waits; after `close` it is dropped."""
+    @property
+    def is_kept(self) -> bool:
+        """Whether what is owed outlives the process."""
+        return self._lines is not None
+
+    def keep(self, lines: StreamLines[OwedWebhook]) -> None:
+        """From now on note there what is owed. Closes `lines` with itself."""
+        self._lines = lines
+
+    def owed(self) -> list[OwedWebhook]:
+        """What is noted and not being sent here, oldest first. Raises StoreError."""
+        if self._lines is None:
+            return []
+        found = {one.id: one for one in self._lines.all()}
+        with self._lock:
+            here = {pending.delivery.id for pending in self._pending}
+        return [one for one in found.values() if one.id not in here]
+
+    def settle(self, owed: OwedWebhook) -> None:
+        """It is owed no more. Does not wait."""
+        self._noting.submit(self._note, lambda lines: lines.drop(owed.id))
+
+    def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
+        """See `StreamLines.forget`."""
+        if self._lines is not None:
+            self._lines.forget(stream_id, from_s, to_s)
+
+    def send(
+        self, delivery: WebhookDelivery, owed: OwedWebhook | None = None, *, is_noted: bool = False
+    ) -> None:
+        """Take it over, and note what is `owed` unless it is. Never waits; after `close` it is
+        dropped.
+        """
         with self._lock:
             if self._is_closed:
                 self._counts.dropped += 1
                 return
-            pending = _Pending(delivery)
+            pending = _Pending(delivery, owed, is_noted)
             if len(self._pending) == self._max_pending:
                 self._drop(next(other for other in self._pending if not other.is_sending))
             self._pending[pending] = None
@@ -99,6 +142,9 @@ class WebhookSender(Closing):
                 self._is_closed, self._grace_s = True, grace_s
                 self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
+        self._noting.shutdown()
+        if self._lines is not None:
+            self._lines.close()
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -122,6 +168,10 @@ class WebhookSender(Closing):
 
     async def _deliver(self, pending: _Pending) -> None:
         delivery = pending.delivery
+        owed = pending.owed
+        if owed is not None and not pending.is_noted:  # by one thread: they stay in order
+            note = partial(self._note, lambda lines: lines.add([owed]))
+            await self._loop.run_in_executor(self._noting, note)
         try:
             outcome = await deliver(self._client, delivery, self._rule, lambda: self._turn(pending))
         except Exception as error:
@@ -133,7 +183,17 @@ class WebhookSender(Closing):
             del self._pending[pending]
             self._counts.delivered += outcome.delivered
             self._counts.failed += not outcome.delivered
+        if owed is not None:
+            self.settle(owed)
         self._tell(outcome)
+
+    def _note(self, change: Callable[[StreamLines[OwedWebhook]], None]) -> None:
+        """A message is sent also where that cannot be noted."""
+        try:
+            if self._lines is not None:
+                change(self._lines)
+        except StoreError as error:
+            log.error("webhooks are not noted", reason=str(error))
 
     @asynccontextmanager
     async def _turn(self, pending: _Pending) -> AsyncIterator[None]:

@@ -51,7 +51,6 @@ _MIN_BYTES, _MAX_BYTES = 24, 64  # what the specification allows
 @dataclass(frozen=True)
 class WebhookDelivery:
     """One message. URL and secret are never shown: with many services the path is a secret too.
-
     Raises SettingsError if they make no sense.
     """
 
@@ -115,9 +114,8 @@ class WebhookOutcome:
 def check_receiver(
     url: str, secret: str, allow_private: AllowPrivate, resolver: Resolver = resolve
 ) -> None:
-    """Whether anything could be delivered there, to say so early. Waits for the resolver.
-
-    Raises SettingsError. A delivery is checked again, by the address that it connects to.
+    """Whether anything could be delivered there, to say so early. Waits for the resolver. Raises
+    SettingsError. A delivery is checked again, by the address that it connects to.
     """
     signing_key(secret)
     host, port = _host_and_port(url)

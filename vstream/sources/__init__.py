@@ -1,4 +1,4 @@
-"""Where frames come from: an address in, frames with stream time out."""
+"""Where frames come from: turns an address into frames with stream time."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""SourceAddress: what a user names as a source -> its kind, what FFmpeg opens, a name to show."""
+"""SourceAddress: reads from a user's address its kind, what FFmpeg opens, and a name to show."""
 
 import hashlib
 import os
@@ -12,15 +12,15 @@ from urllib.request import url2pathname
 
 from vstream.errors import SourceError
 
-_USER_INFO = re.compile(r"^(\w[\w+.-]*:/+|(?=[^/\\]*:)).*@", re.DOTALL)  # scheme forgotten or not
+_USER_INFO = re.compile(r"^(\w[\w+.-]*:/+|(?=[^/\\]*:)).*@", re.DOTALL)  # scheme or no scheme
 _SECRET_VALUE = re.compile(
-    r"(?i)((?:user|usr|pas|psw|pwd|login|cred|token|key|secret|auth|sig)\w*=)[^&#]*",
+    r"(?i)((?:user|usr|pas|psw|pwd|login|cred|token|key|secret|auth|sig)\w*=)[^&#]*"
 )
 _VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ogv", ".webm"}
 
 
 class SourceKind(StrEnum):
-    """Which way a source is opened."""
+    """How a source is opened."""
 
     FILE = "file"
     RTSP = "rtsp"
@@ -30,9 +30,8 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True)
 class SourceAddress:
-    """Where a source is. `target` may hold a password and is never shown; `name` is safe to show.
-
-    A video file behind http(s), told by its suffix, is a FILE: it has an end and is read whole.
+    """Where a source is. `target` may hold a password and is never shown; `name` is safe to show. A
+    video file behind http(s), recognised by its suffix, is a FILE: it has an end and is read whole.
     """
 
     kind: SourceKind
@@ -41,16 +40,15 @@ class SourceAddress:
 
 
 def redacted(url: str) -> str:
-    """`url` without user name, password, tokens or keys, wherever cameras put them.
-
-    Hides rather too much: all before the last "@" goes, for a password may hold any character.
+    """Return `url` without user name, password, tokens or keys, wherever cameras put them. It hides
+    rather too much: all before the last "@" goes, as a password may hold any character.
     """
     return _SECRET_VALUE.sub(r"\1***", _without_user(url))
 
 
 def parse_address(url: str) -> SourceAddress:
-    """The address that `url` names. Raises SourceError (SOURCE_UNSUPPORTED) for other schemes."""
-    # As a file name may hold bytes that are no text, and a name is to be shown.
+    """Read the address in `url`. Raises SourceError (SOURCE_UNSUPPORTED) for other schemes."""
+    # A file name may hold bytes that are no text, and the name must be shown.
     name = redacted(url).encode("utf-8", "backslashreplace").decode()
     if not url.strip():
         raise SourceError(
@@ -82,10 +80,9 @@ def parse_address(url: str) -> SourceAddress:
 
 
 def stream_id_of(url: str) -> str:
-    """A slug of the source's name and a hash of what identifies it.
-
-    A file is identified by path, size and modification time, so that a file that was replaced is a
-    new stream; everything else by its whole address without user name and password.
+    """Return a slug of the source's name and a hash of what identifies it. A file is identified by
+    path, size and modification time, so that a replaced file is a new stream; everything else by
+    its whole address without user name and password.
     """
     address = parse_address(url)
     if address.kind is SourceKind.FILE and Path(address.target).is_file():

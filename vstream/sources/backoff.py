@@ -16,11 +16,9 @@ class Backoff:
         self._longest_s = min_s
 
     def next_s(self) -> float:
-        """The wait before the next attempt."""
         wait_s = self._longest_s * random.uniform(0.5, 1.0)
         self._longest_s = min(self._max_s, 2 * self._longest_s)
         return wait_s
 
     def reset(self) -> None:
-        """Start again from the shortest wait."""
         self._longest_s = self._min_s

@@ -32,7 +32,7 @@ class _LeapingClock:
         must_stop = self.must_stop.get(threading.get_ident())
         if must_stop is None or not must_stop():
             return time.monotonic()
-        self._leaps += 1  # further at every look, so that a call begun after the stop ends as well
+        self._leaps += 1  # further at every look, so that calls that start after the stop end too
         return time.monotonic() + self._leaps * _LEAP_S
 
 
@@ -41,8 +41,7 @@ _lock = ranked_lock(Rank.FFMPEG_CLOCK)  # guards the one clock that PyAV's core 
 
 @contextmanager
 def interruptible(must_stop: Callable[[], bool]) -> Iterator[None]:
-    """Inside, blocking FFmpeg calls of this thread fail soon after `must_stop()` turns true.
-
+    """Make blocking FFmpeg calls of this thread fail soon after `must_stop()` turns true.
     `must_stop` is called often, with the GIL held, and must not raise or block.
     """
     pyav: Any = core

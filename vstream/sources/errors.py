@@ -1,4 +1,4 @@
-"""What went wrong with a source: FFmpeg's error and the stage in, a SourceError with the fix out.
+"""Source errors: turn FFmpeg's error and the stage into a SourceError that says what to do.
 
 The codes are stable:
 
@@ -13,7 +13,7 @@ The codes are stable:
     STREAM_AUTH_FAILED          user name or password refused
     STREAM_NOT_FOUND            the server is there, the path or device is not
     STREAM_TLS_CERTIFICATE      the server's certificate is not signed by one of tls_ca_file
-    STREAM_TLS_HANDSHAKE        whatever answers speaks no TLS, or none in common with us
+        STREAM_TLS_HANDSHAKE        the server speaks no TLS, or none in common with us
     STREAM_TIMEOUT              nothing came in time
     STREAM_CODEC_UNSUPPORTED    the video is of a kind that cannot be decoded
     STREAM_NO_VIDEO             connected, but without a video track
@@ -58,7 +58,7 @@ _NOT_THERE = (HTTPNotFoundError, FileNotFoundError)
 
 
 def stream_error(error: FFmpegError, name: str, stage: str) -> SourceError:
-    """The SourceError for what FFmpeg reported of a live source while in `stage`."""
+    """Return the SourceError for what FFmpeg reported of a live source while in `stage`."""
     if isinstance(error, (TimeoutError, ExitError)):
         return no_answer(name, stage)
     if isinstance(error, DecoderNotFoundError):
@@ -80,7 +80,7 @@ def stream_error(error: FFmpegError, name: str, stage: str) -> SourceError:
 
 
 def file_error(error: FFmpegError, name: str) -> SourceError:
-    """The SourceError for a file that FFmpeg could not open."""
+    """Return the SourceError for a file that FFmpeg could not open."""
     code, advice = "FILE_NOT_READABLE", f"{error.strerror}; check that the file can be read"
     if isinstance(error, _NOT_THERE):
         code, advice = "FILE_NOT_FOUND", "no such file; check the path"
@@ -93,7 +93,7 @@ def file_error(error: FFmpegError, name: str) -> SourceError:
 
 
 def no_answer(name: str, stage: str) -> SourceError:
-    """A live source sent nothing in time."""
+    """Return the error of a live source that sent nothing in time."""
     return SourceError(
         f"{name}: {stage}: nothing came in time; check that the camera is on and reachable, or "
         "try the other transport (tcp, udp)",
@@ -102,7 +102,7 @@ def no_answer(name: str, stage: str) -> SourceError:
 
 
 def disconnected(name: str) -> SourceError:
-    """A live source came to an end."""
+    """Return the error of a live source that came to an end."""
     return SourceError(
         f"{name}: reading: the other side ended the stream; check that the camera is on",
         "STREAM_DISCONNECTED",
@@ -110,7 +110,7 @@ def disconnected(name: str) -> SourceError:
 
 
 def unsupported_codec(name: str) -> SourceError:
-    """This build of FFmpeg cannot decode it."""
+    """Return the error of a video that this build of FFmpeg cannot decode."""
     return SourceError(
         f"{name}: decoding: the video's codec is not supported; set the camera to H.264 or H.265",
         "STREAM_CODEC_UNSUPPORTED",
@@ -118,7 +118,7 @@ def unsupported_codec(name: str) -> SourceError:
 
 
 def too_large(name: str, max_pixels: int) -> SourceError:
-    """Its pictures are not decoded."""
+    """Return the error of a source whose pictures are too large to decode."""
     return SourceError(
         f"{name}: decoding: its pictures have more than {max_pixels} pixels; send smaller ones, or "
         "raise source.max_pixels",

@@ -28,19 +28,19 @@ from vstream.sources.status import SourceState, SourceStatus
 from vstream.sources.video_track import VideoTrack
 
 AHEAD = 16
-"""Frames that are decoded before anybody has asked for them: two chunks of the decoder."""
+"""Frames decoded before anybody asks for them: two chunks of the decoder."""
 
 
 class FileStream(QueuedSource):
     """The frames of one file from `start_s` on. Iterate once.
 
-    At a speed it plays as if it were a camera: each frame comes when it is due, and a slow reader
-    gets the newest. At "max" none is lost: the thread waits while `AHEAD` frames do.
+    At a speed it plays like a camera: each frame comes when it is due, and a slow reader gets the
+    newest. At "max" none is lost: the thread pauses while `AHEAD` frames wait.
 
-    `stream_s` is media time from the file's first frame; a file that loops begins again at its end,
-    and its stream time goes on. `captured_at` is when a frame was recorded: media time after the
-    file's creation_time tag or, without one, after its modification time, but never a time to come.
-    A loop stands for a camera: its frames are captured as they are read.
+    `stream_s` is media time from the file's first frame; a looping file starts over at its end, and
+    its stream time goes on. `captured_at` is when a frame was recorded: media time after the file's
+    creation_time tag or, without one, after its modification time, but never in the future. A loop
+    stands for a camera: its frames are captured as they are read.
     """
 
     def __init__(
@@ -54,9 +54,8 @@ class FileStream(QueuedSource):
         mask: PrivacyMask | None = None,
         loop: bool = False,
     ) -> None:
-        """Open the file and start to play, at "max" once somebody reads.
-
-        Raises SourceError (FILE_..., SOURCE_TOO_LARGE) if there is no video to be had from it.
+        """Open the file and start to play; at "max", once somebody reads. Raises SourceError
+        (FILE_..., SOURCE_TOO_LARGE) if no video can be read from it.
         """
         super().__init__(address.name, config, wants, mask)
         self.is_live = speed != "max"
@@ -86,7 +85,7 @@ class FileStream(QueuedSource):
 
     @property
     def status(self) -> SourceStatus:
-        """It is running until its reader has had the last frame, wherever the decoder is."""
+        """Report running until the reader has had the last frame, wherever the decoder is."""
         is_over = self._is_read or self._closing.is_set()
         state = self._state if is_over else SourceState.RUNNING
         last_error = self._last_error if self._is_read else None
@@ -97,8 +96,8 @@ class FileStream(QueuedSource):
         return not self.is_live or super().has_waiting
 
     def __iter__(self) -> Iterator[Frame]:
-        """Raises SourceError (FILE_EMPTY, FILE_CORRUPT) when the file has nothing or no more, and
-        (SOURCE_TOO_LARGE) at a picture that is too large; after the frames that came before it.
+        """Raises SourceError (FILE_EMPTY, FILE_CORRUPT) if the file has nothing or breaks off, and
+        (SOURCE_TOO_LARGE) at a picture that is too large; after the frames before it.
         """
         if not self.is_live:
             self._thread.start()
@@ -109,11 +108,11 @@ class FileStream(QueuedSource):
 
     @property
     def length_s(self) -> float | None:
-        """As its container has it; None where that says nothing."""
+        """The length that the container gives; None if it gives none."""
         return self._length_s or None
 
     def close(self) -> None:
-        """End the iteration and give the file back. May be called from any thread, repeatedly."""
+        """End the iteration and close the file. From any thread, any number of times."""
         self._closing.set()
         self._queue.discard()
         if self._thread.is_alive():
@@ -123,14 +122,14 @@ class FileStream(QueuedSource):
         self._state = SourceState.ENDED
 
     def _play(self) -> None:
-        begun_at = time.monotonic()
+        started_at = time.monotonic()
         try:
             with interruptible(self._closing.is_set):
                 for pixels, stream_s in self._wanted():
                     if self._speed == "max":
                         is_over = not self._queue.await_room()
                     else:
-                        due_at = begun_at + (stream_s - self._start_s) / self._speed
+                        due_at = started_at + (stream_s - self._start_s) / self._speed
                         is_over = self._closing.wait(due_at - time.monotonic())
                     if is_over:
                         return
@@ -139,17 +138,16 @@ class FileStream(QueuedSource):
                         self._last_frame_at = time.monotonic()
             self._state = SourceState.ENDED
             self._queue.end()
-        except Exception as error:  # noqa: BLE001  the reader is told
+        except Exception as error:  # noqa: BLE001  the reader gets it
             self._queue.end(error)
 
     def _captured_at(self, stream_s: float) -> float:
-        """When the frame at `stream_s`, which is shown now, was captured."""
         now = time.time()
         return now if self._loop else min(now, self._recorded_at + stream_s)
 
     def _wanted(self) -> Iterator[tuple[UInt8[np.ndarray, "height width 3"], float]]:
-        """The pixels of the frames that are wanted, each with its stream time, until `close`."""
-        if self._closing.is_set():  # before it began: the container is closed
+        """Yield the pixels of the wanted frames, each with its stream time, until `close`."""
+        if self._closing.is_set():  # closed before it started
             return
         for picture, stream_s in self._played():
             if self._closing.is_set():
@@ -162,9 +160,8 @@ class FileStream(QueuedSource):
                 self._counts.frames_not_wanted += 1
 
     def _played(self) -> Iterator[tuple[VideoFrame, float]]:
-        """The pictures from about the start on, each with its stream time; of a loop without end.
-
-        A loop goes on where it was left, if the file tells how long it is, else from its beginning.
+        """Yield pictures from about the start on, each with its stream time; a loop never ends. A
+        loop goes on where it was left, if the file gives its length, else from its beginning.
         """
         begin_s = 0.0
         if self._loop:
@@ -182,7 +179,6 @@ class FileStream(QueuedSource):
             from_s = 0.0
 
     def _pictures(self, from_s: float | None) -> Iterator[VideoFrame]:
-        """From `from_s` on, or from where the container stands."""
         fault, before = None, self._counts.frames_received
         try:
             if from_s is not None and self._tick_s:
@@ -210,7 +206,7 @@ class FileStream(QueuedSource):
 
 
 def open_video_file(address: SourceAddress, config: SourceConfig) -> InputContainer:
-    """An open container of the file. Raises SourceError (FILE_...) if there is none."""
+    """Open a container of the file. Raises SourceError (FILE_...)."""
     target, name = address.target, address.name
     if os.path.isdir(target):
         raise SourceError(f"{name}: opening: this is a directory; give one file", "FILE_NOT_VIDEO")
@@ -226,7 +222,7 @@ def open_video_file(address: SourceAddress, config: SourceConfig) -> InputContai
 
 
 def recorded_at(container: InputContainer, target: str) -> float:
-    """When the file's first frame was taken, in seconds since the epoch, as well as is known."""
+    """Return when the file's first frame was taken, in seconds since the epoch, as far as known."""
     tag = container.metadata.get("creation_time", "")
     try:
         created_at = datetime.fromisoformat(tag).timestamp()

@@ -1,4 +1,4 @@
-"""FrameQueue: frames from a decoding thread to one reader; when full, the newest frame wins."""
+"""FrameQueue: passes frames from a decoding thread to one reader; when full, the newest wins."""
 
 import time
 from collections import deque
@@ -27,7 +27,7 @@ class FrameQueue:
         self._error: Exception | None = None
 
     def put(self, frame: Frame) -> bool:
-        """Add the newest frame; whether the oldest had to go for it."""
+        """Add the newest frame; return whether the oldest was dropped for it."""
         with self._changed:
             if self._ended:
                 return False
@@ -40,24 +40,23 @@ class FrameQueue:
             return is_full
 
     def __len__(self) -> int:
-        """Frames that wait to be read."""
         return len(self._frames)
 
     def await_room(self) -> bool:
-        """Wait until `put` would drop none, as who must lose none does; False after the end."""
+        """Wait until `put` would drop nothing, so that none is lost; return False after the end."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._frames) < self._max_frames or self._ended)
             return not self._ended
 
     def end(self, error: Exception | None = None) -> None:
-        """No more frames will come. The reader still gets those that wait, then `error`."""
+        """Take no more frames. The reader still gets those that wait, then `error`."""
         with self._changed:
             if not self._ended:
                 self._ended, self._error = True, error
             self._changed.notify_all()
 
     def discard(self) -> None:
-        """End, and forget the frames that wait."""
+        """End, and drop the frames that wait."""
         self.end()
         with self._changed:
             self._frames.clear()
@@ -70,7 +69,7 @@ class FrameQueue:
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._ended)
             if self._frames:
-                self._changed.notify()  # who waits for room
+                self._changed.notify()  # a writer may wait for room
                 return self._frames.popleft()
             if self._error is not None:
                 raise self._error
@@ -105,7 +104,7 @@ class QueuedSource(Closing):
         return bool(self._queue)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Ends at `close`. Raises SourceError where the source fails for good."""
+        """Ends at `close`. Raises SourceError if the source fails for good."""
         for frame in self._queue:
             self._counts.frames_delivered += 1
             yield frame

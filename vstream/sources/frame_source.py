@@ -1,4 +1,4 @@
-"""FrameSource: whatever delivers frames; `open_source` finds the right one for an address."""
+"""FrameSource: anything that delivers frames; `open_source` finds the right one for an address."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,12 +14,12 @@ from vstream.sources.status import SourceStatus
 
 
 class FrameSource(Protocol):
-    """Frames in the order in which they were taken. Iterate from one thread, close from any."""
+    """Frames in the order of their capture. Iterate from one thread, close from any."""
 
     is_live: bool
-    """Whether frames come at the world's pace: a slow reader then misses some, counted."""
+    """Whether frames come at the world's pace: a slow reader misses some, which are counted."""
     name: str
-    """The address without its secrets, fit for logs and messages."""
+    """The address without its secrets, safe for logs and messages."""
 
     @property
     def status(self) -> SourceStatus:
@@ -27,13 +27,13 @@ class FrameSource(Protocol):
 
     @property
     def has_waiting(self) -> bool:
-        """Whether a next frame can be had without waiting for the world; of a file always."""
+        """Whether the next frame can be had without waiting for the world; always so for a file."""
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames until the end of the file or `close`. Raises SourceError if it fails for good."""
+        """Yield frames until the file ends or `close`. Raises SourceError if it fails for good."""
 
     def close(self) -> None:
-        """Stop, and let go of threads, files and connections."""
+        """Stop, and release threads, files and connections."""
 
     def __enter__(self) -> Self: ...
 
@@ -57,13 +57,13 @@ def open_source(
     (webcam:0, /dev/video0).
 
     `start_s` resumes: a file is read from there, a live stream counts on from there. `wants` is
-    asked once a decoded frame, in order, with its stream time; only wanted frames are converted to
-    RGB and delivered. `sample_fps` is how many of them there are a second at most, for a live
-    source to decode no more than that needs. `mask` blackens parts of every frame. A file
-    is read without loss, or plays at `speed` times its own, as if it were a camera; with `loop` it
-    begins again when it ends. `keep_trying` is for daemons: a live source that has never been
-    seen is then not given up. `permit` (`SourcePolicy.check`) is called with `url` now and before
-    each later connection, and refuses it with a SourceError.
+    asked once per decoded frame, in order, with its stream time; only wanted frames are converted
+    to RGB and delivered. `sample_fps` is the most of them per second, so that a live source decodes
+    no more than that needs. `mask` blackens parts of every frame. A file is read without loss, or
+    plays at `speed` times its own, like a camera; with `loop` it starts over when it ends.
+    `keep_trying` is for daemons: a live source that has never been seen is then not given up.
+    `permit` (`SourcePolicy.check`) is called with `url` now and before each later connection, and
+    refuses it with a SourceError.
 
     Raises SourceError (SOURCE_..., FILE_...) at once for an address or file that cannot be read;
     iterating raises it (STREAM_...) for a live source that is given up.

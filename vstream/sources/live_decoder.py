@@ -1,9 +1,9 @@
-"""LiveDecoder: packets of a live stream in, those pictures out that its sampling rate needs.
+"""LiveDecoder: decodes from a live stream's packets only the pictures that sampling needs.
 
-Key frames can be decoded alone. Where they come at least as often as frames are sampled, nothing
-else is decoded, which costs a tenth. Every key frame is drained out of the decoder at once, so that
-none waits for frames to come. What is passed over is kept until the next key frame: should that be
-late, the decoder catches up from the last one and decodes everything again, and no sample is lost.
+Key frames can be decoded alone. If they come at least as often as frames are sampled, nothing else
+is decoded, which costs a tenth. Every key frame is drained from the decoder at once, so that none
+waits for later frames. Packets passed over are kept until the next key frame: if that is late, the
+decoder catches up from the last one and decodes everything again, and no sample is lost.
 """
 
 import math
@@ -16,17 +16,17 @@ from vstream.sources.config import Decode
 from vstream.sources.video_track import VideoTrack
 
 EARLY = 0.05
-"""Part of a sampling tick by which key frames may jitter and still serve every tick."""
+"""The part of a sampling tick by which key frames may jitter and still serve every tick."""
 _MOST_PASSED_OVER = 1024  # packets; key frames further apart than this never suffice
 
 
 class LiveDecoder:
-    """Decodes one connection's video. The track's counts get every packet that was passed over."""
+    """Decodes one connection's video. The track's counts include every packet passed over."""
 
     def __init__(self, track: VideoTrack, decode: Decode, sample_fps: float | None) -> None:
-        """`sample_fps` is the rate that `decode="auto"` is to serve; None needs every frame."""
+        """`sample_fps` is the rate that `decode="auto"` must serve; None needs every frame."""
         self.is_resting = False
-        """Whether the last packet was passed over on purpose, after a key frame that was good."""
+        """Whether the last packet was passed over on purpose, after a good key frame."""
         self._track = track
         self._trusting = decode == "keyframes"
         self._longest_s = 0.0 if decode == "all" or sample_fps is None else (1 + EARLY) / sample_fps
@@ -38,7 +38,7 @@ class LiveDecoder:
         self._passed_over: list[Packet[Any]] = []
 
     def pictures(self, packet: "Packet[Any]") -> Iterator[VideoFrame]:
-        """Those that come out now, in order. Raises SourceError for those that are too large."""
+        """Yield the pictures that come out now, in order. Raises SourceError for too large ones."""
         self.is_resting = False
         if packet.is_keyframe and packet.size:
             self._count_passed_over()
@@ -68,7 +68,7 @@ class LiveDecoder:
 
     def _alone(self, packet: "Packet[Any]") -> Iterator[VideoFrame]:
         if not self._keys_only:
-            yield from self._drain(packet)  # pictures from before, which wait to be put in order
+            yield from self._drain(packet)  # earlier pictures, which wait to be put in order
             self._keys_only = True
         pictures = [*self._track.decoded(packet), *self._drain(packet)]
         self._key_frame_good = bool(pictures)
@@ -116,7 +116,7 @@ class LiveDecoder:
 
 
 def _seconds_between(earlier: "Packet[Any] | None", later: "Packet[Any]") -> float:
-    """Infinitely many where the packets say no times."""
+    """Return infinity if the packets have no times."""
     if earlier is None or earlier.pts is None or later.pts is None:
         return math.inf
     return float((later.pts - earlier.pts) * later.time_base)

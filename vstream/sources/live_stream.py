@@ -1,7 +1,7 @@
-"""LiveStream: a camera's address in, its newest frames out, for as long as anyone listens.
+"""LiveStream: delivers the newest frames of a camera for as long as anyone listens.
 
-One thread connects, decodes and, when the connection breaks or falls silent, connects again. The
-reader gets frames through a short queue in which the newest wins, so it never sees the past.
+One thread connects, decodes and, when the connection breaks or falls silent, reconnects. The reader
+gets frames through a short queue in which the newest wins, so it never sees the past.
 """
 
 import threading
@@ -39,14 +39,14 @@ log = structlog.get_logger()
 class LiveStream(QueuedSource):
     """The frames of one camera. `stream_s` rises, through all reconnections.
 
-    The first frame of a stream has `stream_s` 0; of one that is resumed, `start_s` and as much as
-    passed since the opening until it came.
+    The first frame of a stream has `stream_s` 0; that of a resumed one has `start_s` plus the time
+    from opening until it came.
 
     A camera that was never seen is given up after `connect_timeout_s`, or at once if it refuses the
-    login or has no such stream; unless `keep_trying`. One that was seen is never given up.
+    login or has no such stream, unless `keep_trying`. One that was seen is never given up.
 
-    `captured_at` is the camera's own time (RTCP) where it is sent and plausible, or else the time
-    of arrival.
+    `captured_at` is the camera's own time (RTCP) if it is sent and plausible, else the time of
+    arrival.
     """
 
     def __init__(
@@ -61,10 +61,9 @@ class LiveStream(QueuedSource):
         sample_fps: float | None = None,
         mask: PrivacyMask | None = None,
     ) -> None:
-        """Start to connect. `wants` is called from the decoding thread, and so is `permit`, before
-        each connection: it raises SourceError where the source may not be reached (any more).
-
-        `sample_fps` is how many frames a second `wants` takes at most, if that is known.
+        """Start connecting. `wants` is called from the decoding thread, and so is `permit`, before
+        each connection: it raises SourceError if the source may not be reached (any more).
+        `sample_fps` is the most frames per second that `wants` takes, if that is known.
         """
         super().__init__(address.name, config, wants, mask)
         self._address = address
@@ -81,7 +80,6 @@ class LiveStream(QueuedSource):
 
     @property
     def status(self) -> SourceStatus:
-        """How the camera is doing now."""
         status = super().status
         silent_s = time.monotonic() - self._last_sign_at
         if status.state is SourceState.RUNNING and silent_s > self._config.stall_s:
@@ -96,7 +94,7 @@ class LiveStream(QueuedSource):
 
     def _run(self) -> None:
         try:
-            with interruptible(self._must_stop):
+            with interruptible(lambda: self._closing.is_set() or self._is_overdue()):
                 self._stay_connected()
             self._state = SourceState.ENDED
             self._queue.end()
@@ -137,7 +135,7 @@ class LiveStream(QueuedSource):
             self._counts.reconnects += 1
 
     def _watch_once(self) -> SourceError:
-        """Connect and deliver frames until that ends. What ended it is returned."""
+        """Connect and deliver frames until that ends; return what ended it."""
         stage, began = "connecting", time.monotonic()
         self._clock.disconnect()
         self._num_attempts += 1
@@ -163,7 +161,7 @@ class LiveStream(QueuedSource):
         max_pixels = self._config.max_pixels
         track = VideoTrack(container, self.name, max_pixels, "STREAM_NO_VIDEO", self._counts)
         track.stream.codec_context.thread_count = 1  # enough for a camera; more would add delay
-        sample_fps = self._sample_fps if _tells_times(container) else None
+        sample_fps = self._sample_fps if _has_times(container) else None
         decoder = LiveDecoder(track, self._config.decode, sample_fps)
         self._last_sign_at = time.monotonic()
         for packet in container.demux():
@@ -186,28 +184,25 @@ class LiveStream(QueuedSource):
             log.info("source running", source=self.name, reconnects=self._counts.reconnects)
         self._last_frame_at = self._last_sign_at = arrival_s
         self._give_up_at = None
-        told_s = picture.time if _tells_times(container) else None
-        stream_s = self._clock.advance(told_s, arrival_s)
+        pts_s = picture.time if _has_times(container) else None
+        stream_s = self._clock.advance(pts_s, arrival_s)
         if not self._wants(stream_s):
             self._counts.frames_not_wanted += 1
             return
         captured_at = _captured_at(picture, container)
         self._queue.put(Frame(self._scaler.pixels(picture), stream_s, captured_at))
 
-    def _must_stop(self) -> bool:
-        return self._closing.is_set() or self._is_overdue()
-
     def _is_overdue(self) -> bool:
         return self._give_up_at is not None and time.monotonic() >= self._give_up_at
 
     def _gives_up(self, error: SourceError) -> bool:
-        if self._give_up_at is None:  # seen before, or to be tried always
+        if self._give_up_at is None:  # seen before, or never to be given up
             return False
         return error.code in PERMANENT_CODES or self._is_overdue()
 
 
-def _tells_times(container: InputContainer) -> bool:
-    """Not so pictures one after the other, as in MJPEG: FFmpeg makes up 25 of them a second."""
+def _has_times(container: InputContainer) -> bool:
+    """False for a mere sequence of pictures, such as MJPEG: FFmpeg makes up 25 a second."""
     return not container.format.flags & _NO_TIMES
 
 

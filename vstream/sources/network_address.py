@@ -1,9 +1,9 @@
-"""Network addresses: a host's name in, its addresses out, or a refusal where one is private.
+"""Network addresses: look up a host's addresses, and refuse private ones.
 
-The one rule for every address that comes from a caller of the API instead of the operator: where a
-stream is read from (`vstream/sources/permission.py`) and where a webhook is sent
-(`vstream/service/webhook.py`). Public is what IANA lists as globally reachable unicast;
-an IPv6 address that carries an IPv4 one (mapped, 6to4, NAT64) is judged by what it carries.
+The one rule for every address that comes from a caller of the API and not from the operator: where
+a stream is read from (`vstream/sources/permission.py`) and where a webhook is sent
+(`vstream/service/webhook.py`). Public is what IANA lists as globally reachable unicast; an IPv6
+address that carries an IPv4 one (mapped, 6to4, NAT64) is judged by what it carries.
 """
 
 import socket
@@ -24,9 +24,8 @@ class ForbiddenAddressError(Exception):
 
 
 def resolve(host: str, port: int) -> tuple[str, ...]:
-    """All addresses of `host`, as the system finds them, so that 127.1 or 0x7f000001 is what it is.
-
-    Waits for the resolver. Raises OSError if there is none.
+    """Return all addresses of `host` as the system finds them, so that 127.1 or 0x7f000001 counts
+    as what it is. Waits for the resolver. Raises OSError if there is none.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
@@ -35,7 +34,7 @@ def resolve(host: str, port: int) -> tuple[str, ...]:
 def permitted_addresses(
     host: str, port: int, allow_private: AllowPrivate, resolver: Resolver = resolve
 ) -> tuple[str, ...]:
-    """The addresses of `host`. Raises ForbiddenAddressError if any is not allowed, else OSError."""
+    """Look up `host`. Raises ForbiddenAddressError if any address is not allowed, else OSError."""
     try:
         addresses = resolver(host, port)
     except UnicodeError:  # a label that is empty or too long for a name
@@ -46,7 +45,7 @@ def permitted_addresses(
 
 
 def is_permitted(address: str, allow_private: AllowPrivate) -> bool:
-    """Whether `address` is public, or in a network that is allowed."""
+    """Whether `address` is public, or in an allowed network."""
     if allow_private is True:
         return True
     carried = _carried(ip_address(address.split("%")[0]))
@@ -56,7 +55,7 @@ def is_permitted(address: str, allow_private: AllowPrivate) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host`, a name or an address to listen on, is reached from this machine only."""
+    """Whether `host`, a name or an address to listen on, is reachable from this machine only."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:

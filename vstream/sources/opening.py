@@ -2,8 +2,8 @@
 
 A playlist or an edit list names further addresses, and FFmpeg opens them. A source behind http may
 lead it only to others behind http, never to a file of this machine. A confined source, whose
-address comes from someone who is not trusted, is only read if its container names no other address
-at all (a whitelist: FFmpeg has no blacklist), and follows no redirection.
+address comes from someone untrusted, is only read if its container names no other address at all (a
+whitelist: FFmpeg has no blacklist), and follows no redirection.
 """
 
 import sys
@@ -21,18 +21,17 @@ _SELF_CONTAINED = (
     "mp4,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,nut,h264,hevc,av1,mjpeg,mpjpeg,"
     "jpeg_pipe,gif"
 )
-# How much FFmpeg looks at before it hands out the first frame. Its defaults cost 1 to 2 s a
-# connection; FFmpeg's own low-latency flag (nobuffer) throws away all up to the second key frame.
+# How much FFmpeg reads before it hands out the first frame. Its defaults cost 1 to 2 s per
+# connection; FFmpeg's own low-latency flag (nobuffer) drops all up to the second key frame.
 _SHORT_PROBE = {"analyzeduration": "100000", "probesize": "32768"}
 
 
 def open_container(
     address: SourceAddress, config: SourceConfig, attempt: int = 1
 ) -> InputContainer:
-    """Open or connect. `attempt` (1, 2, ...) picks the transport where that is automatic.
-
-    Both timeouts are set: PyAV's covers whole calls, FFmpeg's own each wait on the socket.
-    Raises av.error.FFmpegError.
+    """Open or connect. `attempt` (1, 2, ...) picks the transport if that is automatic. Both
+    timeouts are set: PyAV's covers whole calls, FFmpeg's own each wait on the socket. Raises
+    av.error.FFmpegError.
     """
     is_webcam = address.kind is SourceKind.WEBCAM
     camera_format = "avfoundation" if sys.platform == "darwin" else "v4l2"
@@ -47,7 +46,7 @@ def open_container(
 
 
 def rtsp_transport(config: SourceConfig, attempt: int) -> str:
-    """What RTSP media travels over in the `attempt`th connection."""
+    """Return the transport of RTSP media in the `attempt`th connection."""
     if config.transport == "auto":
         return "tcp" if attempt % 2 else "udp"
     return config.transport
@@ -55,17 +54,17 @@ def rtsp_transport(config: SourceConfig, attempt: int) -> str:
 
 def _options(address: SourceAddress, config: SourceConfig, attempt: int) -> dict[str, str]:
     options = pixel_options(config.max_pixels)
-    if config.tls_ca_file is not None:  # means nothing without TLS
+    if config.tls_ca_file is not None:  # without TLS it has no effect
         options |= {"tls_verify": "1", "ca_file": config.tls_ca_file}
     timeout_us = str(round(max(config.connect_timeout_s, config.read_timeout_s) * 1e6))
-    if address.kind is SourceKind.RTSP:  # whose formats name no other address
+    if address.kind is SourceKind.RTSP:  # its formats name no other address
         return (
             options
             | _SHORT_PROBE
             | {
                 "timeout": timeout_us,
                 "rtsp_transport": rtsp_transport(config, attempt),
-                "allowed_media_types": "video",  # leave the sound where it is
+                "allowed_media_types": "video",  # fetch no sound
             }
         )
     if address.kind is SourceKind.HTTP:

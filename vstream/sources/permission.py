@@ -1,18 +1,18 @@
-"""SourcePolicy: the address of a source that a caller of the API names in, a refusal or none out.
+"""SourcePolicy: says whether a caller of the API may name the address of a source.
 
 Sources on the command line and in the operator's own configuration are trusted and not checked.
 
 Three things together keep a caller from reading what it should not: `check` before a source is
 opened and, as `open_source(permit=...)`, before each new connection; `confined`, which makes FFmpeg
-read only containers that name no other address, and follow no redirection; and the protocols that
-a source behind http may use at all (`vstream/sources/opening.py`).
+read only containers that name no other address, and follow no redirection; and the protocols that a
+source behind http may use at all (`vstream/sources/opening.py`).
 
 What remains: FFmpeg asks the resolver again after `check` has. A name whose owner answers the first
-question with a public and the second, moments later, with a private address gets one connection
+lookup with a public address and the second, moments later, with a private one gets one connection
 through; its answer must still be video to be seen. An RTSP server can redirect to another RTSP
 server. A file in an allowed directory can be replaced between check and opening by anyone who may
-write there. Where callers are not trusted at all, keep the service in a network that cannot reach
-what they must not.
+write there. If callers are not trusted at all, keep the service in a network that cannot reach what
+they must not.
 """
 
 import re
@@ -39,10 +39,10 @@ _PLAYLISTS = {".m3u8", ".m3u", ".mpd", ".ism", ".ffconcat", ".sdp", ".asx", ".pl
 
 @dataclass(frozen=True)
 class SourcePolicy:
-    """What callers may name. The default allows what is public on the network, and no more."""
+    """What callers may name. By default, what is public on the network, and no more."""
 
     allow_files: tuple[Path, ...] = ()
-    """Directories whose video files may be read, with all below them."""
+    """Directories whose video files may be read, including all below them."""
     allow_private: AllowPrivate = False
     allow_webcams: bool = False
     allow_playlists: bool = False
@@ -50,10 +50,9 @@ class SourcePolicy:
     resolver: Resolver = resolve
 
     def check(self, url: str) -> None:
-        """Waits for the resolver where there is a host name.
-
-        Raises SourceError: SOURCE_FORBIDDEN, SOURCE_UNSUPPORTED as `parse_address`,
-        FILE_NOT_FOUND inside allowed directories, STREAM_CONNECTION_FAILED for unknown hosts.
+        """Check what a caller names; waits for the resolver if there is a host name. Raises
+        SourceError: SOURCE_FORBIDDEN, SOURCE_UNSUPPORTED like `parse_address`, FILE_NOT_FOUND
+        inside allowed directories, STREAM_CONNECTION_FAILED for unknown hosts.
         """
         address = parse_address(url)
         if "\x00" in url or "\x00" in address.target:
@@ -66,7 +65,7 @@ class SourcePolicy:
             self._check_file(address)
 
     def confined(self, config: SourceConfig) -> SourceConfig:
-        """`config` for the sources that this policy checks."""
+        """Return `config` for the sources that this policy checks."""
         return config.model_copy(update={"confined": not self.allow_playlists})
 
     def _check_webcam(self, address: SourceAddress) -> None:
@@ -102,8 +101,7 @@ class SourcePolicy:
             ) from None
 
     def _check_file(self, address: SourceAddress) -> None:
-        """An absolute path only: FFmpeg takes `concat:/etc/x` or `subfile,,:/etc/x` for protocols,
-        but never what begins with a slash."""
+        """Allow only absolute paths: FFmpeg may take others (`concat:/etc/x`) for a protocol."""
         path = Path(address.target)
         if not self.allow_files:
             raise _forbidden(address, "files are not open to callers; allow_files opens some")

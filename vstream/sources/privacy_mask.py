@@ -1,7 +1,7 @@
-"""PrivacyMask: polygons and a picture in, the picture with all of their insides black out.
+"""PrivacyMask: blackens the insides of polygons in a picture.
 
-Pillow's polygons leave out up to a row of pixels along the edges, so the mask is drawn here: by
-the winding number of each pixel's middle, and by its distance from each edge.
+Pillow's polygons leave out up to a row of pixels along the edges, so the mask is drawn here: by the
+winding number of each pixel's centre, and by its distance from each edge.
 """
 
 from functools import lru_cache
@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Point = tuple[Share, Share]
-"""x from the left, y from the top, as parts of the upright picture's width and height."""
+"""x from the left, y from the top, as fractions of the upright picture's width and height."""
 Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=64)]
 
 EDGE_PX = 1.0
-"""Pixels whose middle is this near an edge are masked too: scaling has mixed both sides there."""
+"""Pixels whose centre is this near an edge are masked too: scaling has mixed both sides there."""
 
 
 class PrivacyMask(BaseModel):
@@ -31,7 +31,7 @@ class PrivacyMask(BaseModel):
     def apply(
         self, pixels: UInt8[np.ndarray, "height width 3"]
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """A copy that is black inside the polygons."""
+        """Return a copy that is black inside the polygons."""
         height, width, _ = pixels.shape
         masked: np.ndarray = pixels * _visible(self.polygons, height, width)
         return masked
@@ -55,7 +55,6 @@ def _visible(
 def _wind(
     windings: Int[np.ndarray, "height width"], start: tuple[float, float], end: tuple[float, float]
 ) -> None:
-    """Add how the edge winds around the pixels to its left."""
     (left_x, top_y), (right_x, bottom_y) = sorted((start, end), key=lambda point: point[1])
     rows = np.arange(np.ceil(top_y - 0.5), np.ceil(bottom_y - 0.5), dtype=int)
     if rows.size:
@@ -67,7 +66,6 @@ def _wind(
 def _mark_edge(
     masked: Bool[np.ndarray, "height width"], start: tuple[float, float], end: tuple[float, float]
 ) -> None:
-    """Mask the pixels along the edge."""
     box = []
     for a, b in zip(start, end, strict=True):
         box.append(slice(max(0, int(min(a, b) - EDGE_PX - 0.5)), int(max(a, b) + EDGE_PX + 0.5)))

@@ -1,4 +1,4 @@
-"""probe_source: an address in, what is there and how it sends out, without keeping any of it."""
+"""probe_source: reports what is at an address and how it sends, and keeps none of it."""
 
 import time
 from collections.abc import Callable
@@ -22,14 +22,12 @@ from vstream.sources.opening import open_container, rtsp_transport
 from vstream.sources.tls import connection_error
 from vstream.sources.video_track import VideoTrack
 
-_LOOK_S = 5.0  # for this long at most after the first frame, to find a second key frame
+_LOOK_S = 5.0  # longest look after the first frame, to find a second key frame
 _MOST_PACKETS = 2000  # of a file, which comes faster
 
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """What a source turned out to be."""
-
     name: str
     """The address without its secrets."""
     kind: SourceKind
@@ -40,11 +38,11 @@ class ProbeReport:
     height: int
     fps: float | None
     keyframe_interval_s: float | None
-    """None if no second key frame came while it was looked at."""
+    """None if no second key frame came during the look."""
     has_camera_clock: bool
-    """Whether the time of capture is known: from RTCP, or from a file's creation_time."""
+    """Whether capture times are known: from RTCP, or from a file's creation_time."""
     first_frame_ms: float
-    """From the beginning of the connection to the first decoded picture."""
+    """From the start of the connection to the first decoded picture."""
 
 
 def probe_source(
@@ -52,7 +50,7 @@ def probe_source(
 ) -> ProbeReport:
     """Connect, decode one picture, watch the key frames for some seconds, and disconnect.
 
-    Takes `connect_timeout_s` at most; with TLS that fails, seconds more. `permit`: see
+    Takes `connect_timeout_s` at most, and some seconds more if TLS fails. `permit`: see
     `open_source`. Raises SourceError with the codes of `vstream/sources/errors.py` (SOURCE_...,
     FILE_..., STREAM_...).
     """
@@ -67,7 +65,7 @@ def probe_source(
 
 
 class _Probe:
-    """One connection, watched until a second key frame or the end of the time given."""
+    """One connection, watched until a second key frame or the deadline."""
 
     def __init__(
         self, address: SourceAddress, config: SourceConfig, attempt: int, deadline: float
@@ -77,7 +75,7 @@ class _Probe:
         self._attempt = attempt
         self._deadline = deadline
         self._is_file = address.kind is SourceKind.FILE
-        self._begun_at = time.monotonic()
+        self._started_at = time.monotonic()
         self._picture: VideoFrame | None = None
         self._first_frame_ms = 0.0
         self._key_times_s: list[float] = []
@@ -119,7 +117,7 @@ class _Probe:
         return time.monotonic() >= self._deadline
 
     def _watch(self, container: InputContainer) -> None:
-        """Raises FFmpegError where reading breaks off."""
+        """Decode one picture and collect packet times. Raises FFmpegError if reading breaks off."""
         no_video = "FILE_NOT_VIDEO" if self._is_file else "STREAM_NO_VIDEO"
         track = VideoTrack(container, self._address.name, self._config.max_pixels, no_video)
         track.stream.codec_context.thread_count = 1
@@ -133,7 +131,7 @@ class _Probe:
                 self._picture = next(track.decoded(packet), None)
                 if self._picture is not None:
                     now = time.monotonic()
-                    self._first_frame_ms = 1e3 * (now - self._begun_at)
+                    self._first_frame_ms = 1e3 * (now - self._started_at)
                     self._deadline = min(self._deadline, now + _LOOK_S)
             if self._is_over() or (self._picture is not None and len(self._key_times_s) > 1):
                 return
@@ -161,7 +159,6 @@ class _Probe:
         )
 
     def _fps(self) -> float | None:
-        """Frames per second by the packets that came."""
         if len(self._times_s) < 3:
             return None
         passed_s = max(self._times_s) - min(self._times_s)

@@ -1,4 +1,4 @@
-"""PushedFrames: JPEGs that a client hands in, frames of a live stream out."""
+"""PushedFrames: turns JPEGs that a client pushes into frames of a live stream."""
 
 import math
 import time
@@ -18,26 +18,23 @@ from vstream.sources.status import SourceState, SourceStatus
 from vstream.sources.still_picture import StillPicture
 
 MAX_AHEAD_S = 30.0
-"""A frame's time of capture may be this far in the future: clocks differ."""
+"""How far in the future a frame's capture time may lie: clocks differ."""
 _MIN_STEP_S = 1e-3
 
 
 @dataclass(frozen=True)
 class PushOutcome:
-    """What became of one pushed frame."""
-
     stream_s: float
     accepted: bool
     dropped: Literal["rate", "busy"] | None = None
-    """`rate`: this frame, which the sampling rate has no use for; `busy`: an older one that waited,
-    in place of which this one was accepted."""
+    """`rate`: this frame, not needed for sampling; `busy`: an older one that this one replaced."""
 
 
 class PushedFrames(QueuedSource):
     """A live source whose frames come from `push`. Stream time keeps step with `captured_at`.
 
-    The first frame of a stream has `stream_s` 0. One that is resumed stands at `start_s` when this
-    object is made; frames that were captured shortly before lie before that.
+    The first frame of a stream has `stream_s` 0. A resumed stream is at `start_s` when this object
+    is made; frames captured shortly before lie before that.
     """
 
     def __init__(
@@ -49,13 +46,13 @@ class PushedFrames(QueuedSource):
         *,
         mask: PrivacyMask | None = None,
     ) -> None:
-        """`wants` is asked in `push`, once for each frame in order; see `open_source`."""
+        """`wants` is asked in `push`, once per frame, in order; see `open_source`."""
         super().__init__(name, config, wants, mask)
         self._start_s = start_s
         self._began_at = time.time() if start_s > 0 else None
         self._newest_at: float | None = None
         self._closed = False
-        self._pushing = ranked_lock(Rank.PUSHED_FRAMES)  # one frame after the other
+        self._pushing = ranked_lock(Rank.PUSHED_FRAMES)  # one frame at a time
 
     def push(self, jpeg: bytes, captured_at: float | None = None) -> PushOutcome:
         """Hand in the next frame, captured now or at `captured_at` (epoch seconds). Never waits
@@ -88,7 +85,7 @@ class PushedFrames(QueuedSource):
         return replace(status, state=SourceState.STALLED if is_stalled else SourceState.RUNNING)
 
     def close(self) -> None:
-        """End the iteration and take no more frames. From any thread, repeatedly."""
+        """End the iteration and take no more frames. From any thread, any number of times."""
         self._closed = True
         self._queue.discard()
 
@@ -118,7 +115,7 @@ class PushedFrames(QueuedSource):
 
     def _time_of_capture(self, captured_at: float | None) -> float:
         now, newest_at = time.time(), self._newest_at
-        if captured_at is None:  # also where the clock went back
+        if captured_at is None:  # even if the clock went back
             return now if newest_at is None else max(now, newest_at + _MIN_STEP_S)
         if not math.isfinite(captured_at):
             raise self._untimely("its time of capture is no number", "FRAME_INVALID")

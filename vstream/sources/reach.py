@@ -1,6 +1,6 @@
-"""reach_source: an address in, at once a SourceError if there is nothing to be had from it.
+"""reach_source: raises a SourceError at once if an address cannot be read.
 
-Who loads a model first tells it a minute later.
+Otherwise one would hear of it only after the model has loaded, a minute later.
 """
 
 import time
@@ -18,10 +18,7 @@ _PATIENCE_S = 2.0
 
 
 def reach_source(url: str, config: SourceConfig) -> float | None:
-    """Open it and let go of it; the length of a file in seconds, None where that is not known.
-
-    A camera that has not answered in two seconds is left to who watches it. Raises SourceError.
-    """
+    """Return its length in seconds, if known; wait two seconds for a camera. Raises SourceError."""
     address = parse_address(url)
     if address.kind is SourceKind.FILE:
         with FileStream(

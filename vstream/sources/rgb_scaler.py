@@ -1,4 +1,4 @@
-"""RgbScaler: a decoded picture in, upright RGB pixels of a bounded size out, masked."""
+"""RgbScaler: turns a decoded picture into upright, masked RGB pixels of bounded size."""
 
 import numpy as np
 from av import VideoFrame
@@ -9,10 +9,7 @@ from vstream.sources.privacy_mask import PrivacyMask
 
 
 class RgbScaler:
-    """Scales and converts in one pass of FFmpeg's swscale. For one thread at a time.
-
-    Every source makes its pixels here, so that what `mask` covers never leaves it.
-    """
+    """One pass of swscale, for one thread. Every source uses it, so none bypasses the `mask`."""
 
     def __init__(self, max_side: int | None, mask: PrivacyMask | None = None) -> None:
         self._max_side = max_side
@@ -20,7 +17,7 @@ class RgbScaler:
         self._reformatter = VideoReformatter()  # keeps its tables while the picture size stays
 
     def pixels(self, picture: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
-        """The picture's pixels, turned as its rotation tag asks, in memory of their own."""
+        """Return the pixels, turned as the rotation tag asks, in memory of their own."""
         width, height = scaled_size(picture.width, picture.height, self._max_side)
         rgb = self._reformatter.reformat(
             picture, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
@@ -32,7 +29,7 @@ class RgbScaler:
 
 
 def scaled_size(width: int, height: int, max_side: int | None) -> tuple[int, int]:
-    """Width and height with the longer side at most `max_side`; never larger than before."""
+    """Return width and height with the longer side at most `max_side`; never larger than before."""
     if max_side is None or max(width, height) <= max_side:
         return width, height
     scale = max_side / max(width, height)

@@ -1,4 +1,4 @@
-"""Seldom: what is wrong in, whether to log it out: when it is new, and once an hour as it lasts."""
+"""Seldom: says whether to log a fault: when it is new, and once an hour while it lasts."""
 
 import time
 from collections.abc import Callable
@@ -7,27 +7,25 @@ _EVERY_S = 3600.0
 
 
 class Seldom:
-    """For one thing, which may be wrong in one way at a time. For one thread."""
+    """For one thing, which may have one fault at a time. For one thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._told: str | None = None
-        self._told_at = 0.0
+        self._logged: str | None = None
+        self._logged_at = 0.0
         self._times = 0
 
     def times(self, what: str) -> int:
-        """It is wrong as `what` says: how often it was since that was last told, or 0 if that is
-        not to be told now.
-        """
+        """Return how often it happened since it was last logged; 0 if not to be logged now."""
         now = self._clock()
-        is_new = what != self._told
+        is_new = what != self._logged
         self._times = 1 if is_new else self._times + 1
-        if not is_new and now < self._told_at + _EVERY_S:
+        if not is_new and now < self._logged_at + _EVERY_S:
             return 0
-        self._told, self._told_at = what, now
+        self._logged, self._logged_at = what, now
         times, self._times = self._times, 0
         return times
 
     def is_well(self) -> None:
-        """Whatever is wrong next is new."""
-        self._told = None
+        """Take the next fault for a new one."""
+        self._logged = None

@@ -1,4 +1,4 @@
-"""SourceStatus: how a source is doing at this moment, with every frame that it lost counted."""
+"""SourceStatus: how a source is doing at this moment, with every lost frame counted."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from vstream.errors import SourceError
 
 
 class SourceState(StrEnum):
-    """Where a source is between its opening and its end."""
+    """Where a source is between opening and end."""
 
     CONNECTING = "connecting"
     RUNNING = "running"
@@ -19,10 +19,10 @@ class SourceState(StrEnum):
 
 @dataclass
 class SourceCounts:
-    """Running totals of one source. What a source hands out is a copy."""
+    """Running totals of one source, which hands out copies."""
 
     frames_received: int = 0
-    """All pictures that came whole: decoded, or pushed by a client."""
+    """Pictures that came whole: decoded, or pushed by a client."""
     frames_not_wanted: int = 0
     """Received, but outside the sampling rate: never converted to RGB."""
     frames_skipped: int = 0
@@ -30,7 +30,7 @@ class SourceCounts:
     frames_corrupt: int = 0
     """Packets that could not be decoded, and damaged pictures."""
     frames_refused: int = 0
-    """Pushed by a client with a time that cannot be."""
+    """Pushed by a client with an impossible time."""
     frames_stale: int = 0
     """Dropped for a newer one, because the reader of a live source was slow."""
     frames_delivered: int = 0
@@ -39,9 +39,7 @@ class SourceCounts:
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """A snapshot. `last_frame_age_s` is None before the first frame; `last_error` is why there are
-    none, and None again once there are.
-    """
+    """`last_frame_age_s` is None before the first frame; `last_error` is None while frames come."""
 
     state: SourceState
     counts: SourceCounts

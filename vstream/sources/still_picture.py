@@ -1,6 +1,6 @@
-"""StillPicture: bytes from anyone in, one upright picture out, or an error; never more than that.
+"""StillPicture: decodes one upright picture from untrusted bytes, or raises an error.
 
-Size, kind and number of scans are looked at before anything is decoded: a few bytes can ask for
+Size, kind and number of scans are checked before anything is decoded: a few bytes can ask for
 gigabytes of pixels, or for hours of work as thousands of scans over the same picture.
 """
 
@@ -15,7 +15,7 @@ from vstream.errors import SourceError
 from vstream.sources.rgb_scaler import scaled_size
 
 MAX_BYTES = 8 << 20
-"""Of a frame that is pushed."""
+"""The limit for a pushed frame."""
 _MAX_SCANS = 64  # encoders make about ten
 _START_OF_SCAN = b"\xff\xda"  # cannot occur in coded data
 
@@ -28,7 +28,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each EXIF orientation."""
 
 
 class StillPicture:
@@ -66,9 +65,8 @@ class StillPicture:
             )
 
     def pixels(self, max_side: int | None) -> UInt8[np.ndarray, "height width 3"]:
-        """RGB, turned as EXIF asks, at a half, quarter or eighth if that is still `max_side`.
-
-        Raises SourceError (FRAME_INVALID) where the data is damaged or cut short.
+        """Return RGB, turned as EXIF asks, at a half, quarter or eighth if that still has
+        `max_side`. Raises SourceError (FRAME_INVALID) if the data is damaged or cut short.
         """
         image = self._image
         try:

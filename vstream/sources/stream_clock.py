@@ -1,8 +1,8 @@
-"""StreamClock: presentation times of one or many connections in, one rising stream time out.
+"""StreamClock: turns presentation times of one or many connections into one rising stream time.
 
-Within a connection the camera's own clock counts. Where that is missing, starts again (a new
+Within a connection the camera's own clock counts. If that is missing, starts again (a new
 connection, a rebooted camera) or leaps, the wall time that passed fills the gap. A server that
-begins with the last seconds, all at once, puts the clock ahead by them, but not again each time.
+starts with the last seconds, all at once, puts the clock ahead by them, but not again each time.
 """
 
 from dataclasses import dataclass
@@ -23,23 +23,23 @@ class StreamClock:
     """Stream time of one live source. Strictly rising, whatever the camera does."""
 
     def __init__(self, start_s: float = 0.0, since_s: float | None = None) -> None:
-        """The first frame gets `start_s`, and what passed since `since_s` by its arrival."""
+        """The first frame gets `start_s`, plus the time from `since_s` to its arrival."""
         self._start_s = start_s
         self._since_s = since_s
         self._first: _Reading | None = None
         self._most_ahead_s: float | None = None
-        """Once it was disconnected: as far ahead of the wall as the first connection had been."""
+        """After a disconnection: how far ahead of the wall it may be, like the first connection."""
         self._last: _Reading | None = None
 
     def advance(self, pts_s: float | None, arrival_s: float) -> float:
-        """Stream time, in seconds, of the next frame. `arrival_s` is monotonic wall time."""
+        """Return the next frame's stream time in seconds. `arrival_s` is monotonic wall time."""
         stream_s = self._next_s(pts_s, arrival_s)
         self._last = _Reading(stream_s, pts_s, arrival_s)
         self._first = self._first or self._last
         return stream_s
 
     def disconnect(self) -> None:
-        """The next frame's presentation time has nothing to do with the last one's."""
+        """Forget the last presentation time: that of the next frame has nothing to do with it."""
         last = self._last
         if last is not None:
             if self._most_ahead_s is None:
@@ -65,6 +65,6 @@ class StreamClock:
         return last.stream_s + step_s
 
     def _by_wall_s(self, arrival_s: float) -> float:
-        """What it would be had only the wall time counted since the first frame."""
+        """Return what it would be if only wall time had counted since the first frame."""
         assert self._first is not None
         return self._first.stream_s + arrival_s - self._first.arrival_s

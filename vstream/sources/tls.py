@@ -1,7 +1,7 @@
-"""connection_error: says why FFmpeg could not connect, also where it is the server's TLS.
+"""connection_error: says why FFmpeg could not connect, also if the server's TLS is at fault.
 
-FFmpeg takes any certificate unless it is told which to trust, and calls whatever goes wrong in a
-handshake an input/output error. So a connection that failed is looked at again, with Python's TLS.
+FFmpeg takes any certificate unless it is told which to trust, and calls any fault in a handshake an
+input/output error. So a connection that failed is looked at again, with Python's TLS.
 """
 
 import socket
@@ -24,12 +24,9 @@ _LOOK_S = 1.0
 def connection_error(
     error: FFmpegError, address: SourceAddress, config: SourceConfig, permit: Callable[[], None]
 ) -> SourceError:
-    """What went wrong in `open_container`.
-
-    May look at the server once more, for seconds at most, if `permit` does not raise SourceError.
-    """
+    """Return what went wrong; may look at the server again, unless `permit` raises SourceError."""
     fault = None
-    if type(error) is InputOutputError:  # and no subclass: of any cause
+    if type(error) is InputOutputError:  # not a subclass: it may have any cause
         try:
             permit()
             fault = _tls_fault(address, config)
@@ -39,7 +36,6 @@ def connection_error(
 
 
 def _tls_fault(address: SourceAddress, config: SourceConfig) -> SourceError | None:
-    """None if its TLS is fine, or it has none."""
     parts = urlsplit(address.target)
     if parts.scheme not in _PORTS or parts.hostname is None:
         return None

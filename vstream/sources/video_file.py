@@ -1,6 +1,6 @@
-"""VideoFile: a video file in, its frames at any moments out, for evaluation off line.
+"""VideoFile: reads frames of a video file at any moments, for offline evaluation.
 
-decord does the seeking and decoding; where it is not installed PyAV does the same, slower.
+decord does the seeking and decoding; without it PyAV does the same, slower.
 """
 
 import importlib.util
@@ -20,14 +20,14 @@ from vstream.sources.file_stream import open_video_file, recorded_at
 from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.video_track import VideoTrack
 
-SAME_MOMENT_S = 1e-3  # containers round times to as much as this
+SAME_MOMENT_S = 1e-3  # containers round times by up to this much
 
 
 class VideoFile(Closing):
     """Random access by time. Use as a context manager, from one thread."""
 
     duration_s: float
-    """From the first frame's appearance to the last one's disappearance."""
+    """From when the first frame appears to when the last one disappears."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class VideoFile(Closing):
         *,
         decoder: Literal["decord", "pyav"] | None = None,
     ) -> None:
-        """Open the file; None takes decord if it is there. Raises SourceError (FILE_...)."""
+        """Open the file; None takes decord if it is installed. Raises SourceError (FILE_...)."""
         config = config or SourceConfig()
         address = parse_address(path)
         self.name = address.name
@@ -58,10 +58,10 @@ class VideoFile(Closing):
             height, width, _ = self._pixels(0).shape
             indexed = _DecordReader(address.target, width=width, height=height)
             if indexed.num_frames == len(self._times_s):
-                self._indexed = indexed  # else it counts hidden frames, and would be off by some
+                self._indexed = indexed  # else it counts hidden frames, and its indices are off
 
     def frames_at(self, seconds: Sequence[float]) -> list[Frame]:
-        """The frames on screen at each of these moments, in the given order."""
+        """Return the frame on screen at each of these moments, in the given order."""
         moments_s = np.asarray(seconds, dtype=float)
         found = np.searchsorted(self._times_s, moments_s + SAME_MOMENT_S, side="right") - 1
         indices = [int(index) for index in found.clip(0, len(self._times_s) - 1)]
@@ -74,11 +74,10 @@ class VideoFile(Closing):
         ]
 
     def close(self) -> None:
-        """Give the file back."""
         self._container.close()
 
     def _read_timeline(self) -> None:
-        """When each frame appears, from the packets alone, without decoding."""
+        """Find when each frame appears, from the packets alone, without decoding."""
         shown = sorted(
             (packet.pts, packet.duration or 0, packet.is_keyframe)
             for packet in self._container.demux(self._track.stream)
@@ -96,10 +95,7 @@ class VideoFile(Closing):
         self.duration_s = (shown[-1][0] + shown[-1][1] - shown[0][0]) * tick_s
 
     def _pixels(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
-        """Of a frame, counted in the order in which they are shown.
-
-        Seeks to the key frame before it and decodes from there.
-        """
+        """Return a frame by its number as shown; decodes from the key frame before it."""
         pts = int(self._pts[index])
         before = max(0, int(np.searchsorted(self._key_pts, pts, side="right")) - 1)
         if self._position is None or not self._key_pts[before] <= self._position < pts:
@@ -116,7 +112,7 @@ class VideoFile(Closing):
 
 
 class _DecordReader:
-    """Frames by index through decord, which keeps an index of its own."""
+    """Frames by index through decord, which keeps its own index."""
 
     def __init__(self, path: str, width: int, height: int) -> None:
         import decord  # optional, and slow to load

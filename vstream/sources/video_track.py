@@ -1,8 +1,8 @@
-"""VideoTrack: the video of an open container, searched and decoded with damage counted.
+"""VideoTrack: searches and decodes the video of an open container, and counts damage.
 
-FFmpeg's decoders are told how many pixels a picture may have, also those that look what is there
-while a container is opened, and refuse what is larger. One exception: streams that a container
-shows only as it is read (FLV, and so RTMP) are probed without the bound, one picture of each.
+FFmpeg's decoders are told how many pixels a picture may have, also those that probe a container
+while it is opened, and refuse larger ones. One exception: streams that a container shows only as it
+is read (FLV, and so RTMP) are probed without the bound, one picture of each.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,17 +18,17 @@ from vstream.sources.errors import too_large, unsupported_codec
 from vstream.sources.status import SourceCounts
 
 _MARGIN = 128
-"""Decoders make the sides of a picture longer by less than this, and count that as well."""
+"""Decoders lengthen the sides of a picture by less than this, and count that as well."""
 
 
 def pixel_options(max_pixels: int) -> dict[str, str]:
-    """For `av.open`, and for a decoder."""
+    """Return options for `av.open`, and for a decoder."""
     return {"max_pixels": str(max_pixels)}
 
 
 class VideoTrack:
-    """The first video stream of a container. What gives pictures raises SourceError for those that
-    are too large; damaged ones are only counted.
+    """The first video stream of a container. Methods that yield pictures raise SourceError for
+    those that are too large; damaged ones are only counted.
     """
 
     def __init__(
@@ -62,20 +62,20 @@ class VideoTrack:
         decoder.options = decoder.options | pixel_options(max_pixels)
 
     def decoded(self, packet: "Packet[Any]") -> Iterator[VideoFrame]:
-        """The pictures that come out of one packet: none or several."""
+        """Yield the pictures that come out of one packet: none or several."""
         return self._counted(packet.decode)
 
     def drained(self) -> Iterator[VideoFrame]:
-        """Those that the decoder still holds. It takes no more packets until it is flushed."""
+        """Yield those the decoder still holds. It takes no more packets until it is flushed."""
         return self._counted(self.stream.decode)
 
     def pictures(self) -> Iterator[VideoFrame]:
-        """All from where the container stands. Raises FFmpegError where it breaks off."""
+        """Yield all from where the container stands. Raises FFmpegError where it breaks off."""
         for packet in self._container.demux(self.stream):
             yield from self.decoded(packet)
 
     def pictures_from(self, pts: int) -> Iterator[VideoFrame]:
-        """All from a key frame at or before `pts` on, in the track's own time base."""
+        """Return all from a key frame at or before `pts` on, in the track's own time base."""
         assert self.stream.time_base is not None
         one_second = int(1 / self.stream.time_base)
         back = 0
@@ -106,7 +106,7 @@ class VideoTrack:
                 yield picture
 
     def _is_too_large(self, failure: FFmpegError) -> bool:
-        """Whether the decoder failed for this: it keeps the size that it found, or has none."""
+        """Whether the decoder failed over size: it keeps the size that it found, or has none."""
         width, height = self.stream.codec_context.width, self.stream.codec_context.height
         if not width:
             return isinstance(failure, ArgumentError | OverflowError)

@@ -1,4 +1,4 @@
-"""One file a speaking policy: when to tell what a standing question waits for."""
+"""Speaking policies, one per file: when an alert fires."""
 
 from encoders import Recommended
 from memory.registry import Registry
@@ -14,10 +14,9 @@ def speaking_policy(
     confirmations: int | None = None,
     cooldown_s: float | None = None,
 ) -> SpeakingPolicy:
-    """The policy of that name, told what is given and else what the model recommends.
-
-    None is `k_of_n`, or `silence` for a model that was trained to be silent, unless a threshold is
-    given. Raises UnknownNameError, SettingsError.
+    """Return the policy of that name with the settings given, else as the model recommends. None is
+    `k_of_n`, or `silence` for a model that was trained to be silent, unless a threshold is given.
+    Raises UnknownNameError, SettingsError.
     """
     if name is None:
         name = "silence" if model.silence_words and threshold is None else "k_of_n"

@@ -1,10 +1,10 @@
-"""k_of_n: tells a run of yes once, for any Video-LLM.
+"""k_of_n: fires once for a run of yes, for any Video-LLM.
 
-A standing question is put again and again. It fires when `k` of the last `n` judgements are over
-the threshold, the newest of them included, and then not before the cool-down is over and fewer than
-`k` of the last `n` have been over the release in between, which may be lower: one continuing
-presence is one firing, a single judgement that flickers neither begins a presence nor ends it, and
-a probability that wavers about the threshold is not told again and again.
+A condition is judged again and again. The alert fires when `k` of the last `n` judgements are over
+the threshold, the newest among them. It fires again only after the cool-down, and only once fewer
+than `k` of the last `n` have been over the release in between, which may be lower. So one
+continuing presence is one firing, a single judgement that flickers neither starts a presence nor
+ends it, and a probability that wavers about the threshold does not fire again and again.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from vstream.speaking.policy import RuleSettings, SpeakingPolicy
 
 
 class KOfN(SpeakingPolicy):
-    """Speaks once for each lasting yes."""
+    """Fires once for each lasting yes."""
 
     name = "k_of_n"
 
@@ -29,9 +29,7 @@ class KOfN(SpeakingPolicy):
         cooldown_s: float = 5.0,
         release: float | None = None,
     ) -> None:
-        """`release` is the threshold if it is not given, and never more than that. Raises
-        SettingsError for numbers with which it would never or always speak.
-        """
+        """`release` is at most the threshold. Raises SettingsError for a rule that never speaks."""
         if not 1 <= k <= n:
             raise SettingsError(f"k = {k} of n = {n} judgements: wanted 1 <= k <= n")
         if not (0 <= threshold < 1 and 0 <= cooldown_s < inf):
@@ -46,8 +44,8 @@ class KOfN(SpeakingPolicy):
         self._k = k
         self._cooldown_s = cooldown_s
         self._last: deque[float] = deque(maxlen=n)
-        self._is_told = False
-        self._told_s = -inf
+        self._has_fired = False
+        self._fired_s = -inf
 
     @classmethod
     def wished(cls, model: Recommended, wish: RuleSettings) -> Self:
@@ -63,16 +61,16 @@ class KOfN(SpeakingPolicy):
     def feed(self, probability: float, at_s: float) -> bool:
         self._last.append(probability)
         if sum(one > self._release for one in self._last) < self._k:
-            self._is_told = False
+            self._has_fired = False
         is_over = sum(one > self._threshold for one in self._last) >= self._k
         is_so = is_over and probability > self._threshold
-        if not is_so or self._is_told or at_s < self._told_s + self._cooldown_s:
+        if not is_so or self._has_fired or at_s < self._fired_s + self._cooldown_s:
             return False
-        self._is_told = True
-        self._told_s = at_s
+        self._has_fired = True
+        self._fired_s = at_s
         return True
 
     def go_on_from(self, before: SpeakingPolicy) -> None:
         if isinstance(before, KOfN):
             self._last.extend(before._last)
-            self._is_told, self._told_s = before._is_told, before._told_s
+            self._has_fired, self._fired_s = before._has_fired, before._fired_s

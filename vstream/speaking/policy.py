@@ -1,6 +1,6 @@
-"""SpeakingPolicy: decides from one standing question's judgements when to tell of it.
+"""SpeakingPolicy: decides from an alert's judgements when it fires.
 
-A policy is one file in this folder, called as it is, or a class of another package under the entry
+A policy is one file in this folder, named like it, or a class of another package under the entry
 point group `vstream.speaking`.
 """
 
@@ -12,7 +12,7 @@ from encoders import Recommended
 
 @dataclass(frozen=True)
 class RuleSettings:
-    """What a user wants; None is what the model recommends, or a policy's own default."""
+    """What a user wants; None: what the model recommends, or a policy's own default."""
 
     threshold: float | None = None
     confirmations: int | None = None
@@ -21,23 +21,21 @@ class RuleSettings:
 
 
 class SpeakingPolicy:
-    """Base of all. One object serves one standing question on one stream."""
+    """Base class. One object serves one alert on one stream."""
 
     name: ClassVar[str] = ""
 
     @classmethod
     def wished(cls, model: Recommended, wish: RuleSettings) -> Self:
-        """The policy as a user wants it. Raises SettingsError."""
+        """Make the policy as a user wants it. Raises SettingsError."""
         raise NotImplementedError
 
     def feed(self, probability: float, at_s: float) -> bool:
-        """Whether to speak after this judgement; `at_s` is stream time and never goes back.
+        """Return whether to fire after this judgement; `at_s` is stream time and never goes back.
 
         `probability` is that of having something to say: of yes, or of all but silence.
         """
         raise NotImplementedError
 
     def go_on_from(self, before: "SpeakingPolicy") -> None:
-        """Take over what `before`, which this one takes the place of, has heard and told. Does
-        nothing unless overridden.
-        """
+        """Take over the state of `before`, which this one replaces. Does nothing by default."""

@@ -4,10 +4,10 @@ Source: VideoLLM-online (https://arxiv.org/abs/2406.11816, section 3.2; its thre
 
     speak if P(silence) < theta, or if another token than silence is the most probable
 
-Differs from the paper: all other tokens count as one, so that for theta below 0.5 it also speaks
-where they outweigh silence together; of a model without a word for silence, no counts as that. And
-what was said does not enter the memory, so nothing but `cooldown_s` keeps the model from saying it
-again; the paper has no cool-down, which is 0.
+Differs from the paper: all other tokens count as one, so that for theta below 0.5 it also speaks if
+they outweigh silence together; for a model without a word for silence, no counts as silence. And
+what was said does not enter the memory, so only `cooldown_s` keeps the model from saying it again;
+the paper has no cool-down, which is 0.
 """
 
 from math import inf
@@ -26,9 +26,7 @@ class Silence(SpeakingPolicy):
     name = "silence"
 
     def __init__(self, threshold: float = _THRESHOLD, cooldown_s: float = 0.0) -> None:
-        """`threshold` 0: speak where it is more probable than silence; 1: always, but if silence
-        is certain. Raises SettingsError.
-        """
+        """`threshold` 0: speak only if yes beats silence; 1: always. Raises SettingsError."""
         if not (0 <= threshold <= 1 and 0 <= cooldown_s < inf):
             raise SettingsError(
                 f"threshold = {threshold}, cooldown_s = {cooldown_s}: wanted a threshold from 0 to "

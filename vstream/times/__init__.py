@@ -1,1 +1,1 @@
-"""Words that name a time in, the stretch of the stream that they mean out."""
+"""Turns words that name a time into the stretch of the stream that they mean."""

@@ -1,15 +1,15 @@
-"""clock_words: a question and the moment it is asked in, the range of clock time it names out.
+"""clock_words: finds the ranges of clock time that a question names, given when it is asked.
 
 `between 2 and 3 pm`, `at 14:07`, `since 9 am`, `yesterday evening`, `in the last ten minutes`, `an
 hour ago`, `on 3 November at 14:00`: see `vstream.times.time_phrase`, `vstream.times.day_words` and
 `vstream.times.time_of_day` for what is understood. Rules:
 
 - Times name the past: `between 2 and 3 pm` asked at 1 pm is yesterday's, asked at half past two it
-  is today's up to now. What is wholly to come is not taken for a time. `2:07` is in the morning.
+  is today's up to now. What lies wholly in the future is no time. `2:07` is in the morning.
 - `at 14:07` is that minute, `five minutes ago` half a minute around it, `an hour ago` and `around
-  3 pm` five minutes around. `before 9 am` is from midnight on, `before yesterday` has no beginning.
-- A local time that exists twice, or that the clocks jump over, may be either of two moments: what
-  begins then begins with the earlier, what ends then ends with the later.
+  3 pm` five minutes around. `before 9 am` is from midnight on, `before yesterday` has no start.
+- A local time that exists twice, or that the clocks jump over, may be either of two moments: a
+  stretch starts at the earlier one and ends at the later one.
 - A question that names more than one time names none.
 """
 
@@ -28,10 +28,9 @@ _Bounds = tuple[datetime | None, datetime]
 
 @dataclass(frozen=True)
 class ClockRange:
-    """From `begin` to `end`, both in UTC, none after the moment it was asked; None is open.
-
-    `span` is where its words stand in the text. `is_moment`: they name one moment, of which the
-    range is all that they leave open.
+    """From `begin` to `end`, both in UTC, none after the moment of asking; None is open. `span` is
+    where its words stand in the text. `is_moment`: they name one moment, and the range is what they
+    leave open.
     """
 
     begin: datetime | None
@@ -41,17 +40,16 @@ class ClockRange:
 
 
 def clock_ranges(text: str, now: datetime) -> list[ClockRange]:
-    """All ranges that `text` names, in its order."""
+    """Return all ranges that `text` names, in its order."""
     times = _NamedTimes(now)
     found = (times.range(phrase) for phrase in time_phrases(text))
     return [one for one in found if one is not None]
 
 
 class _NamedTimes:
-    """The moment in which something is asked, in the zone where it is asked.
-
-    What is local has no zone, what has one is in UTC: two times of one zone would be compared by
-    how they look, also where the clocks are turned back.
+    """The moment when something is asked, in the zone where it is asked. Local times have no zone,
+    and times with a zone are in UTC: two times of one zone would be compared by how they look, even
+    where the clocks are turned back.
     """
 
     def __init__(self, now: datetime) -> None:
@@ -61,7 +59,7 @@ class _NamedTimes:
         self._local = now.replace(tzinfo=None)
 
     def range(self, phrase: TimePhrase) -> ClockRange | None:
-        """What the phrase names; None for what is to come or is in no calendar."""
+        """Return what the phrase names; None for the future and for what is in no calendar."""
         try:
             begin, end = getattr(self, f"_{phrase.form}")(phrase)
         except (OverflowError, ValueError):
@@ -90,7 +88,7 @@ class _NamedTimes:
         return self._earlier(begin[0]), self._later(end[1])
 
     def _edges(self, end: dict[str, str], clock: time) -> tuple[datetime, datetime] | None:
-        """An end of a range; None for a time of day without a day."""
+        """Return an end of a range; None for a time of day without a day."""
         if "iso" in end:
             at = datetime.fromisoformat(end["iso"].upper())
             return at, at
@@ -149,9 +147,8 @@ class _NamedTimes:
         exact: timedelta = timedelta(0),
         until: datetime | None = None,
     ) -> _Bounds:
-        """What the word before a time makes of it; a time of day is `exact` to so much.
-
-        `until` is the end of the day that was named with it.
+        """Apply the word before a time. A time of day is exact to `exact`; `until` is the end of
+        the day that was named with it.
         """
         word = (phrase["near"] or phrase["since"] or phrase["until"]).lower()
         if phrase["near"]:
@@ -168,7 +165,7 @@ class _NamedTimes:
         return self._earlier(begin), self._later(end) + exact
 
     def _earlier(self, at: datetime) -> datetime:
-        """A local time in UTC, the earlier of those that it may be."""
+        """Return a local time in UTC, the earlier of those that it may be."""
         return min(self._instants(at))
 
     def _later(self, at: datetime) -> datetime:
@@ -180,5 +177,4 @@ class _NamedTimes:
         return [at.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
 
     def _wall(self, at: datetime) -> datetime:
-        """As a clock of the zone shows it."""
         return at if at.tzinfo is None else at.astimezone(self._zone).replace(tzinfo=None)

@@ -1,9 +1,9 @@
-"""day_words: the words of a day, a part of a day or a length of time in, what they name out.
+"""day_words: reads the words of a day, a part of a day or a length of time.
 
 A day runs from midnight to midnight. Its morning is from 6 to 12, its afternoon from 12 to 18, its
-evening from 18 to 23, its night from 23 to 6 of the next day; `tonight` is evening and night. Days
-and lengths themselves are read by the library dateparser; a weekday is the latest before today, a
-date without a year the latest that is not to come. All in local time without a zone.
+evening from 18 to 23, its night from 23 to 6 of the next day; `tonight` is evening and night. The
+library dateparser reads days and lengths themselves; a weekday is the latest before today, a date
+without a year the latest that is not in the future. All in local time without a zone.
 """
 
 import re
@@ -15,7 +15,7 @@ from dateparser.date import DateDataParser
 _PARTS_H = {"morning": (6, 12), "afternoon": (12, 18), "evening": (18, 23), "night": (23, 30)}
 _TONIGHT_H = (18, 30)
 _DAY_BEGINS_H = 6
-"""Before that, `this evening` is still the one before midnight."""
+"""Before that hour, `this evening` is still the one before midnight."""
 PART = r"(?:morning|afternoon|evening|night)"
 _WEEKDAY = r"(?:(?:last |this )?(?:mon|tues|wednes|thurs|fri|satur|sun)day)"
 _MONTH = (
@@ -40,9 +40,9 @@ LENGTH = (
     rf"(?:{_NUMBER} (?:{_UNIT}|{_LONG_UNIT})(?:(?: and)? {_NUMBER} {_UNIT})*"
     rf"|(?:{_UNIT}|{_LONG_UNIT}))(?!\w)"
 )
-"""As `ten minutes`, `1 hour and 20 minutes`, `hour`; a space stands for any."""
+"""Such as `ten minutes`, `1 hour and 20 minutes`, `hour`; a space stands for any."""
 SHORT_LENGTH = rf"(?:{_NUMBER} {_UNIT}(?:(?: and)? {_NUMBER} {_UNIT})*)"
-"""As LENGTH, of less than days and with a number."""
+"""Like LENGTH, of less than days and with a number."""
 _PLAIN_DAY = (
     rf"(?:the day before yesterday|today|yesterday|last {_WEEKDAY}|{_NUMBER} {_LONG_UNIT} ago)"
 )
@@ -50,14 +50,14 @@ DAY = (
     rf"(?:(?:on )?(?:{_PLAIN_DAY}|{_WEEKDAY}|{_DATE})(?: (?:in the )?{PART})?"
     rf"|this (?:{PART}|week|month)|last (?:night|evening|week|month)|tonight|overnight)"
 )
-"""As `yesterday`, `on Monday morning`, `3 November`, `last night`, `this week`."""
+"""Such as `yesterday`, `on Monday morning`, `3 November`, `last night`, `this week`."""
 _WORDS = {"half a": "0.5", "half an": "0.5", "a few": "5", "few": "5", "a couple": "2"}
 _WORDS |= {"couple": "2", "a couple of": "2", "couple of": "2"}
 
 
 @dataclass(frozen=True)
 class LocalStretch:
-    """From `begin` to `end`; a time of day that is said of it is the first after `clocks_from`."""
+    """From `begin` to `end`; a time of day named with it is the first one after `clocks_from`."""
 
     begin: datetime
     end: datetime
@@ -65,7 +65,7 @@ class LocalStretch:
 
 
 def spaced(pattern: str) -> str:
-    """A pattern in which a space stands for what may stand between two words."""
+    """Return a pattern in which a space stands for what may stand between two words."""
     return pattern.replace(" ", r"(?:,\s*|\s+)")
 
 
@@ -79,12 +79,12 @@ _DAY_AND_PART = re.compile(
 
 
 def stands_alone(words: str) -> bool:
-    """Whether a DAY is one without a word like `since` before it: `today` is, `Monday` is not."""
+    """Whether a DAY needs no word like `since` before it: `today` needs none, `Monday` does."""
     return _ALONE.fullmatch(words) is not None
 
 
 def day_stretch(words: str, now: datetime) -> LocalStretch:
-    """The stretch that a DAY names, which may be to come. Raises ValueError for 31 June."""
+    """Return the stretch that a DAY names, maybe in the future. Raises ValueError for 31 June."""
     words = " ".join(words.lower().replace(",", " ").split())
     today = now.date()
     if words == "tonight":
@@ -107,14 +107,14 @@ def day_stretch(words: str, now: datetime) -> LocalStretch:
 
 
 def part_begun(part: str, now: datetime) -> LocalStretch:
-    """The latest `morning`, `afternoon`, `evening` or `night` that has begun."""
+    """Return the latest `morning`, `afternoon`, `evening` or `night` that has started."""
     begin_h, end_h = _PARTS_H[part.lower()]
     day = now.date() if now.hour >= begin_h else now.date() - timedelta(days=1)
     return _hours(day, begin_h, end_h)
 
 
 def moment_before(length: str, now: datetime) -> datetime:
-    """The moment so long before `now`, in UTC. `length` as LENGTH. Raises ValueError if none."""
+    """Return the moment `length`, a LENGTH, before `now`, in UTC. Raises ValueError if none."""
     utc = now.astimezone(UTC).replace(tzinfo=None)
     words = " ".join(length.lower().replace(",", " ").replace(" and ", " ").split())
     if not _COUNTED.match(words):
@@ -123,7 +123,7 @@ def moment_before(length: str, now: datetime) -> datetime:
 
 
 def _library(words: str, now: datetime) -> datetime:
-    """What dateparser reads; naive like `now`. Raises ValueError or OverflowError for nothing."""
+    """Read with dateparser; naive like `now`. Raises ValueError or OverflowError for nothing."""
     settings = {
         "RELATIVE_BASE": now.replace(tzinfo=None),
         "PREFER_DATES_FROM": "past",
@@ -136,12 +136,12 @@ def _library(words: str, now: datetime) -> datetime:
 
 
 def _with_digits(words: str) -> str:
-    """dateparser knows `five` and `an`, and not how many are a few."""
+    """Put digits for words: dateparser knows `five` and `an`, but not how many are a few."""
     return _COUNTED.sub(lambda said: f"{_WORDS.get(said[1].lower(), said[1])} ", words)
 
 
 def _waking_day(now: datetime) -> date:
-    """The day that is not over before one has slept."""
+    """Return the day that is not over until one has slept."""
     return now.date() - timedelta(days=now.hour < _DAY_BEGINS_H)
 
 
@@ -153,7 +153,7 @@ def _hours(day: date, begin_h: int, end_h: int) -> LocalStretch:
 
 
 def _calendar(words: str, today: date) -> LocalStretch:
-    """A week from Monday on, or a month."""
+    """Return a week from Monday on, or a month."""
     if words.endswith("week"):
         first = today - timedelta(days=today.weekday())
         before_first = first - timedelta(days=7)

@@ -1,8 +1,8 @@
-"""named_time: a question in, the moment or stretch of stream time that its words name out.
+"""named_time: finds the moment or stretch of stream time that a question's words name.
 
 `at 12:30 what was there?` is about a moment, `between 1:00 and 2:30`, `since 5 min 10 s`, `before
-2:05` and `in the last ten minutes` are about stretches. A question that names two moments
-otherwise, or none, may be about anything, and so may one about `the last minutes`, which do not
+2:05` and `in the last ten minutes` are about stretches. A question that names two moments in
+another way, or none, may be about anything, and so may one about `the last minutes`, which does not
 say how many. Times of day are not understood here.
 """
 
@@ -35,9 +35,7 @@ _JOINT = re.compile(r"\b(?:at|in|within|during|over|for|of|around)?\s*(?:the\s*)
 
 @dataclass(frozen=True)
 class NamedTime:
-    """Seconds of stream time; a bound that is None is open. A moment has one bound, `to_s`. `rest`
-    is the question without the words that name it.
-    """
+    """Stream seconds; a moment has only `to_s`, and None is open. `rest` are the other words."""
 
     from_s: float | None
     to_s: float | None
@@ -46,11 +44,10 @@ class NamedTime:
 
 
 def named_time(question: str, now_s: float) -> NamedTime | None:
-    """What the question is about as far as its words tell; None if they do not.
-
-    `now_s` is when it is asked. Moments after that are nobody's memory, and are not taken as such.
+    """Return what the question is about, as far as its words say; None if they do not. `now_s` is
+    when it is asked. Later moments are nobody's memory and do not count as times.
     """
-    text = with_time_words(question, _written)
+    text = with_time_words(question, written_time)
     moments = re.findall(_MOMENT, text)
     if any(_seconds(moment) > now_s for moment in moments) or len(moments) > 2:
         return None
@@ -80,9 +77,10 @@ def _without(named: re.Match[str], text: str) -> str:
     return f"{_JOINT.sub('', text[: named.start()])} {text[named.end() :]}".strip()
 
 
-def _written(stream_s: int) -> str:
-    """As `_MOMENT` reads it. Hours go on after a day, which they do not in a model's words."""
-    return f"{stream_s // 3600}h{stream_s // 60 % 60:02d}m{stream_s % 60:02d}s"
+def written_time(stream_s: float) -> str:
+    """Write it as `1h02m05s`. Hours go on after a day, unlike in a model's words."""
+    seconds = int(stream_s)
+    return f"{seconds // 3600}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"
 
 
 def _seconds(moment: tuple[str, ...]) -> float:

@@ -1,9 +1,9 @@
-"""named_view: a question and what it may see in, what it sees of that for the time it names out.
+"""named_view: narrows what a question may see to the time that its words name.
 
-Without a zone, words name stream time (`vstream.times.named_time`): a time of which nothing is kept
-is not followed, and neither is any beside a `from_s`. With a zone they name clock time
-(`vstream.times.clock_words`), which bounds the question as well as `from_s` and `at_s` do, and one
-of which nothing is kept is refused: an answer from another time would be taken for one from then.
+Without a zone, words name stream time (`vstream.times.named_time`). A time with nothing kept is not
+followed, and neither is any beside a `from_s`. With a zone they name clock time
+(`vstream.times.clock_words`), which bounds the question just as `from_s` and `at_s` do, and a time
+with nothing kept is refused: an answer from another time would be taken for one from then.
 """
 
 import time
@@ -25,26 +25,24 @@ from vstream.times.when import stream_range
 from vstream.times.zone import local_range, zone_of
 
 MOMENT_S = 1.0
-"""A question about a moment sees the newest block that had ended by then, and those so shortly
+"""A question about a moment sees the newest block that had ended by then, and those up to this long
 before it; under some policies (`sees_beside`) also the next one on each side that looks the same.
 """
 LOOKS_SAME = 0.85
-"""Cosine of representative keys, in the mean over layers. Of a run of alike blocks some policies
+"""Cosine of representative keys, averaged over layers. Of a run of similar blocks some policies
 keep only the first and the last, and less than all of each: together they say more.
 """
 MOMENT_REACH_S = 60.0
-"""Blocks that ended longer before a moment say nothing about it: while nothing changes, a sampler
-keeps a frame so often. For the same reason they say what a stretch without blocks began with.
+"""Blocks that ended longer before a moment say nothing about it: a sampler keeps a frame this often
+if nothing changes. For the same reason they say what a stretch without blocks started with.
 """
 CLOCK_AHEAD_S = 30.0
-"""What a camera took in the last seconds may bear a time that is so far to come."""
+"""What a camera took in the last seconds may bear a time this far in the future."""
 
 
 @dataclass(frozen=True, eq=False)
 class NamedView:
-    """What a question sees, how the model is to read it, where its words made it look, and what
-    they are without those that did.
-    """
+    """What is seen, how the question is read, where its words made it look, and the other words."""
 
     view: MemoryView
     read_as: Question
@@ -60,11 +58,11 @@ def named_view(
     reads_stream_time: bool,
     beside: bool = True,
 ) -> NamedView:
-    """What is left of `view` (not empty); all of it if the question names no time.
+    """Return what is left of `view` (not empty): all of it if the question names no time.
 
-    For a model that `reads_stream_time` clock words are put into that. With `beside`, a moment also
-    sees the next block on each side that looks the same. Raises QuestionError for an unknown zone,
-    and for a clock time when nothing is kept.
+    For a model that `reads_stream_time`, clock words are rewritten as stream time. With `beside`, a
+    moment also sees the next block on each side that looks the same. Raises QuestionError for an
+    unknown zone, and for a clock time with nothing kept.
     """
     if question.zone is not None:
         zone = zone_of(question.zone)
@@ -83,9 +81,7 @@ def named_view(
 def _in_stream(
     question: Question, memory: MemoryReader, view: MemoryView, beside: bool
 ) -> tuple[float | None, float | None, str] | None:
-    """The `at_s` and `from_s` that words name in stream time, and the other words; None if they do
-    not.
-    """
+    """Return the `at_s` and `from_s` that words name, and the other words; None if they do not."""
     now_s = memory.info(view.ids[-1]).end_s if question.at_s is None else question.at_s
     named = named_time(question.text, now_s)
     if named is None:
@@ -103,7 +99,7 @@ def _in_stream(
 
 
 def _shown(memory: MemoryReader, block_id: int, at_s: float | None) -> tuple[float, float]:
-    """The stretch that a block and its alike neighbours show, of what had ended by `at_s`."""
+    """Return the stretch that a block and its similar neighbours show, of what ended by `at_s`."""
     ids = memory.seen(at_s)
     place = bisect_left(ids, block_id)
     near = ids[max(0, place - 1) : place + 2]
@@ -161,7 +157,7 @@ class _ByClock:
         return NamedView(view, read_as, rest, looked)
 
     def _seen(self, named: ClockRange) -> MemoryView:
-        """The blocks captured then that the question may see."""
+        """Return the blocks captured then that the question may see."""
         begin, end = _seconds(named)
         reaches_now = named.end == self._now
         from_s, to_s = stream_range(self._memory, begin, end + CLOCK_AHEAD_S * reaches_now)
@@ -178,7 +174,7 @@ class _ByClock:
         return view_at(self._memory, to_s, self._recent_blocks, from_s)
 
     def _retold(self, text: str, named: Sequence[ClockRange] | None = None) -> str:
-        """With the times that are kept put into stream time."""
+        """Rewrite the times with something kept as stream time."""
         found = clock_ranges(text, self._now) if named is None else named
         for one in reversed(found):
             ids = self._seen(one).ids
@@ -209,7 +205,7 @@ def _stretch(memory: MemoryReader, view: MemoryView) -> Stretch:
 
 
 def _in_stream_time(named: ClockRange, now: datetime, first_s: float, last_s: float) -> str:
-    """The words for it, of which something is kept from `first_s` to `last_s`."""
+    """Write it in stream time; something is kept of it from `first_s` to `last_s`."""
     if last_s - first_s <= MOMENT_S:
         return f"at {_clock(last_s)}"
     if named.is_moment:
@@ -222,6 +218,6 @@ def _in_stream_time(named: ClockRange, now: datetime, first_s: float, last_s: fl
 
 
 def _clock(stream_s: float) -> str:
-    """Hours begin again after a day, as they do in the words that frames open with."""
+    """Write it with hours that start over after a day, as in the words that frames open with."""
     seconds = int(stream_s)
     return f"{seconds // 3600 % 24}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

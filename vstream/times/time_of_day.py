@@ -1,7 +1,7 @@
-"""time_of_day: the words of a time of day in, as `2:07 pm`, the time and its place on days out.
+"""time_of_day: reads a time of day in words, such as `2:07 pm`, and finds its place on days.
 
-A time without am or pm is one of 24 hours, but for an end of a range whose other end has one:
-`between 11 and 1 pm` begins at 11, `from 9 am to 5` ends at 17. Local times without a zone.
+A time without am or pm is one of 24 hours, except an end of a range whose other end has one:
+`between 11 and 1 pm` starts at 11, `from 9 am to 5` ends at 17. Local times without a zone.
 """
 
 import re
@@ -20,16 +20,13 @@ _DAY = timedelta(days=1)
 
 
 def clock_of(words: str) -> time:
-    """The time that a CLOCK or HOUR names. Raises ValueError if there is none, as 25:10."""
+    """Return the time that a CLOCK or HOUR names. Raises ValueError if none, as for 25:10."""
     (found,) = _readings(words, either_half=False)
     return found
 
 
 def clock_pair(first: str | None, last: str | None) -> tuple[time, time]:
-    """The times of both ends of a range, of all that they may be those that are nearest.
-
-    An end that is no time of day is None, and any time comes back for it. Raises ValueError.
-    """
+    """Return the nearest times that both ends may be; None may be any. Raises ValueError."""
     both = [
         (begin, end)
         for begin in _readings(first or "noon", _has_half(last or ""))
@@ -39,19 +36,19 @@ def clock_pair(first: str | None, last: str | None) -> tuple[time, time]:
 
 
 def following(clock: time, moment: datetime) -> datetime:
-    """The first time from `moment` on that a clock shows `clock`."""
+    """Return the first time from `moment` on when a clock shows `clock`."""
     at = datetime.combine(moment.date(), clock)
     return at if at >= moment else at + _DAY
 
 
 def preceding(clock: time, moment: datetime) -> datetime:
-    """The last time before `moment` that a clock shows `clock`."""
+    """Return the last time before `moment` when a clock shows `clock`."""
     at = datetime.combine(moment.date(), clock)
     return at if at < moment else at - _DAY
 
 
 def has_seconds(words: str) -> bool:
-    """Whether a CLOCK is that exact."""
+    """Whether a CLOCK names seconds."""
     found = _PARTS.fullmatch(words)
     return found is not None and found[3] is not None
 
@@ -78,6 +75,5 @@ def _has_half(words: str) -> bool:
 
 
 def _gap(begin: time, end: time) -> timedelta:
-    """From `begin` to the next `end`, more than nothing."""
-    begun_at = datetime.combine(datetime(2000, 1, 1), begin)
-    return following(end, begun_at + timedelta(microseconds=1)) - begun_at
+    begin_at = datetime.combine(datetime(2000, 1, 1), begin)
+    return following(end, begin_at + timedelta(microseconds=1)) - begin_at

@@ -1,4 +1,4 @@
-"""time_phrase: a question in, the phrases in it that name clock time out, by form and parts.
+"""time_phrase: finds the phrases of a question that name clock time, by form and parts.
 
 A number is a time only with am, pm, a colon or a unit, and a time of day only after a word like
 `at` or beside a day: `is the score 2 to 3` and `does the sign say 2 pm` name none. English only.
@@ -13,7 +13,7 @@ from vstream.times.day_words import DAY, LENGTH, PART, SHORT_LENGTH, spaced, sta
 from vstream.times.time_of_day import CLOCK, HOUR
 
 Form = Literal["between", "clock", "iso", "ago", "day", "last", "part"]
-"""Of two that fit the same words the first is meant: `last week` is that of the calendar."""
+"""If two fit the same words, the first one counts: `last week` is that of the calendar."""
 _ISO = r"(?:\d{4}-\d\d-\d\d[t\s]\d\d:\d\d(?::\d\d(?:[.]\d{1,6})?)?(?:z|[+-]\d\d:?\d\d)?)(?![:.]?\d)"
 _DASH, _QUOTE = "[-\N{EN DASH}]", "['\N{RIGHT SINGLE QUOTATION MARK}]"
 _WORD = (
@@ -49,34 +49,34 @@ _AT_THE = re.compile(r"\bat\s+(?:the\s+)?$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class TimePhrase:
-    """The words of a phrase, part by part, and the day that stands elsewhere, if one does."""
+    """The words of a phrase by part, and the day that stands elsewhere, if there is one."""
 
     form: Form
     parts: dict[str, str]
     span: tuple[int, int]
 
     def __getitem__(self, part: str) -> str:
-        """The words of a part of it; none if it has no such part."""
+        """Return the words of a part; none if it has no such part."""
         return self.parts.get(part, "")
 
     @property
     def day(self) -> str:
-        """The words of the day that it speaks of."""
+        """The words of its day."""
         return self["day"] or self["its_day"]
 
     @property
     def is_about(self) -> bool:
-        """Whether it means what it names, not what comes before or after, or lies around it."""
+        """Whether it means the time that it names, not one before, after or around it."""
         return not (self["near"] or self["since"] or self["until"])
 
 
 def time_phrases(text: str) -> list[TimePhrase]:
-    """From left to right; of several at one place the longest."""
+    """Return them from left to right; of several at one place, the longest."""
     return _joined(list(_chosen(text)))
 
 
 def end_parts(words: str) -> dict[str, str]:
-    """Of an end of a `between`: `iso`, `clock`, `day`, `its_day` or `whole_day`, what there is."""
+    """Split an end of a `between` into `iso`, `clock`, `day`, `its_day` and `whole_day`."""
     found = _END_PARTS.fullmatch(words)
     assert found is not None, "it is made of the same"
     return _there(found)
@@ -111,7 +111,7 @@ def _is_time(phrase: TimePhrase, text: str) -> bool:
 
 
 def _joined(phrases: list[TimePhrase]) -> list[TimePhrase]:
-    """`who came yesterday to the door between 2 and 3 pm?` names one time."""
+    """Join two: `who came yesterday to the door between 2 and 3 pm?` names one time."""
     if len(phrases) == 2:
         for day, clock in (phrases, phrases[::-1]):
             has_ends = clock.form in ("between", "clock") and not clock.day

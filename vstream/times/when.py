@@ -1,9 +1,9 @@
-"""parse_when: a moment as programs write it in, as `2026-11-03T14:00:00Z` or `-10m`, in UTC out.
+"""parse_when: reads a moment as programs write it, such as `2026-11-03T14:00:00Z` or `-10m`.
 
-`stream_range` has clock times in, the stream times of the blocks captured then out; of
-`moments_range` come those of all moments. Blocks are captured in their order, so a bisection finds
-the edges of a stretch. A camera's clock may have stepped back by some seconds: then the edges are
-right to that many, and what lies between them is one run of blocks.
+`stream_range` turns clock times into the stream times of the blocks captured then, `moments_range`
+into those of all moments. Blocks are captured in their order, so a bisection finds the edges of a
+stretch. If a camera's clock has stepped back by some seconds, the edges are off by no more than
+that, and what lies between them is one run of blocks.
 """
 
 import math
@@ -22,7 +22,7 @@ _EPOCH = re.compile(r"[0-9]{1,11}(?:\.[0-9]+)?")
 _MINUS = re.compile(r"-(?:[0-9]{1,6}[dhms])+")
 _DAY = timedelta(days=1)
 _NO_LATER_S = 1e10
-"""Of streams no moment is later."""
+"""No stream has a later moment."""
 _AGO = re.compile(spaced(rf"({SHORT_LENGTH}|\d{{1,6}} (?:days?|weeks?)) ago"), re.IGNORECASE)
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _DAYS_AGO = {"today": 0, "yesterday": 1}
@@ -34,10 +34,9 @@ ALLOWED = (
 
 
 def parse_when(text: str | None, now: datetime) -> datetime | None:
-    """In UTC; None for None or nothing. `now` (with a zone) is what relative times are before.
-
-    Raises QuestionError for anything else than is allowed. A date and time without an offset is one
-    in the zone of `now`.
+    """Return it in UTC; None for None or nothing. Relative times are before `now`, which has a
+    zone; a date and time without an offset is in that zone. Raises QuestionError for anything that
+    is not allowed.
     """
     words = (text or "").strip()
     if not words:
@@ -70,7 +69,7 @@ def _parsed(words: str, now: datetime) -> datetime:
 
 
 def clock_before(at: time, now: datetime) -> datetime:
-    """When a clock in the zone of `now` last showed `at`."""
+    """Return when a clock in the zone of `now` last showed `at`."""
     today = datetime.combine(now.date(), at, now.tzinfo)
     return today if today <= now else datetime.combine(now.date() - _DAY, at, now.tzinfo)
 
@@ -78,10 +77,9 @@ def clock_before(at: time, now: datetime) -> datetime:
 def stream_range(
     memory: "MemoryReader", begin: float | None, end: float | None
 ) -> tuple[float, float]:
-    """The `from_s` and `to_s` with which exactly the blocks captured from `begin` to `end` show.
-
-    Seconds since the epoch; a bound that is None is open. Of nothing it is (inf, -inf), which shows
-    nothing.
+    """Return the `from_s` and `to_s` that show exactly the blocks captured from `begin` to `end`,
+    in seconds since the epoch; a bound that is None is open. Without blocks it is (inf, -inf),
+    which shows nothing.
     """
     ids = memory.visible(None)
 
@@ -98,11 +96,11 @@ def stream_range(
 def moments_range(
     memory: "MemoryReader", begin: float | None, end: float | None
 ) -> tuple[float, float]:
-    """The stream time from `begin` to `end`, bounds as in `stream_range`: with the moments between
-    two blocks, before the first and behind the last of them.
+    """Return the stream time from `begin` to `end`, bounds as in `stream_range`, with the moments
+    between two blocks, before the first and after the last.
 
-    Stream time keeps step with the clock. Where it did not between two blocks, as where a file
-    began again, all between them counts. Without blocks it is all time.
+    Stream time keeps step with the clock. If it did not between two blocks, as when a file started
+    over, all time between them counts. Without blocks it is all time.
     """
     begin, end = -math.inf if begin is None else begin, math.inf if end is None else end
     ids = memory.visible(None)
@@ -127,7 +125,7 @@ def moments_range(
 def _moment(
     before: "BlockInfo | None", behind: "BlockInfo | None", at: float, unless_s: float
 ) -> float:
-    """Stream time of `at` between two blocks, `unless_s` where it did not keep step there."""
+    """Return the stream time of `at` between two blocks; `unless_s` if it lost step there."""
     after_s = math.inf if before is None else before.end_s + (at - before.captured_at)
     until_s = math.inf if behind is None else behind.end_s - (behind.captured_at - at)
     return min(after_s, until_s if before is None else max(until_s, unless_s))

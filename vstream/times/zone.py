@@ -1,5 +1,6 @@
-"""zone: the name of a time zone in, the zone out; moments in, how people there write them, out."""
+"""zone: finds a time zone by its name, and writes moments as people there do."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -7,7 +8,7 @@ from vstream.errors import QuestionError
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """Raises QuestionError for what is no name of a zone."""
+    """Raises QuestionError for an unknown name."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # unknown, a path out of the database, a folder of it
@@ -17,7 +18,7 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def local_range(begin: float | None, end: float | None, zone: ZoneInfo) -> str:
-    """As `2026-11-24 18:00:00 to 23:00:00 (Europe/Prague)`; seconds since the epoch."""
+    """Write `2026-11-24 18:00:00 to 23:00:00 (Europe/Prague)`, from seconds since the epoch."""
     if begin is None and end is None:
         return f"all time ({zone.key})"
     first = None if begin is None else datetime.fromtimestamp(begin, zone)
@@ -28,3 +29,11 @@ def local_range(begin: float | None, end: float | None, zone: ZoneInfo) -> str:
     is_one_day = first.date() == last.date()
     until = f"{last:%H:%M:%S}" if is_one_day else f"{last:%Y-%m-%d %H:%M:%S}"
     return f"{first:%Y-%m-%d %H:%M:%S} to {until} ({zone.key})"
+
+
+def recap_title(
+    count: int, streams: Iterable[str], begin: float | None, end: float | None, zone: ZoneInfo
+) -> str:
+    """As `5 things came or left: door, gate, 2026-12-01 08:00:00 to 12:00:00 (UTC)`."""
+    things = "1 thing" if count == 1 else f"{count or 'no'} things"
+    return f"{things} came or left: {', '.join(streams)}, {local_range(begin, end, zone)}"

@@ -1,4 +1,4 @@
-"""Blocks in append-only files of a folder: the store of `file:///DIR`."""
+"""Blocks in append-only files in a folder: the store of `file:///DIR`."""
 
 from memory.tiers.file.in_files import InFiles
 

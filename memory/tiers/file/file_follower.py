@@ -1,9 +1,9 @@
-"""FileFollower: the blocks of a folder that another process writes, and what became of them since.
+"""FileFollower: follows the blocks in a folder that another process writes.
 
-The writer appends to the newest segment and replaces others as a whole (see file_tier). A segment
-that was replaced while it is open here stays readable until the next look for changes. Damaged
-records are left out, as the writer leaves them out. Behind the last record of the newest segment
-lies what the writer has not written yet, or what the next one will cut off.
+The writer appends to the newest segment and replaces others whole (see file_tier). A replaced
+segment that is open here stays readable until the next look for changes. Damaged records are left
+out, as the writer leaves them out. Bytes after the last record of the newest segment are records
+still being written, or remains that the next writer will cut off.
 """
 
 from pathlib import Path
@@ -15,18 +15,18 @@ from memory.tiers.file.file_tier import SegmentFolder, newest_segments
 from memory.tiers.file.segment_file import SegmentFile
 
 _ATTEMPTS = 5
-"""A segment may be replaced between the look at the folder and the look into it."""
+"""A segment may be replaced between listing the folder and opening the segment."""
 
 
 class FileFollower(SegmentFolder, FollowedSource):
-    """Reads a folder on this machine. It changes nothing there."""
+    """Reads a folder on this machine and changes nothing there."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._scanned: dict[int, SegmentFile] = {}
 
     def changes(self) -> Changes:
-        """Raises StoreError if the folder cannot be read."""
+        """See FollowedSource. Raises StoreError if the folder cannot be read."""
         heads: dict[int, BlockHead] = {}
         gone: set[int] = set()
         for attempt in range(_ATTEMPTS):

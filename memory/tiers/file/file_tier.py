@@ -2,17 +2,16 @@
 
 FIRST-GENERATION.index  an index of the complete segment of that name (see segment_index)
 FIRST-GENERATION.vskv   block records from id FIRST on (see segment_file); the one with the largest
-                        FIRST is still being written. Of two generations of one segment that a dying
-                        process left, the newer one is complete and wins.
-policy.state            what the memory policy noted, if it notes anything (see state_log)
+                        FIRST is still being written. If a dying process left two generations of a
+                        segment, the newer one is complete and wins.
+policy.state            what the memory policy noted, if anything (see state_log)
 
-To make blocks coarser or to forget some, a whole segment is rewritten, under the next
-generation's name and with `.partial` behind it until it is complete; then it is renamed and the old
-one is unlinked.
+To make blocks coarser or to forget some, a whole segment is rewritten under the next generation's
+name, with `.partial` appended until it is complete; then it is renamed and the old one unlinked.
 
-What was damaged meanwhile is left out (see segment_file). Behind the last block of the newest
-segment it is cut off, and a segment without any block left is set aside under another name. Where
-that may have held the newest ids, a new segment begins whose name is above them.
+Damaged records are left out (see segment_file). After the last block of the newest segment they are
+cut off, and a segment left without any block is renamed out of the way. If it may have held the
+newest ids, a new segment is started whose name is above them.
 """
 
 import re
@@ -37,12 +36,12 @@ from memory.tiers.file.whole_files import flush_folder, set_aside, told
 
 _log = structlog.get_logger()
 MAX_OPEN_FILES = 16
-"""Of one stream. A process may serve dozens of streams and often has no more than 1024 files."""
+"""Per stream. A process may serve dozens of streams and often has at most 1024 files."""
 SEGMENT_NAME = re.compile(r"(\d{12})-(\d{6})\.vskv")
 
 
 class SegmentFolder:
-    """The reading half of the stores in files."""
+    """The reading half of stores in files."""
 
     name = "file"
 
@@ -76,7 +75,7 @@ class SegmentFolder:
         return [self._holding(block_id).read_thumbnail(block_id) for block_id in block_ids]
 
     def damage_by(self, listed: SegmentList) -> list[str]:
-        """What is damaged or missing by that list, in words, once all segments were scanned."""
+        """Return as text what that list shows to be damaged or missing, once all were scanned."""
         return listed.damage_of(self._segments)
 
     def leave_out(self, block_id: int) -> None:
@@ -96,7 +95,7 @@ class SegmentFolder:
         return self._used(self._segments[self._at(block_id)])
 
     def _used(self, segment: SegmentFile) -> SegmentFile:
-        """The segment, of which a file may now be open; those not used for longest are closed."""
+        """Return the segment, whose file may now be opened; close the least recently used ones."""
         self._open[segment] = None
         self._open.move_to_end(segment)
         if len(self._open) > MAX_OPEN_FILES:
@@ -109,7 +108,7 @@ class SegmentFolder:
 
 
 class FileTier(SegmentFolder, BlockStore):
-    """A BlockStore in one folder. The caller sees to it that nobody else writes it."""
+    """A BlockStore in one folder. The caller ensures that nobody else writes it."""
 
     def __init__(
         self,
@@ -118,9 +117,9 @@ class FileTier(SegmentFolder, BlockStore):
         budget_bytes: int | None = None,
         list_path: Path | None = None,
     ) -> None:
-        """A segment ends when the next block would make it larger than `segment_bytes`.
+        """End a segment when the next block would make it larger than `segment_bytes`.
 
-        The file `list_path` tells which there are, see SegmentList. Raises StoreError if the folder
+        The file at `list_path` lists the segments, see SegmentList. Raises StoreError if the folder
         cannot be used.
         """
         super().__init__(folder)
@@ -153,7 +152,7 @@ class FileTier(SegmentFolder, BlockStore):
         self._state = self._noted.recover(self.next_id)
 
     def _mend(self) -> None:
-        """Cut off and set aside what is no block, and begin above the ids that it may have had."""
+        """Cut off or set aside what is no block, and continue above any ids it may have had."""
         newest = self._list.newest(self._segments)
         self.next_id = max(self.next_id, newest)
         is_there = newest < 0 or any(segment.first == newest for segment in self._segments)
@@ -172,7 +171,7 @@ class FileTier(SegmentFolder, BlockStore):
         self._write_list()
 
     def has_room(self, record: BlockRecord) -> bool:
-        """A segment's copy must fit beside it while it is rewritten."""
+        """Return whether it fits beside the copy of a segment that is being rewritten."""
         if self.budget_bytes is None:
             return True
         num_bytes = len(record.to_bytes())
@@ -192,7 +191,7 @@ class FileTier(SegmentFolder, BlockStore):
         self._used(newest).append(record)
         if newest.first not in self._list.firsts:
             self._write_list()
-        self.next_id = block_id + 1  # others look at it: it is there and listed
+        self.next_id = block_id + 1  # last, because others read it: the block is written and listed
         if record.noted:
             self._take_state(record.noted)
 
@@ -201,7 +200,7 @@ class FileTier(SegmentFolder, BlockStore):
         self._take_state(noted, is_thorough=None in noted.values() or not noted)
 
     def _take_state(self, noted: StateChange, is_thorough: bool = False) -> None:
-        """Thorough: of what goes or has gone nothing is left lying in the file."""
+        """Update the state; if thorough, rewrite the file so that no deleted note remains in it."""
         self._state = changed(self._state, noted)
         if is_thorough or not self._state or self._noted.is_stale(self._state):
             self._sync()
@@ -273,7 +272,7 @@ class FileTier(SegmentFolder, BlockStore):
             self._used(segment).flush()
 
     def _swept(self) -> dict[int, Path]:
-        """The newest generation of each segment; what a dying process left beside them is gone."""
+        """Return each segment's newest generation; delete what dying processes left."""
         newest = newest_segments(self._folder)
         kept = {*newest.values(), *map(index_path, newest.values())}
         for path in self._folder.iterdir():
@@ -284,7 +283,7 @@ class FileTier(SegmentFolder, BlockStore):
         return newest
 
     def _set_aside(self, segment: SegmentFile) -> None:
-        """Keep the file, and count it as a segment no more."""
+        """Keep the file, but no longer count it as a segment."""
         self._list.write(self._list.firsts - {segment.first})
         self._let_go(segment)
         index_path(segment.path).unlink(missing_ok=True)
@@ -296,14 +295,14 @@ class FileTier(SegmentFolder, BlockStore):
         self._list.write(segment.first for segment in self._segments if segment.block_ids)
 
     def _begin(self, first: int) -> SegmentFile:
-        """A new newest segment; the last one is complete."""
+        """Start a new newest segment; the last one is now complete."""
         self._sync()
         for complete in self._segments[-1:]:
             with closing(SegmentFile(complete.path, complete.first, read_only=True)) as scanned:
                 scanned.write_index(list(scanned.scan()))
             complete.index_bytes = scanned.index_bytes
         segment = SegmentFile(segment_path(self._folder, first, 0), first)
-        self._used(segment).cut()  # creates it: its name keeps the next id
+        self._used(segment).cut()  # creates the file, whose name preserves the next id
         with told(f"{segment.path}: cannot be begun"):
             flush_folder(self._folder)
         self._segments.append(segment)
@@ -311,7 +310,7 @@ class FileTier(SegmentFolder, BlockStore):
 
 
 def newest_segments(folder: Path) -> dict[int, Path]:
-    """By first id, the newest generation of each segment in the folder, in order."""
+    """Return the newest generation of each segment in the folder, by first id, in order."""
     paths = sorted(path for path in folder.iterdir() if SEGMENT_NAME.fullmatch(path.name))
     return {segment_numbers(path)[0]: path for path in paths}
 
@@ -321,7 +320,7 @@ def segment_path(folder: Path, first: int, generation: int) -> Path:
 
 
 def segment_numbers(path: Path) -> tuple[int, int]:
-    """First id and generation."""
+    """Return first id and generation."""
     match = SEGMENT_NAME.fullmatch(path.name)
     assert match is not None
     return int(match[1]), int(match[2])

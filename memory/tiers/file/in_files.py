@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote
 
+from memory.block_info import Provenance
 from memory.block_record import BlockRecord
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import BlockCorruptError, KVMemoryError, StoreError
-from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_follower import FileFollower
 from memory.tiers.file.file_tier import FileTier, newest_segments
@@ -56,7 +56,7 @@ class InFiles(Tier):
     def blocks(self, entry: StreamEntry, config: MemoryConfig) -> FileTier:
         assert isinstance(entry, StreamDirectory)
         segment_bytes, listed = int(config.segment_bytes), list_of_segments(entry.path)
-        if config.file_bytes is not None:  # one segment's copy must fit beside the others
+        if config.file_bytes is not None:  # leave room for a segment's copy
             segment_bytes = min(segment_bytes, config.file_bytes // SEGMENTS_IN_BUDGET)
         return FileTier(segments_folder(entry.path), segment_bytes, config.file_bytes, listed)
 
@@ -73,13 +73,13 @@ class InFiles(Tier):
         return described.provenance, FileFollower(segments_folder(path))
 
     def lines(self, name: str, most: int) -> LineFile:
-        return LineFile(self.folder / f".{name}.jsonl", most)  # no stream's id begins with a dot
+        return LineFile(self.folder / f".{name}.jsonl", most)  # no stream id begins with a dot
 
     def ids(self) -> list[str]:
         return [path.name for path in self._paths()]
 
     def streams(self) -> list[StoredStream]:
-        """Reads the heads of all blocks, and changes nothing."""
+        """Read the heads of all blocks; change nothing."""
         return [_described(path) for path in self._paths()]
 
     def find(self, stream_id: str) -> FoundStream | None:
@@ -90,7 +90,7 @@ class InFiles(Tier):
         return FoundStream(found.provenance, _state(path), found.note, found.note_lost)
 
     def erase(self, stream_id: str) -> None:
-        """Also a stream whose blocks cannot be read."""
+        """Erase a stream, even if its blocks cannot be read."""
         with closing(self.enter(stream_id, None)) as directory:
             directory.erase()
 
@@ -99,7 +99,7 @@ class InFiles(Tier):
             raise StoreError(f"{self.folder}: there is no such folder; check the store's address")
 
     def check(self) -> str:
-        """Makes and leaves a stream in a folder that is gone afterwards."""
+        """Create a stream in a temporary folder, then remove the folder."""
         if not self.folder.exists():
             above = next(one for one in self.folder.parents if one.exists())
             if not above.is_dir() or not os.access(above, os.W_OK):
@@ -120,7 +120,7 @@ class InFiles(Tier):
 
 
 def stored_records(config: MemoryConfig, stream_id: str) -> Iterator[BlockRecord]:
-    """All blocks in stream order, verified; one is held at a time, however long the stream.
+    """Yield all blocks in stream order, verified, one at a time, however long the stream.
 
     Nobody may be writing the stream. Raises StoreError if there is no such stream in files;
     BlockCorruptError at the first damage: a copy must be whole.
@@ -147,7 +147,7 @@ def _described(path: Path) -> StoredStream:
         with closing(FileFollower(segments_folder(path))) as follower:
             infos = [head.info for head in follower.recover()]
             listed = SegmentList(list_of_segments(path))
-            listed.firsts &= listed_before  # others began or were let go meanwhile
+            listed.firsts &= listed_before  # skip segments created or removed meanwhile
             return replace(
                 described,
                 blocks=len(infos),
@@ -161,7 +161,7 @@ def _described(path: Path) -> StoredStream:
 
 
 def _state(path: Path) -> StreamState:
-    """Live while a process holds the writer's lock. Raises OSError."""
+    """Return "live" while a process holds the writer's lock. Raises OSError."""
     try:
         lock = os.open(path / "writer.lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""LineFile: lines in a file, which has one writer and is nobody's business but its user's."""
+"""LineFile: lines in a private file with one writer."""
 
 import fcntl
 import os
@@ -15,10 +15,10 @@ _SPARE = 8
 
 
 class LineFile(LineLog):
-    """The newest `most` lines, and some more. A line that was cut short stays a line by itself."""
+    """The newest `most` lines, and some more. A truncated line stays a line of its own."""
 
     def __init__(self, path: Path, most: int) -> None:
-        """Open or create it. Raises StoreError also where another process writes it."""
+        """Open or create it. Raises StoreError, also if another process writes it."""
         self.path = path
         self._most = most
         self._fd = -1
@@ -47,7 +47,7 @@ class LineFile(LineLog):
         self._write(self._fd, _joined(lines))
         self._num_lines += len(lines)
         if self._num_lines > self._most + self._most // _SPARE:
-            with suppress(StoreError):  # the lines are written: the next ones try again
+            with suppress(StoreError):  # the lines are written; the next call retries
                 self.rewrite(lambda line: line)
 
     def rewrite(self, change: Callable[[str], str | None]) -> None:
@@ -70,7 +70,7 @@ class LineFile(LineLog):
             flush_folder(self.path.parent)
 
     def close(self) -> None:
-        """One without a line leaves no trace."""
+        """Close the file, and delete it if it has no lines."""
         if self._fd >= 0:
             with suppress(OSError):
                 if os.fstat(self._fd).st_size == 0:
@@ -86,7 +86,7 @@ class LineFile(LineLog):
             return self.path.read_bytes()
 
     def _write(self, fd: int, content: bytes) -> None:
-        """All of it or nothing."""
+        """Write all of it or nothing."""
         with told(f"{self.path}: cannot be written"):
             size = os.fstat(fd).st_size
             try:

@@ -1,11 +1,10 @@
-"""SegmentFile: block records one behind the other in one file, one layer's rows read back from it.
+"""SegmentFile: block records one after another in a file, from which one layer's rows can be read.
 
-Reads are `pread`, never mmap: a cold map faults in page by page. Writes go to the end only, so a
-process that dies while it writes leaves whole records and at most a part of one, which the next
-writer cuts off. `append` hands the bytes to the operating system and does not wait for the disk, so
-they survive the death of the process; `flush` waits (fsync). A power cut can cost the blocks put
-since the last `flush`. What is damaged is found by its CRC32s, and the next record behind it by its
-magic.
+Reads use `pread`, never mmap: a cold map faults in page by page. Writes only append, so a process
+that dies while writing leaves whole records and at most part of one, which the next writer cuts
+off. `append` hands the bytes to the operating system and does not wait for the disk, so they
+survive the death of the process; `flush` waits (fsync). A power cut can lose the blocks put since
+the last `flush`. Damage shows by CRC32s, and the next record after it is found by its magic.
 """
 
 import os
@@ -30,15 +29,15 @@ from memory.tiers.file.segment_index import Extent, read_index, write_index
 from memory.tiers.file.whole_files import told
 
 _PIECE_BYTES = 2048, 1 << 20
-"""So much is searched for a record at first and at most at a time: it is mostly near."""
+"""How much to search for a record at a time, first and at most: it is usually near."""
 _FEW_BLOCKS = 16
 
 
 class SegmentFile:
-    """One file of records in the order of their ids. The caller sees to it that one writes."""
+    """One file of records in the order of their ids. The caller ensures a single writer."""
 
     def __init__(self, path: Path, first: int, read_only: bool = False) -> None:
-        """`first`: no record has a smaller id. The file is opened when it is needed."""
+        """No record has an id below `first`. The file is opened on first use."""
         self.path = path
         self._flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
         self.first = first
@@ -47,11 +46,11 @@ class SegmentFile:
         self.index_bytes = self.picture_bytes = 0
         self._extents: dict[int, Extent] = {}
         self._left_out: list[tuple[int, int]] = []
-        """Where bytes between records are no records that verify."""
+        """Ranges of bytes between records that are no valid records."""
         self.rest_bytes = 0
-        """How much lay behind the last record when it was scanned."""
+        """Bytes after the last record when it was scanned."""
         self.has_part = False
-        """Whether a record begins there that the file does not hold whole."""
+        """Whether an incomplete record begins there."""
         self._file = -1
 
     @property
@@ -59,11 +58,11 @@ class SegmentFile:
         return tuple(self._extents)
 
     def scan(self, below: int | None = None) -> Iterator[BlockHead]:
-        """Yield the heads of all records behind those that are known, in order of their ids.
+        """Yield the heads of all records after the known ones, in order of their ids.
 
-        A record whose head does not match its CRC32s, or whose id is not above those before it and
-        `below`, is left out; the next one is found by its magic. Rows and pictures are verified as
-        they are read. Ends at a part of a record. Raises StoreError.
+        Leaves out a record whose head does not match its CRC32s, or whose id is not above the
+        previous ones and below `below`, and finds the next one by its magic. Rows and pictures are
+        verified when they are read. Ends at an incomplete record. Raises StoreError.
         """
         file_bytes = os.fstat(self._opened()).st_size
         if not self.num_bytes:
@@ -78,7 +77,7 @@ class SegmentFile:
             if at + header.record_bytes > file_bytes:
                 break
             newest = next(reversed(self._extents), self.first - 1)
-            # Records of version 1 are counted, as far as can be told those that are left out, too.
+            # Records of version 1 have no id: count them, and as far as possible those left out.
             stored = self._head_at(at, header, newest + 1 + missed)
             at += header.record_bytes
             if stored is None or not newest < stored.head.block_id < (below or inf):
@@ -95,7 +94,7 @@ class SegmentFile:
         self.has_part = at == self.num_bytes and self._is_part(at)
 
     def _scan_index(self, file_bytes: int) -> Iterator[BlockHead]:
-        """`scan` by the index beside the segment, if there is one that fits."""
+        """Scan the index beside the segment, if it matches the segment."""
         indexed = read_index(self.path)
         if indexed is None:
             return
@@ -114,19 +113,19 @@ class SegmentFile:
         yield from map(BlockHead.told, indexed.told, keys)
 
     def write_index(self, heads: Sequence[BlockHead]) -> None:
-        """Write the index of a complete segment; `heads` are all that a scan has found.
+        """Write the index of a complete segment; `heads` are all that a scan found.
 
-        A damaged segment gets none, so that it is looked at again; one of few blocks is read as
-        quickly without. Failing costs time alone.
+        A damaged segment gets none, so that it is scanned again; one of few blocks is as fast
+        without. Failure only costs time.
         """
         if len(heads) > _FEW_BLOCKS and not self.index_bytes and not self.damage(False):
-            with suppress(OSError, ValueError):  # also for blocks that do not go together
+            with suppress(OSError, ValueError):  # also if blocks differ in form
                 self.index_bytes = write_index(self.path, heads, list(self._extents.values()))
 
     def damage(self, is_newest: bool) -> list[str]:
-        """Where records were left out, in words; to be asked after `scan`.
+        """Return as text where records were left out; call it after `scan`.
 
-        Behind the records of the newest segment a part of one is no damage: it was never finished.
+        An incomplete record at the end of the newest segment is no damage: it was never finished.
         """
         places = list(self._left_out)
         if self.rest_bytes and not (is_newest and self.has_part):
@@ -137,19 +136,19 @@ class SegmentFile:
         ]
 
     def cut(self) -> int:
-        """Cut off what lies behind the last record; how many bytes that was."""
+        """Cut off what follows the last record; return how many bytes that was."""
         cut_bytes = os.fstat(self._opened()).st_size - self.num_bytes
         if cut_bytes:
             os.ftruncate(self._opened(), self.num_bytes)
         return cut_bytes
 
     def leave_out(self, block_id: int) -> None:
-        """From now on it is as if the block were not there."""
+        """Treat the block as missing from now on."""
         if extent := self._extents.pop(block_id, None):
             self.picture_bytes -= extent.picture_bytes
 
     def append(self, record: BlockRecord) -> None:
-        """Raises StoreError if it cannot be written; then the file is as it was."""
+        """Append a record. Raises StoreError if that fails; then the file is unchanged."""
         data, block_id = record.to_bytes(), record.head.block_id
         where = self._where(block_id, self.num_bytes)
         try:
@@ -157,7 +156,7 @@ class SegmentFile:
             while written < len(data):
                 written += os.pwrite(self._opened(), data[written:], self.num_bytes + written)
         except OSError as error:
-            # A part of a record must not stay where the next one goes; `scan` would cut it too.
+            # Remove the partial record: the next one goes there.
             os.ftruncate(self._opened(), self.num_bytes)
             raise StoreError(
                 f"{where}: cannot be written: {error.strerror}; make room or choose another store"
@@ -188,12 +187,12 @@ class SegmentFile:
         return BlockRecord.from_bytes(data, where, block_id)
 
     def flush(self) -> None:
-        """Return once all records would survive a power cut, also if the file had been closed."""
+        """Return once all records would survive a power cut, even if the file had been closed."""
         with told(f"{self.path}: cannot be flushed"):
             os.fsync(self._opened())
 
     def close(self) -> None:
-        """Let go of the file; the next use opens it again."""
+        """Close the file; the next use reopens it."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -212,7 +211,7 @@ class SegmentFile:
         return self._file
 
     def _header_at(self, offset: int) -> RecordHeader | None:
-        """None if no header that matches its CRC32 begins there."""
+        """Return None if no header that matches its CRC32 begins there."""
         where = f"{self.path}: byte {offset}"
         try:
             return RecordHeader.from_bytes(self._pread(offset, HEADER_BYTES, where), where)
@@ -220,7 +219,7 @@ class SegmentFile:
             return None
 
     def _head_at(self, offset: int, header: RecordHeader, number: int) -> StoredHead | None:
-        """None if it does not match its CRC32s."""
+        """Return None if it does not match its CRC32s."""
         where = self._where(number, offset)
         head = self._pread(offset, header.thumbnail_offset, where)
         try:
@@ -229,14 +228,14 @@ class SegmentFile:
             return None
 
     def _is_part(self, offset: int) -> bool:
-        """Whether a record begins there, of which `scan` has seen that it is not there whole."""
+        """Return whether a record begins there, which `scan` then found to be incomplete."""
         beginning = self._pread(offset, HEADER_BYTES, f"{self.path}: byte {offset}")
         if len(beginning) < HEADER_BYTES:
             return bool(beginning) and may_be_a_record(beginning)
         return self._header_at(offset) is not None
 
     def _next_header(self, offset: int, file_bytes: int) -> int:
-        """Where the next header that matches its CRC32 begins, or else where the file ends."""
+        """Return where the next header that matches its CRC32 begins, or else the file's end."""
         piece_bytes, most_bytes = _PIECE_BYTES
         while offset < file_bytes:
             piece = self._pread(offset, piece_bytes, f"{self.path}: byte {offset}")

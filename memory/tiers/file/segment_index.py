@@ -1,8 +1,8 @@
-"""Segment index: what is known of a complete segment's blocks but their keys, in a file beside it.
+"""Segment index: everything known of a complete segment's blocks but their keys, in its own file.
 
-Opening a stream reads it, and the keys from where it says they lie, and parses no record. It is a
-CRC32, and JSON and a table as numpy.save writes them. Without one that is whole and fits the
-segment, opening takes longer: the segment itself is read.
+Opening a stream reads it, and the keys from the places it lists, and parses no record. It is a
+CRC32, followed by JSON and a table, both in numpy.save's format. If it is damaged or does not match
+the segment, the segment itself is read, which takes longer.
 """
 
 import io
@@ -16,13 +16,11 @@ import numpy as np
 from jaxtyping import UInt32
 
 from memory.block_head import HeadMeta
-from memory.block_info import BlockInfo, RowForm, RowLayout
+from memory.block_info import BlockInfo, Provenance, RowForm, RowLayout
 from memory.block_record import BlockHead
-from memory.provenance import Provenance
 
 _VERSION = 3
-"""Its CRC32 begins with it: an index of another one is as none. Raised with the format of records.
-"""
+"""Its CRC32 starts from this, so other versions never match. Increase it with the record format."""
 _CRC32_BYTES = 4
 _COLUMNS = [
     ("id", "<i8"),
@@ -35,9 +33,9 @@ _COLUMNS = [
 
 
 class Extent(NamedTuple):
-    """Where one record lies in its file, in bytes, and what its parts have to match.
+    """Where one record lies in its file, in bytes, and the CRC32s of its parts.
 
-    A day of blocks has 86,400 of these, so they are made of what an index holds as it is.
+    A day of blocks has 86,400 of these, so they hold what an index holds, unconverted.
     """
 
     places: Sequence[int]
@@ -58,7 +56,7 @@ class Extent(NamedTuple):
         return self.places[3] - self.places[2]
 
     def part(self, number: int) -> tuple[int, int]:
-        """Offset and length of the part with that place in `crc32s`."""
+        """Return offset and length of the part with that place in `crc32s`."""
         if number < 2:
             return self.places[1 + number], self.places[2 + number] - self.places[1 + number]
         row_bytes = (self.end - self.places[3]) // (len(self.crc32s) - 2)
@@ -80,7 +78,7 @@ def index_path(segment: Path) -> Path:
 
 
 def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Extent]) -> int:
-    """Of all blocks of a segment; its bytes. Raises OSError."""
+    """Write the index of all blocks of a segment; return its bytes. Raises OSError."""
     data = packed_index(heads, extents)
     partial = segment.with_suffix(".index.partial")
     try:
@@ -92,7 +90,7 @@ def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Ext
 
 
 def packed_index(heads: Sequence[BlockHead], extents: Sequence[Extent]) -> bytes:
-    """Of all blocks of a segment."""
+    """Serialize the index of all blocks of a segment."""
     kinds: dict[tuple[Any, ...], int] = {}
     positions: dict[str, int] = {}
     kind_of, positions_of = [], []
@@ -125,7 +123,7 @@ def packed_index(heads: Sequence[BlockHead], extents: Sequence[Extent]) -> bytes
 
 
 def read_index(segment: Path) -> IndexedBlocks | None:
-    """What is known of a segment's blocks; None if there is no index that is whole."""
+    """Return what is known of a segment's blocks; None without an intact index."""
     try:
         return unpacked_index(index_path(segment).read_bytes())
     except OSError:
@@ -133,7 +131,7 @@ def read_index(segment: Path) -> IndexedBlocks | None:
 
 
 def unpacked_index(data: bytes) -> IndexedBlocks | None:
-    """What `packed_index` gave; None if it is not whole."""
+    """Parse what `packed_index` returned; None if it is damaged."""
     crc32, arrays = data[:_CRC32_BYTES], data[_CRC32_BYTES:]
     if zlib.crc32(arrays, _VERSION).to_bytes(_CRC32_BYTES, "little") != crc32:
         return None

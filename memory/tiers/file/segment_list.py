@@ -1,8 +1,8 @@
-"""SegmentList: which segments hold blocks, beside them, so that one that goes missing is noticed.
+"""SegmentList: lists which segments hold blocks, so that a missing one is noticed.
 
-Ageing and forgetting let segments go, so gaps between their names mean nothing. A segment is
-entered once it holds a block, and taken out before it is let go: whenever the writer dies, all that
-are listed are there. One that is there and not listed is no damage.
+Ageing and forgetting delete segments, so gaps between their names mean nothing. A segment is listed
+once it holds a block, and taken off the list before it is deleted: so whenever the writer dies, all
+listed segments exist. An unlisted segment is no damage.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,11 +17,11 @@ class SegmentList:
     """The first ids of the segments, in one file."""
 
     def __init__(self, path: Path | None) -> None:
-        """None keeps no list."""
+        """With `path` None, keep no list."""
         self._path = path
         self.firsts: frozenset[int] = frozenset()
         self.damage: list[str] = []
-        """Why the list cannot be read, in words."""
+        """Why the list cannot be read, as text."""
         if path is None:
             return
         try:
@@ -32,7 +32,7 @@ class SegmentList:
             self.damage = [f"{path}: cannot be read ({error}); segments may be missing"]
 
     def write(self, firsts: Iterable[int]) -> None:
-        """Replace the list, or keep none if that fails: an old one would miss what was let go."""
+        """Replace the list, or delete it if that fails: a stale one would miss deleted segments."""
         before, self.firsts = self.firsts, frozenset(firsts)
         if self._path is None or (self.firsts == before and not self.damage):
             return
@@ -44,20 +44,20 @@ class SegmentList:
                 self._path.unlink(missing_ok=True)
 
     def newest(self, segments: Sequence[SegmentFile]) -> int:
-        """The first id of the segment that is, or was, the newest; -1 if there was none."""
+        """Return the first id of the segment that is, or was, the newest; -1 if there was none."""
         return max((*self.firsts, *(segment.first for segment in segments)), default=-1)
 
     def is_spent(self, segment: SegmentFile, newest: int) -> bool:
-        """Whether a segment that was scanned holds no block, though it did.
+        """Return whether a scanned segment holds no block, though it once did.
 
-        The newest may have a part of a first one, which a dying writer left, or be just begun.
+        The newest may be new, or hold part of a first record that a dying writer left.
         """
         if segment.block_ids or (segment.first == newest and segment.has_part):
             return False
         return segment.first != newest or segment.rest_bytes > 0 or segment.first in self.firsts
 
     def damage_of(self, segments: Sequence[SegmentFile]) -> list[str]:
-        """What is damaged or missing of a folder whose segments were all scanned, in words."""
+        """Return as text what is damaged or missing in a folder whose segments were all scanned."""
         newest = self.newest(segments)
         told = list(self.damage)
         for segment in segments:

@@ -1,12 +1,11 @@
-"""StateLog: what a memory policy noted of one stream, in a file that is appended to.
+"""StateLog: what a memory policy noted of one stream, in an append-only file.
 
-    entry    CRC32, id of the block it rides on, sizes of name and value (-1: it goes), name, value
+    entry    CRC32, id of its block, sizes of name and value (-1: deleted), name, value
 
-An entry counts if its block has been put: it is written before that block, so a process that dies
-leaves at most an entry too many. What stands behind a damaged entry is not read. Once most of the
-file is out of date it is rewritten, after the blocks are flushed: older values that a lost block
-would bring back are not needed then. After a power cut blocks that were not flushed may be there
-without what was noted with them.
+An entry counts once its block has been put. It is written before that block, so a process that dies
+leaves at most one entry too many. Nothing after a damaged entry is read. Once most of the file is
+out of date it is rewritten, after the blocks are flushed: then no lost block can need the older
+values. After a power cut, blocks that were not flushed may exist without their notes.
 """
 
 import os
@@ -22,11 +21,11 @@ from memory.tiers.file.whole_files import flush_folder, told
 _SIZES = struct.Struct("<qIi")
 _CRC32 = struct.Struct("<I")
 _SPARE_BYTES = 64 << 10
-"""A file may hold as much that is out of date, and as much again as is not."""
+"""A file may hold this many stale bytes, plus as many as are current."""
 
 
 class StateLog:
-    """Read by anybody, written by the stream's one writer. Without notes there is no file."""
+    """Read by anyone, written by the stream's only writer. Without notes there is no file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,7 +40,7 @@ class StateLog:
             return 0
 
     def state(self, below: int) -> State:
-        """What was noted with blocks of ids below `below`. Raises StoreError."""
+        """Return what was noted with blocks of ids below `below`. Raises StoreError."""
         with self._told():
             try:
                 found = self._path.stat()
@@ -59,30 +58,30 @@ class StateLog:
         return self._state
 
     def recover(self, next_id: int) -> State:
-        """As `state`; entries that do not count are taken out: their ids come again."""
+        """Like `state`; also remove entries that do not count, because their ids will be reused."""
         state = self.state(next_id)
         if self.num_bytes:
             self.rewrite(next_id - 1, state)
         return state
 
     def append(self, block_id: int, change: StateChange) -> None:
-        """Raises StoreError."""
+        """Append the entries of a change. Raises StoreError."""
         with self._told(), self._path.open("ab") as file:
             file.write(state_entries(block_id, change))
 
     def is_stale(self, state: State) -> bool:
-        """Whether it should be rewritten, `state` being all that counts."""
+        """Return whether to rewrite it, `state` being all that counts."""
         return self.num_bytes > 2 * state_bytes(state) + _SPARE_BYTES
 
     def flush(self) -> None:
-        """Let it survive a power cut."""
+        """Make it survive a power cut."""
         if not self.num_bytes:
             return
         with self._path.open("rb") as file:
             os.fsync(file.fileno())
 
     def rewrite(self, block_id: int, state: State) -> None:
-        """Keep nothing but `state`; the blocks up to `block_id` are flushed. Raises StoreError."""
+        """Keep only `state`; the blocks up to `block_id` must be flushed. Raises StoreError."""
         partial = self._path.with_name(f"{self._path.name}.partial")
         with self._told():
             with partial.open("wb") as file:
@@ -93,7 +92,7 @@ class StateLog:
             flush_folder(self._path.parent)
 
     def _entries(self) -> Iterator[tuple[int, str, bytes | None]]:
-        """Up to the first that is damaged or not whole."""
+        """Yield entries up to the first that is damaged or incomplete."""
         with self._told():
             data = self._path.read_bytes()
         at = 0
@@ -113,7 +112,7 @@ class StateLog:
 
 
 def state_entries(block_id: int, change: StateChange) -> bytes:
-    """As they stand in the file."""
+    """Serialize a change as the file holds it."""
     return b"".join(_entry(block_id, name, value) for name, value in change.items())
 
 

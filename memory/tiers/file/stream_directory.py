@@ -1,12 +1,11 @@
-"""StreamDirectory: the folder of one stream on disk; its lock and its stream.json in and out.
+"""StreamDirectory: the folder of one stream on disk, with its lock and its stream.json.
 
-DIR/STREAM_ID/stream.json        what made the blocks, and the caller's note
-DIR/STREAM_ID/stream-copy.json   the same once more, read where the other one is damaged
-DIR/STREAM_ID/segments/          the blocks (see file_tier)
-DIR/STREAM_ID/segments.json      which segments there are (see segment_list)
-DIR/STREAM_ID/writer.lock        held by the one process that writes
+DIR/STREAM_ID/stream.json what made the blocks, and the caller's note DIR/STREAM_ID/stream-copy.json
+a copy, read if the first is damaged DIR/STREAM_ID/segments/ the blocks (see file_tier)
+DIR/STREAM_ID/segments.json the list of segments (see segment_list) DIR/STREAM_ID/writer.lock held
+by the one process that writes
 
-Where both descriptions are damaged the head of any block tells what made them; the note is lost.
+If both are damaged, the head of any block says what made them, and the note is lost.
 """
 
 import fcntl
@@ -19,16 +18,16 @@ from typing import Any
 
 import structlog
 
+from memory.block_info import Provenance
 from memory.errors import BlockNotFoundError, StoreError
-from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_tier import newest_segments, segment_path
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.whole_files import read_checked, set_aside, told, write_checked
 
 FORMAT_VERSION = 3
-"""Version 1 kept the codec of all blocks here, and the blocks in one file, version 2 had neither
-CRC32 nor copy; both are brought up to date when they are opened.
+"""Version 1 kept the codec of all blocks here, and the blocks in one file; version 2 had neither
+CRC32 nor copy. Opening a stream upgrades both.
 """
 _NAMES = "stream.json", "stream-copy.json"
 _BLOCKS_V1 = "blocks.vskv"
@@ -38,7 +37,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Description:
-    """What `stream.json` tells; `note_lost` if it was damaged and its copy, too."""
+    """The contents of `stream.json`; `note_lost` if it and its copy were damaged."""
 
     version: int
     provenance: Provenance
@@ -50,10 +49,10 @@ class StreamDirectory(StreamEntry):
     """Holds the writer's lock from construction until `close`."""
 
     def __init__(self, path: Path, provenance: Provenance | None) -> None:
-        """Create the folder, or check that what it holds has this provenance (None: any).
+        """Create the folder, or check that its stream has this provenance (None: any).
 
         Raises FingerprintMismatchError; StoreError if the folder cannot be written, is being
-        written by someone else, or was written by a newer version.
+        written by another process, or was written by a newer version.
         """
         self.path = path
         self.note: dict[str, Any] = {}
@@ -72,14 +71,14 @@ class StreamDirectory(StreamEntry):
             raise
 
     def set_note(self, note: dict[str, Any]) -> None:
-        """Replace the caller's note (JSON), whole or not at all, and wait for the disk."""
+        """Replace the caller's note (JSON) atomically, and wait for the disk."""
         self._write(self.provenance, note)
         self.note = note
 
     def erase(self) -> None:
-        """Remove the folder with all that is in it."""
+        """Remove the folder and everything in it."""
         with told(f"{self.path}: cannot be deleted"):
-            for name in reversed(_NAMES):  # without them it is no stream, whatever is left
+            for name in reversed(_NAMES):  # without them it is no stream
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.path)
 
@@ -109,7 +108,7 @@ class StreamDirectory(StreamEntry):
         if wanted is not None:
             wanted.require_same(provenance, str(self.path))
         try:
-            if (self.path / _BLOCKS_V1).exists():  # it becomes the first segment
+            if (self.path / _BLOCKS_V1).exists():  # make it the first segment
                 segments_folder(self.path).mkdir(exist_ok=True)
                 (self.path / _BLOCKS_V1).rename(segment_path(segments_folder(self.path), 0, 0))
             found = [self._sound_or_aside(self.path / name) for name in _NAMES]
@@ -122,7 +121,7 @@ class StreamDirectory(StreamEntry):
         return provenance
 
     def _sound_or_aside(self, path: Path) -> Description | None:
-        """None if there is none that can be read: then it has another name now."""
+        """Return None if none can be read; a damaged one is renamed."""
         try:
             return _parsed(path)
         except FileNotFoundError:
@@ -133,28 +132,28 @@ class StreamDirectory(StreamEntry):
 
     def _write(self, provenance: Provenance, note: dict[str, Any]) -> None:
         content = {"format_version": FORMAT_VERSION, **asdict(provenance), "note": note}
-        for name in reversed(_NAMES):  # what stands in the first one counts
+        for name in reversed(_NAMES):  # the first one counts
             with told(f"{self.path / name}: cannot be written"):
                 write_checked(self.path / name, content)
 
 
 def segments_folder(path: Path) -> Path:
-    """Where the stream in that folder has its blocks."""
+    """Return where the stream in that folder has its blocks."""
     return path / "segments"
 
 
 def list_of_segments(path: Path) -> Path:
-    """Where the stream in that folder lists its segments."""
+    """Return where the stream in that folder lists its segments."""
     return path / "segments.json"
 
 
 def stream_folders(folder: Path) -> list[Path]:
-    """Those of all streams of a store, by id. Raises OSError."""
+    """Return the folders of a store's streams, sorted by id. Raises OSError."""
     return sorted({path.parent for name in _NAMES for path in folder.glob(f"*/{name}")})
 
 
 def read_description(path: Path) -> Description | None:
-    """What is known of the stream in that folder, None if there is none; changes nothing.
+    """Return what is known of the stream in that folder, None without one; changes nothing.
 
     Raises StoreError if it cannot be read or was written by a newer version.
     """
@@ -178,7 +177,7 @@ def read_description(path: Path) -> Description | None:
 
 
 def _parsed(path: Path) -> Description:
-    """Raises OSError; ValueError if it is damaged; StoreError if it is of a newer version."""
+    """Parse a description. Raises OSError; ValueError if damaged; StoreError if it is newer."""
     try:
         stored = read_checked(path)
         version = stored.pop("format_version")
@@ -196,7 +195,7 @@ def _parsed(path: Path) -> Description:
 
 
 def _provenance_of_blocks(path: Path) -> Provenance | None:
-    """What made the first block that can be read."""
+    """Return what made the first readable block."""
     segments = segments_folder(path)
     files = list(newest_segments(segments).values()) if segments.is_dir() else []
     for file in [path / _BLOCKS_V1, *files]:

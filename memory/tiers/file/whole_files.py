@@ -1,4 +1,4 @@
-"""Whole files: JSON with a CRC32, replaced whole or not; flushes, moves, how errors are told."""
+"""Whole files: JSON with a CRC32, replaced atomically; flushing, renaming and reporting errors."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from memory.errors import StoreError
 
 @contextmanager
 def told(what: str, fix: str = "") -> Iterator[None]:
-    """An OSError within as a StoreError that says what cannot be done and why."""
+    """Turn an OSError within into a StoreError that says what failed and why."""
     try:
         yield
     except OSError as error:
@@ -22,7 +22,7 @@ def told(what: str, fix: str = "") -> Iterator[None]:
 
 
 def write_checked(path: Path, content: dict[str, Any]) -> None:
-    """Replace the file, and return once that would survive a power cut. Raises OSError."""
+    """Replace the file; return once that would survive a power cut. Raises OSError."""
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(checked(content))
@@ -33,20 +33,20 @@ def write_checked(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_checked(path: Path) -> dict[str, Any]:
-    """What was written.
+    """Read what was written.
 
-    Raises OSError; ValueError if it is damaged. Format version 2 and those before had no CRC32.
+    Raises OSError; ValueError if it is damaged. Format versions 1 and 2 had no CRC32.
     """
     return unchecked(path.read_text(encoding="utf-8"))
 
 
 def checked(content: dict[str, Any]) -> str:
-    """As JSON with a CRC32."""
+    """Return JSON with a CRC32."""
     return json.dumps({**content, "crc32": _crc32(content)}, indent=2)
 
 
 def unchecked(text: str | bytes) -> dict[str, Any]:
-    """What was given to `checked`. Raises ValueError if it is damaged."""
+    """Return what was passed to `checked`. Raises ValueError if it is damaged."""
     content = json.loads(text)
     if not isinstance(content, dict):
         raise ValueError("no JSON object")
@@ -57,7 +57,7 @@ def unchecked(text: str | bytes) -> dict[str, Any]:
 
 
 def flush_folder(folder: Path) -> None:
-    """Let new, renamed and unlinked files survive a power cut; not what is in them. OSError."""
+    """Make new, renamed and unlinked files survive a power cut; not their contents. OSError."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -66,7 +66,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Keep a damaged file where nothing reads it: its new name ends in `.damaged`. OSError."""
+    """Rename a damaged file so that nothing reads it: its name then ends in `.damaged`. OSError."""
     names = (f"{path.name}{'' if n == 1 else f'.{n}'}.damaged" for n in count(1))
     aside = next(new for name in names if not (new := path.with_name(name)).exists())
     path.rename(aside)

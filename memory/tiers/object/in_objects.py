@@ -14,10 +14,10 @@ from pathlib import Path
 from urllib.parse import unquote
 from uuid import uuid4
 
+from memory.block_info import Provenance
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import KVMemoryError, StoreError
-from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_follower import FileFollower
 from memory.tiers.file.in_files import SEGMENTS_IN_BUDGET

@@ -12,8 +12,8 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
+from memory.block_info import Provenance
 from memory.errors import StoreError
-from memory.provenance import Provenance
 from memory.tiers.file.whole_files import checked, unchecked
 from memory.tiers.object.object_link import ObjectLink, Tag
 

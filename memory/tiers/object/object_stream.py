@@ -18,9 +18,9 @@ from typing import Any
 
 import structlog
 
+from memory.block_info import Provenance
 from memory.errors import BlockNotFoundError, FencedError, StoreAwayError, StoreError
 from memory.locks import Rank, ranked_lock
-from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.file.stream_directory import StreamDirectory, read_description
 from memory.tiers.object.manifest import LEASES, Manifest, manifest_name, read_manifest

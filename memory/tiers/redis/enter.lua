@@ -1,8 +1,8 @@
 -- Enter blocks and notes into a stream, all or nothing.
 --
--- KEYS: lease, meta, table, state, log. ARGV: fence, what the keys of blocks begin with, version,
+-- KEYS: lease, meta, table, state, log. ARGV: fence, prefix of the keys of blocks, version,
 -- then next_id, bytes, from_s and to_s as they will be, how many notes follow, notes as pairs of
--- name and value, blocks as pairs of id and entry of the table. An empty value or entry goes.
+-- name and value, blocks as pairs of id and entry of the table. An empty value or entry deletes.
 local LOG_LENGTH = 4096
 if tonumber(redis.call('HGET', KEYS[2], 'version') or 0) ~= tonumber(ARGV[3]) then
     return redis.error_reply('SETBACK')

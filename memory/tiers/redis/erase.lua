@@ -1,3 +1,3 @@
--- Delete what is left of a stream beside its blocks. KEYS: lease, meta, and what else is to go.
+-- Delete what is left of a stream besides its blocks. KEYS: lease, meta, and others to delete.
 redis.call('DEL', unpack(KEYS, 2))
 return 1

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
+from memory.block_info import Provenance
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import StoreError
-from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.redis.redis_blocks import RedisFollower
 from memory.tiers.redis.redis_dialogue import RedisDialogue
@@ -19,6 +19,7 @@ from memory.tiers.redis.redis_stream import (
     description_of,
     redis_description,
 )
+from memory.tiers.redis.redis_tasks import RedisTasks
 from memory.tiers.redis.redis_tier import RedisTier
 from memory.tiers.redis.redis_worker import join_worker, living_writers
 from memory.tiers.tier import FoundStream, StoredStream, StreamState, Tier
@@ -55,6 +56,9 @@ class InRedis(Tier):
 
     def dialogue(self, stream_id: str, name: str) -> RedisDialogue:
         return RedisDialogue(RedisLink(self.store), RedisKeys(stream_id), name)
+
+    def tasks(self, most: int, kept_s: float) -> RedisTasks:
+        return RedisTasks(RedisLink(self.store), most, kept_s)
 
     def ids(self) -> list[str]:
         with closing(RedisLink(self.store)) as link:

@@ -1,4 +1,4 @@
--- Stands before what the stream's one writer alone may do.
+-- Prefix of scripts that only the stream's writer may run.
 -- KEYS: lease, meta. ARGV: fence.
 local fence = redis.call('HGET', KEYS[2], 'fence')
 if not fence then return redis.error_reply('EMPTIED') end

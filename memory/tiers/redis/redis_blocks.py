@@ -1,7 +1,7 @@
-"""RedisBlocks: the blocks of one stream in Redis, of which any can be read.
+"""RedisBlocks: reads the blocks of one stream from Redis.
 
-One layer of a block is one field, read by a plain HGET in short pipelines: deep ones and multi-key
-commands were measured to be slower.
+One layer of a block is one field, read by a plain HGET in short pipelines: deep pipelines and
+multi-key commands measured slower.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _TABLE_BATCH = 500
 
 @dataclass(frozen=True, eq=False)
 class PlacedBlock:
-    """What is known of a block here, and what its parts have to match."""
+    """Where a block lies in Redis, and what its parts must match."""
 
     key: str
     stored: StoredHead
@@ -34,13 +34,13 @@ class RedisBlocks:
 
     name = "redis"
     num_bytes = 0
-    """As records: Redis itself takes some percent more."""
+    """The size of the records; Redis itself takes some percent more."""
     picture_bytes = 0
 
     def __init__(self, link: RedisLink, keys: RedisKeys) -> None:
         self._link = link
         self._keys = keys
-        self._placed: dict[int, PlacedBlock] = {}  # in order of the ids
+        self._placed: dict[int, PlacedBlock] = {}  # in order of ids
         self.next_id = 0
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
@@ -87,9 +87,9 @@ class RedisBlocks:
         self._link.close()
 
     def _load(self, next_id: int) -> dict[int, bytes]:
-        """All entries of the table with ids below `next_id`, which was read before.
+        """Return all table entries with ids below `next_id`, which was read before.
 
-        A scan may miss what is added meanwhile, and find what was added after that.
+        A scan may miss entries added while it runs, and find some added later still.
         """
         with self._link.told():
             found = self._link.reads.hscan_iter(self._keys.table, count=_TABLE_BATCH)
@@ -97,7 +97,7 @@ class RedisBlocks:
         return {block_id: entry for block_id, entry in entries.items() if block_id < next_id}
 
     def _place(self, block_id: int, entry: bytes) -> BlockHead:
-        """Note where an entry of the table says that a block lies. Raises BlockCorruptError."""
+        """Record where a block lies, as its table entry says. Raises BlockCorruptError."""
         where = self._where(block_id)
         generation, _, head = entry.partition(b"\n")
         header = RecordHeader.from_bytes(head, where)
@@ -117,7 +117,7 @@ class RedisBlocks:
             self.picture_bytes -= old.picture_bytes
 
     def _fields(self, wanted: Sequence[tuple[int, str]]) -> list[bytes]:
-        """One field of each block. Raises BlockNotFoundError, StoreError."""
+        """Read one field of each block. Raises BlockNotFoundError, StoreError."""
         found: list[bytes] = []
         for start in range(0, len(wanted), PIPELINE):
             few = wanted[start : start + PIPELINE]
@@ -146,7 +146,7 @@ class RedisBlocks:
 
 
 class RedisFollower(RedisBlocks, FollowedSource):
-    """It writes nothing."""
+    """Reads only."""
 
     def __init__(self, link: RedisLink, keys: RedisKeys) -> None:
         super().__init__(link, keys)
@@ -181,9 +181,9 @@ class RedisFollower(RedisBlocks, FollowedSource):
         return Changes(heads, gone)
 
     def _touched_since(self, version: int) -> list[int] | None:
-        """Ids that changed after the last look; None if the log does not reach back so far.
+        """Return ids that changed after the last look; None if the log does not go back that far.
 
-        What changes after `version` may be among them: the next look will find it again.
+        May include changes after `version`, which the next look will find again.
         """
         missing = version - self._version
         if not self._version or missing < 0:

@@ -1,6 +1,6 @@
-"""RedisDialogue: questions and answers in, the newest of them out, for those who ask by one name.
+"""RedisDialogue: stores the newest questions and answers of a named dialogue.
 
-What was said about a stream may tell of any moment of it, so it goes whatever of it is forgotten.
+A dialogue may mention any moment of its stream, so forgetting any part of the stream deletes it.
 """
 
 import json
@@ -11,21 +11,21 @@ from memory.tiers.redis.redis_keys import RedisKeys
 from memory.tiers.redis.redis_link import RedisLink
 
 TURNS = 8
-"""So many turns are remembered."""
+"""How many turns are kept."""
 KEPT_S = 86_400
-"""So long after the newest turn."""
+"""How long they are kept after the newest turn, in seconds."""
 
 
 class RedisDialogue(Closing):
-    """The turns of one dialogue about one stream. All it does raises StoreError."""
+    """The turns of one dialogue about one stream. All methods raise StoreError."""
 
     def __init__(self, link: RedisLink, keys: RedisKeys, name: str) -> None:
-        """Closes `link` with itself."""
+        """Owns `link` and closes it."""
         self._link = link
         self._keys, self._name = keys, name
 
     def turns(self) -> list[tuple[str, str]]:
-        """Each question with its answer, oldest first."""
+        """Return each question with its answer, oldest first."""
         with self._link.told():
             found = self._link.reads.lrange(self._keys.dialogue(self._name), 0, -1)
         told = map(json.loads, found)
@@ -47,7 +47,7 @@ class RedisDialogue(Closing):
 
 
 def drop_dialogues(link: RedisLink, keys: RedisKeys) -> None:
-    """Delete all that was said about a stream. Raises StoreError."""
+    """Delete all dialogues about a stream. Raises StoreError."""
     with link.told():
         names = link.reads.zrange(keys.dialogues, 0, -1)
         link.client.delete(keys.dialogues, *(keys.dialogue(name.decode()) for name in names))

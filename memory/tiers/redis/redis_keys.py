@@ -1,7 +1,11 @@
 """RedisKeys: under which names one stream lies in Redis.
 
 vstream:streams             set of all stream ids
-vstream:lines:NAME          list of lines that a service keeps, as its events
+vstream:log:NAME            Redis Stream: lines that services keep, as their events
+vstream:task:ID             list: what was told of one task, for some time
+vstream:task:ID:by          who does it, for a few seconds at a time; :stop where nobody wants it
+vstream:tasks               set: ids of the tasks that are being done
+vstream:tasks:ended         list: ids of the newest of the others
 vstream:{ID}:meta           hash: make, note, format_version, fence, version, next_id, blocks,
                             bytes, from_s, to_s
 vstream:{ID}:lease          who writes, "FENCE HOST:PID WORKER"; without WORKER an earlier version
@@ -23,7 +27,7 @@ THUMBNAIL = "thumbnail"
 
 
 def lines_key(name: str) -> str:
-    return f"vstream:lines:{name}"
+    return f"vstream:log:{name}"
 
 
 def worker_key(worker: str) -> str:

@@ -1,4 +1,4 @@
-"""RedisLines: lines in a list on a Redis or Valkey server."""
+"""RedisLines: lines in a Redis Stream, which numbers them, on a Redis or Valkey server."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,9 +7,15 @@ from redis.exceptions import WatchError
 from memory.line_log import LineLog
 from memory.tiers.redis.redis_link import RedisLink
 
+_LINE = b"line"
+_BLOCK_MS = 1000
+_BATCH = 256
+
 
 class RedisLines(LineLog):
-    """The newest `most` lines. Several processes may append to them."""
+    """The newest `most` lines. Several processes may append to them, and follow them."""
+
+    is_shared = True
 
     def __init__(self, link: RedisLink, key: str, most: int) -> None:
         """Closes `link` with itself."""
@@ -19,32 +25,44 @@ class RedisLines(LineLog):
 
     def read(self) -> list[str]:
         with self._link.told():
-            found = self._link.reads.lrange(self._key, 0, -1)
-        return [line.decode("utf-8", "replace") for line in found]
+            return [_text(fields) for _, fields in self._link.reads.xrange(self._key)]
 
     def append(self, lines: Sequence[str]) -> None:
         with self._link.told(), self._link.client.pipeline(transaction=True) as pipeline:
-            pipeline.rpush(self._key, *lines)
-            pipeline.ltrim(self._key, -self._most, -1)
+            for line in lines:
+                pipeline.xadd(self._key, {_LINE: line}, maxlen=self._most, approximate=False)
             pipeline.execute()
 
     def rewrite(self, change: Callable[[str], str | None]) -> None:
+        """Each line keeps its number."""
         with self._link.told(), self._link.client.pipeline(transaction=True) as pipeline:
             while True:
                 pipeline.watch(self._key)
-                lines = [
-                    line.decode("utf-8", "replace") for line in pipeline.lrange(self._key, 0, -1)
-                ]
-                left = [text for line in lines if (text := change(line)) is not None]
+                found = [(number, _text(fields)) for number, fields in pipeline.xrange(self._key)]
+                left = [(number, change(line)) for number, line in found]
                 pipeline.multi()
                 pipeline.delete(self._key)
-                if left:
-                    pipeline.rpush(self._key, *left)
+                for number, line in left:
+                    if line is not None:
+                        pipeline.xadd(self._key, {_LINE: line}, id=number)
                 try:
                     pipeline.execute()
                 except WatchError:
                     continue  # another process has appended meanwhile
                 return
 
+    def after(self, number: str) -> list[tuple[str, str]]:
+        """The lines behind the one of that number, each with its own, MILLISECONDS-COUNT, as soon
+        as there are any; none after a second without.
+        """
+        with self._link.told():
+            found = self._link.client.xread({self._key: number}, count=_BATCH, block=_BLOCK_MS)
+        entries = [entry for _, entries in found for entry in entries]
+        return [(at.decode(), _text(fields)) for at, fields in entries]
+
     def close(self) -> None:
         self._link.close()
+
+
+def _text(fields: dict[bytes, bytes]) -> str:
+    return fields[_LINE].decode("utf-8", "replace")

@@ -1,8 +1,7 @@
-"""RedisLink: the address of a Redis or Valkey server in, a client out whose failures are told.
+"""RedisLink: connects to a Redis or Valkey server and reports its failures.
 
-Needs the core commands of Redis 6.2 or Valkey 7.2, of one server: a cluster's redirections are not
-followed. The server must keep what it was given:
-persistence on (append-only file) and no eviction.
+Needs the core commands of Redis 6.2 or Valkey 7.2 on a single server: cluster redirections are not
+followed. The server must keep what it is given: persistence on (append-only file), no eviction.
 """
 
 import re
@@ -33,7 +32,7 @@ from memory.tiers.tier import store_name
 OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
 _PASSING = {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS"}
 _PASSING |= {"READONLY", "TRYAGAIN", "UNWRITTEN"}
-"""With these codes the server refuses what it may take later."""
+"""With these codes the server refuses what it may accept later."""
 _REFUSALS: dict[str, tuple[type[StoreError], str]] = {
     "OOM": (StoreAwayError, "is full (maxmemory); raise it or give a smaller budget"),
     "FENCED": (FencedError, "another process writes this stream now ({rest}); this one stops"),
@@ -44,32 +43,32 @@ _REFUSALS: dict[str, tuple[type[StoreError], str]] = {
         "with appendonly yes",
     ),
 }
-"""What our scripts and the server refuse, by the code with which it says so."""
+"""What our scripts and the server refuse, by error code."""
 _PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 TIMEOUT_S = 2.0
-"""A server that does not reply for so long is taken to be away."""
+"""A server that does not reply for this long counts as away."""
 
 
 class RedisLink:
     """Connections to one server, for any number of threads.
 
-    Commands that change something go through `client`, which sends each once: one whose reply did
-    not come may have been carried out. Those that only read go through `reads`, which sends one
-    that failed a second time, as its connection may have idled for too long.
+    Commands that change something use `client`, which sends each only once: a command whose reply
+    was lost may have run. Commands that only read use `reads`, which retries a failed one once,
+    because its connection may have been idle too long.
     """
 
     def __init__(self, url: str) -> None:
-        """Does not connect yet. Raises StoreError for an address that makes no sense."""
+        """Prepare without connecting. Raises StoreError for an invalid address."""
         try:
             parts = urlsplit(url)
             if "@" in parts.path + parts.query and parts.scheme != "unix":
                 raise ValueError("an @ behind the host")
-            # Any: its types allow for clients that decode text, which these do not.
+            # Any, because redis-py's types allow for clients that decode text.
             self.client: Any = _client(url, retries=0)
             self.reads: Any = _client(url, retries=1)
             at_port = f"{parts.hostname}:{parts.port or 6379}"
             place = parts.path if parts.scheme == "unix" else at_port
-        except ValueError:  # what it says may hold a part of the password
+        except ValueError:  # its text may hold part of the password
             raise StoreError(
                 f"store {store_name(url)!r}: is no address of a server; use redis://HOST:PORT/DB, "
                 "and write / # ? @ in a password as %2F %23 %3F %40"
@@ -78,12 +77,12 @@ class RedisLink:
         """The server without its secrets."""
 
     def script(self, *names: str) -> Any:
-        """Of Lua files, one behind the other: to be called with `keys` and `args`."""
+        """Return the concatenated Lua files as one script, to call with `keys` and `args`."""
         parts = [files(__package__).joinpath(f"{name}.lua").read_text("utf-8") for name in names]
         return self.client.register_script("".join(parts))
 
     def require_lasting(self) -> None:
-        """Raises StoreError if the server may throw away what it was given."""
+        """Raise StoreError if the server may discard what it was given."""
         with self.told():
             try:
                 found = self.reads.config_get("maxmemory*")
@@ -97,9 +96,9 @@ class RedisLink:
             )
 
     def described(self) -> str:
-        """Which server it is and what outlives its death, for people.
+        """Describe, for people, which server it is and what survives a crash of it.
 
-        Raises StoreError if it is too old or may throw away what it was given.
+        Raises StoreError if it is too old or may discard what it was given.
         """
         self.require_lasting()
         with self.told():
@@ -115,10 +114,10 @@ class RedisLink:
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Every failure of the commands within as a StoreError of ours.
+        """Turn every failure of the commands within into a StoreError of ours.
 
-        StoreAwayError where the server may come back, FencedError where a script refused a writer
-        that has been replaced.
+        StoreAwayError if the server may come back, FencedError if a script refused a writer that
+        has been replaced.
         """
         try:
             yield

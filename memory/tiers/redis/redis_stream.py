@@ -1,22 +1,21 @@
 """RedisStream: the place of one stream in Redis, and the right to write it: a lease with a fence.
 
-A writer that takes a stream changes its `fence`, and every write names the fence under which its
-writer began, in one script with the change itself. So writes of two writers never mix: all that the
-first was told to be kept was entered before the fence changed, and is there for the second; after
-that the server refuses whatever the first one sends, however long it was held up. A fence has a
-random part, so that none comes twice even if the server forgets. (Lease and fencing token as in M.
-Kleppmann, "How to do distributed locking", 2016.)
+A writer that takes a stream changes its `fence`. Every write names its writer's fence, checked in
+the same script that makes the change. So the writes of two writers never mix: what the server has
+acknowledged to the first was entered before the fence changed, so the second finds it; after that
+the server refuses whatever the first sends, however long it was held up. A fence has a random part,
+so none repeats even if the server loses data. (Lease and fencing token as in M. Kleppmann, "How to
+do distributed locking", 2016.)
 
-The lease keeps others from taking what is in good hands; nothing else depends on it. It is split in
-two. The key `lease` beside the stream names its writer until that one gives it back or another one
-takes it; whether the writer lives its own key tells, which it renews for all its streams at once,
-see `redis_worker`. Who wants a stream looks at both, and then has the server replace the lease if
-it is still the one that was seen. A writer that comes back to life between the two loses the stream
-and no block. The two keys need not lie on one server: no script asks for keys of more than one
-stream.
+The lease only keeps others from taking a stream whose writer is alive. It has two parts. The key
+`lease` beside the stream names its writer until that writer gives it back or another takes it. A
+key of the writer's process tells whether it is alive; the process renews that key for all its
+streams at once, see `redis_worker`. A process that wants a stream reads both, then has the server
+replace the lease if it is still the one it read. A writer that revives in between loses the stream
+but no block. The two keys need not be on one server: no script uses keys of more than one stream.
 
-Earlier versions renew a `lease` that has a time to live and names no worker. It is honoured as long
-as it is there, and they in turn take no stream while there is any.
+Earlier versions renew a `lease` that has a time to live and names no worker. It is honoured while
+it exists, and earlier versions take no stream that has any lease.
 """
 
 import json
@@ -26,9 +25,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from memory.block_info import Provenance
 from memory.errors import StoreAwayError, StoreError
 from memory.locks import Rank, ranked_lock
-from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.redis.redis_dialogue import drop_dialogues
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
@@ -39,7 +38,7 @@ FORMAT_VERSION = 1
 DESCRIPTION = ("make", "note", "format_version")
 """Fields of a stream's meta hash."""
 PATIENCE_S = LEASE_S + 1
-"""So long a lease is waited for: its holder may have died."""
+"""How long to wait for a lease: its holder may have died."""
 
 
 class RedisStream(StreamEntry):
@@ -48,11 +47,11 @@ class RedisStream(StreamEntry):
     def __init__(
         self, link: RedisLink, worker: RedisWorker, stream_id: str, provenance: Provenance | None
     ) -> None:
-        """Begin the stream, or check that what is there has this provenance (None: any). Leaves
-        `worker` when it is closed, or could not be made.
+        """Create the stream, or check that its provenance is this one (None: any). Leaves `worker`
+        when it is closed or cannot be opened.
 
-        Waits for as long as a lease lasts: its holder may have died. Raises StoreError naming the
-        other writer if there is one, FingerprintMismatchError.
+        Waits as long as a lease lasts, because its holder may have died. Raises StoreError naming
+        the other writer if there is one, FingerprintMismatchError.
         """
         self.keys = RedisKeys(stream_id)
         self.note: dict[str, Any] = {}
@@ -64,9 +63,9 @@ class RedisStream(StreamEntry):
         self._is_ours = link.script("is_ours")
         self._set_note = link.script("is_ours", "set_note")
         self.on_beat: Callable[[], None] = lambda: None
-        """Is called twice a second in a thread of the worker's."""
+        """Called twice a second in a thread of the worker."""
         self._renewed = ranked_lock(Rank.REDIS_RENEWED)
-        """Held while that is done."""
+        """Held during that call."""
         self._is_quiet = self._is_closed = False
         try:
             described = redis_description(link, stream_id)
@@ -83,7 +82,7 @@ class RedisStream(StreamEntry):
 
     @property
     def away(self) -> str | None:
-        """Why the server was not there the last time, if it may come back."""
+        """Why the server was last unreachable, if it may come back."""
         return self._worker.away
 
     @away.setter
@@ -99,18 +98,18 @@ class RedisStream(StreamEntry):
         drop_dialogues(self.link, self.keys)
 
     def erase(self) -> None:
-        """Delete what is left beside the blocks."""
+        """Delete what is left besides the blocks."""
         self.forget_dialogues()
         keys = self.keys
         erase = self.link.script("is_ours", "erase")
         with self.link.told():
             erase(keys=[*self._own_keys, keys.table, keys.state, keys.log], args=[self.fence])
             self.link.client.srem(STREAMS, keys.stream_id)
-            if self.link.reads.exists(keys.meta):  # another has begun it again meanwhile
+            if self.link.reads.exists(keys.meta):  # another writer has started it again
                 self.link.client.sadd(STREAMS, keys.stream_id)
 
     def after_renewal(self, *, is_unsure: bool) -> None:
-        """The server has just answered. `is_unsure`: another may have taken the stream."""
+        """Run `on_beat`. `is_unsure`: another writer may have taken the stream; check first."""
         with self._renewed:
             if self._is_quiet or self.failure is not None:
                 return
@@ -123,17 +122,17 @@ class RedisStream(StreamEntry):
                 self.away = str(error)
             except StoreError as error:
                 self.failure = error
-            except Exception as error:  # noqa: BLE001  told to the next writer
+            except Exception as error:  # noqa: BLE001  the next write raises it
                 self.failure = StoreError(f"{self.link.name}: {type(error).__name__}: {error}")
 
     def stop_beating(self) -> None:
-        """Return once the worker's thread calls nobody any more."""
+        """Return once the worker's thread makes no more calls."""
         self._is_quiet = True
         with self._renewed:
             pass
 
     def close(self) -> None:
-        """Give the lease back, now or as soon as that can be."""
+        """Give the lease back, now or as soon as possible."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -183,7 +182,7 @@ class RedisStream(StreamEntry):
 
 
 def redis_description(link: RedisLink, stream_id: str) -> tuple[Provenance, dict[str, Any]] | None:
-    """Make and note of a stream; None if there is none.
+    """Return a stream's provenance and note; None if there is none.
 
     Raises StoreError if it cannot be read or was written by a newer version.
     """
@@ -195,7 +194,7 @@ def redis_description(link: RedisLink, stream_id: str) -> tuple[Provenance, dict
 def description_of(
     link: RedisLink, stream_id: str, values: Sequence[bytes | None]
 ) -> tuple[Provenance, dict[str, Any]] | None:
-    """As `redis_description`, of the `values` of the fields that DESCRIPTION names."""
+    """Like `redis_description`, from the `values` of the fields in DESCRIPTION."""
     make, note, format_version = values
     if make is None:
         return None

@@ -1,12 +1,12 @@
 """RedisTier: blocks in Redis, within a budget; the store of `redis://HOST`.
 
-A block's rows are written first, under a name of their own and with a time to live; then one script
-enters them into the table, if this is still the stream's writer. Until then they are not there for
-anybody, and if it never comes they go by themselves. Blocks encoded again are new rows under
-another name, all entered in one script.
+A block's rows are written first, under a new name and with a time to live; then one script enters
+them into the table, if this process is still the stream's writer. Until then nobody sees them, and
+rows that are never entered expire. Re-encoded blocks are new rows under other names, all entered in
+one script.
 
-While the server is away new blocks wait here, up to a bound, and are handed over when it is back;
-only then do they count as acknowledged.
+While the server is away, new blocks wait here, up to a bound, and are sent once it is back; only
+then do they count as acknowledged.
 """
 
 import threading
@@ -28,24 +28,24 @@ from memory.tiers.redis.redis_link import TIMEOUT_S, RedisLink
 from memory.tiers.redis.redis_stream import RedisStream
 
 UNENTERED_S = 600
-"""How long rows live that no table names."""
+"""How long rows live that no table entry names."""
 CLOSE_S = 5.0
 _POLL_S = 0.05
 _TURN_S = 0.5
-"""So long one stream hands over what waited, before the others of its process come."""
+"""How long one stream may send what waited before the process's other streams get their turn."""
 
 
 class RedisTier(RedisBlocks, BlockStore):
-    """A BlockStore in the place of one stream, whose lease somebody holds."""
+    """A BlockStore in the place of one stream, whose lease the caller holds."""
 
     def __init__(
         self, link: RedisLink, stream: RedisStream, budget_bytes: int | None, buffer_bytes: int
     ) -> None:
-        """`buffer_bytes` is the bound on what waits while the server is away."""
+        """`buffer_bytes` bounds what waits while the server is away."""
         super().__init__(link, stream.keys)
         self.budget_bytes = budget_bytes
         self._refusal: str | None = None
-        """Why the server did not take what it was given last."""
+        """Why the server rejected what it was last sent."""
         self._stream = stream
         self._buffer_bytes = buffer_bytes
         self._spans = RunningSpans(budget_bytes)
@@ -53,16 +53,16 @@ class RedisTier(RedisBlocks, BlockStore):
         self._generations = 0
         self._version = 0
         self._unsure: tuple[dict[int, bytes], StateChange] | None = None
-        """Entries and notes of which it is not known whether the server has entered them."""
+        """Entries and notes that the server may or may not have entered."""
         self._unsure_span: tuple[int, ...] = ()
-        """The blocks of a `replace` among those."""
+        """The blocks of a `replace` among them."""
         self._chunk_blocks = 1
         self._largest = 0
-        self._lock = ranked_lock(Rank.REDIS_WAITING)  # of what waits
+        self._lock = ranked_lock(Rank.REDIS_WAITING)  # guards what waits
         self._writing = ranked_lock(Rank.REDIS_WRITING)
         self._waiting: dict[int, BlockRecord] = {}
         self._state: State = {}
-        """What the server has of that, so far as is known here."""
+        """The server's notes, as far as known here."""
         self._waiting_bytes = 0
         stream.on_beat = self._hand_over
 
@@ -81,7 +81,7 @@ class RedisTier(RedisBlocks, BlockStore):
 
     @property
     def away(self) -> str | None:
-        """Why the server does not take blocks, while it does not; known without giving it any."""
+        """Why the server takes no blocks now, known without sending it any; None while it does."""
         return self._refusal or self._stream.away
 
     @property
@@ -98,13 +98,13 @@ class RedisTier(RedisBlocks, BlockStore):
             stop.wait(_POLL_S)
 
     def has_room(self, record: BlockRecord) -> bool:
-        """While the server is away: in the buffer."""
+        """Return whether it fits the budget; while the server is away, `put` bounds the buffer."""
         if self.budget_bytes is None or self._waiting:
             return True
         return self.num_bytes + record_bytes(record) + 2 * self._reserve <= self.budget_bytes
 
     def put(self, record: BlockRecord) -> None:
-        """Raises FencedError, StoreError if it can never be kept here."""
+        """See BlockStore. Raises FencedError, and StoreError if it can never be kept here."""
         self._require_ours()
         block_id = record.head.block_id
         assert block_id >= self.next_id, "blocks are put in order"
@@ -142,13 +142,13 @@ class RedisTier(RedisBlocks, BlockStore):
         return [here[i].thumbnail if i in here else next(found) for i in block_ids]
 
     def _parted(self, block_ids: Sequence[int]) -> tuple[dict[int, BlockRecord], list[int]]:
-        """The blocks of these that wait here, and those that the server has."""
+        """Split blocks into those that wait here and those on the server."""
         with self._lock:
             here = {i: self._waiting[i] for i in block_ids if i in self._waiting}
         return here, [block_id for block_id in block_ids if block_id not in here]
 
     def spans(self) -> list[Span]:
-        """Without what still waits."""
+        """Return the spans, without blocks that still wait."""
         return self._spans.closed(sorted(self._placed))
 
     def has_pictures(self, span: Span) -> bool:
@@ -182,7 +182,7 @@ class RedisTier(RedisBlocks, BlockStore):
         return Changes([self._placed[i].stored.head for i in span if i in self._placed], gone)
 
     def flush(self) -> None:
-        """Return once nothing waits any more: the server's own persistence is its affair."""
+        """Return once nothing waits any more; persistence is up to the server."""
         self._require_ours()
         if not self._drained(TIMEOUT_S):
             self._require_ours()
@@ -190,7 +190,7 @@ class RedisTier(RedisBlocks, BlockStore):
             raise StoreAwayError(told)
 
     def close(self) -> None:
-        """Raises StoreError if blocks wait that the server does not take within some seconds."""
+        """Close it. Raises StoreError if the server does not take waiting blocks within seconds."""
         with suppress(StoreError):
             self.settle()
         self._drained(CLOSE_S)
@@ -202,7 +202,7 @@ class RedisTier(RedisBlocks, BlockStore):
             )
 
     def _drained(self, patience_s: float) -> bool:
-        """Wait while what waits becomes less; whether nothing waits any more."""
+        """Wait while the buffer shrinks; return whether it is empty."""
         left, since = len(self._waiting), time.monotonic()
         while self._waiting and self._stream.failure is None:
             if len(self._waiting) < left:
@@ -218,15 +218,15 @@ class RedisTier(RedisBlocks, BlockStore):
 
     @property
     def _reserve(self) -> int:
-        """What is kept free of a budget: what waited must fit when it is handed over, and as much
-        again for a span that is rewritten.
+        """Bytes of the budget kept free: what waited must fit when it is sent, and as much again
+        for a span that is rewritten.
         """
         assert self.budget_bytes is not None
         return max(self.budget_bytes // SPANS_IN_BUDGET, self._chunk_bytes)
 
     @property
     def _bound(self) -> int:
-        """Of what waits; a chunk must find room."""
+        """The bound on what waits; a chunk must fit."""
         bound = max(self._buffer_bytes, self._chunk_bytes)
         return bound if self.budget_bytes is None else min(bound, self._reserve)
 
@@ -235,12 +235,12 @@ class RedisTier(RedisBlocks, BlockStore):
             raise self._stream.failure
 
     def _hand_over(self) -> None:
-        """The server has just answered: enter what waits, the oldest first, until that fails, or
-        it is the turn of other streams.
+        """Send what waits, oldest first, until that fails or other streams' turn comes; the server
+        has just answered.
         """
         until = time.monotonic() + _TURN_S
         if self._unsure_span or not self._waiting:
-            self._refusal = None  # nothing is tried here; the next writer finds out
+            self._refusal = None  # nothing is sent here; the next write finds out
         while not self._unsure_span and time.monotonic() < until:
             with self._lock:
                 record = next(iter(self._waiting.values()), None)
@@ -251,7 +251,7 @@ class RedisTier(RedisBlocks, BlockStore):
                 self._waiting_bytes -= record_bytes(record)
 
     def _try_to_enter(self, record: BlockRecord) -> bool:
-        """Whether the server has it. Raises FencedError, StoreError."""
+        """Return whether the server has it. Raises FencedError, StoreError."""
         try:
             self._write({record.head.block_id: record}, noted=record.noted)
         except StoreAwayError as error:
@@ -269,11 +269,11 @@ class RedisTier(RedisBlocks, BlockStore):
         span: Sequence[int] = (),
         noted: StateChange = UNCHANGED,
     ) -> None:
-        """Enter these blocks, and let those go for which there is None, with what is noted; all of
-        it or nothing.
+        """Atomically enter these blocks, delete those whose record is None, and store what is
+        noted.
 
-        `span` are they if they are encoded again. What became of that only `settle` may find out:
-        what is known of the blocks elsewhere has to change with it.
+        `span` lists them if they are re-encoded. Only `settle` may then find out whether that
+        happened, because what is known of the blocks elsewhere has to change with it.
         """
         with self._writing:
             if self._unsure_span:
@@ -301,7 +301,7 @@ class RedisTier(RedisBlocks, BlockStore):
             self._entered(entries, noted, int(version))
 
     def _find_out(self) -> bool:
-        """Whether the server has entered what it did not say that it had; False if nothing is open.
+        """Return whether the server entered what it did not confirm; False if nothing is open.
 
         Raises StoreAwayError.
         """
@@ -322,7 +322,7 @@ class RedisTier(RedisBlocks, BlockStore):
         return True
 
     def _entered(self, entries: Mapping[int, bytes], noted: StateChange, version: int) -> None:
-        """The server has them."""
+        """Record that the server has them."""
         self._version = version
         if noted:
             before, self._state = self._state, changed(self._state, noted)
@@ -334,7 +334,7 @@ class RedisTier(RedisBlocks, BlockStore):
                 self._lose(block_id)
 
     def _written(self, record: BlockRecord) -> bytes:
-        """Write the rows of a block where nobody sees them yet; its entry for the table."""
+        """Write a block's rows where nobody sees them yet; return its table entry."""
         self._generations += 1
         generation = f"{self._stream.fence}.{self._generations}"
         key = self._keys.block(record.head.block_id, generation)
@@ -347,7 +347,7 @@ class RedisTier(RedisBlocks, BlockStore):
         return generation.encode() + b"\n" + record.head_bytes()
 
     def _after(self, records: Mapping[int, BlockRecord | None]) -> list[float]:
-        """next_id, bytes, from_s and to_s as they will be."""
+        """Return next_id, bytes, from_s and to_s as they will be."""
         new = {block_id: record for block_id, record in records.items() if record is not None}
         next_id = max([self.next_id, *(block_id + 1 for block_id in records)])
         num_bytes = self.num_bytes + sum(map(record_bytes, new.values()))
@@ -360,7 +360,7 @@ class RedisTier(RedisBlocks, BlockStore):
             head = new[block_id].head if block_id in new else self._placed[block_id].stored.head
             return head.info
 
-        # Those placed are in order; what is new and not placed yet is newer than all of them.
+        # Placed blocks are in order; new ones not yet placed are newer than all of them.
         first = next(filter(stays, self._placed), min(new, default=None))
         if first is None:
             return [next_id, num_bytes, 0.0, 0.0]
@@ -373,5 +373,5 @@ def _noted(value: bytes | None) -> bytes:
 
 
 def record_bytes(record: BlockRecord) -> int:
-    """All of a record as it is counted here."""
+    """Return the bytes of a record as counted here."""
     return len(record.head_bytes()) + len(record.thumbnail) + sum(map(len, record.rows))

@@ -1,7 +1,7 @@
-"""RedisWorker: this process at one Redis server, and the lease by which others know that it lives.
+"""RedisWorker: this process at one Redis server, with the lease that shows others it is alive.
 
-Its key lives for a few seconds and is renewed by one thread, whatever number of streams the process
-writes. A second thread does what these have to do after each renewal, which may take longer.
+Its key lives a few seconds and is renewed by one thread, however many streams the process writes. A
+second thread does what the streams have to do after each renewal, which may take longer.
 """
 
 import secrets
@@ -20,13 +20,13 @@ from memory.tiers.tier import writer_name
 LEASE_S = 3.0
 BEAT_S = 0.5
 _lock = ranked_lock(Rank.REDIS_WORKERS)
-"""Guards `_workers` and what these hold."""
+"""Guards `_workers` and their contents."""
 _workers: dict[str, "RedisWorker"] = {}
-"""Of this process, by address."""
+"""The workers of this process, by address."""
 
 
 def join_worker(store: str) -> "RedisWorker":
-    """The worker of this process at that address, which lives until all that joined it left."""
+    """Return this process's worker at that address; it lives until all that joined have left."""
     with _lock:
         worker = _workers.get(store)
         if worker is None:
@@ -47,10 +47,10 @@ class RedisWorker:
     """May be used from any thread."""
 
     def __init__(self, store: str) -> None:
-        """Its lease begins with the first `renew`."""
+        """Start the threads; the lease begins with the first `renew`."""
         self.num_users = 0
         self.away: str | None = None
-        """Why the lease could not be renewed the last time, if the server may come back."""
+        """Why the last renewal failed, if the server may come back."""
         self.id = secrets.token_hex(8)
         self.name = f"{writer_name()} {self.id}"
         """As the lease of a stream names it."""
@@ -59,7 +59,7 @@ class RedisWorker:
         self._give_back = self._link.script("give_back")
         self._streams: set[Held] = set()
         self._owed: set[tuple[str, str]] = set()
-        """Keys of leases that are to be given back, each with the random part of its fence."""
+        """Leases to give back: each its key and the random part of its fence."""
         self._was_renewed = False
         self._unsure_until = 0.0
         self._ended = threading.Event()
@@ -69,9 +69,9 @@ class RedisWorker:
         threading.Thread(target=self._follow, name="after lease", daemon=True).start()
 
     def renew(self) -> None:
-        """Hold the lease for longer. Raises StoreAwayError, StoreError.
+        """Extend the lease. Raises StoreAwayError, StoreError.
 
-        Where it had run out streams may have been taken: for some time each is looked at.
+        If it had expired, streams may have been taken: for some time, each stream is checked.
         """
         lease_ms = int(LEASE_S * 1000)
         with self._link.told():
@@ -88,8 +88,8 @@ class RedisWorker:
             self._streams.add(stream)
 
     def let_go(self, stream: Held, lease: str, mark: str) -> None:
-        """Give its lease back, now or as soon as the server is there; `mark` is the random part of
-        its fence.
+        """Give its lease back, now or once the server is reachable; `mark` is its fence's random
+        part.
         """
         with _lock:
             self._streams.discard(stream)
@@ -97,7 +97,7 @@ class RedisWorker:
         self._give_back_owed()
 
     def leave(self) -> None:
-        """After the last one: end the lease."""
+        """End the lease when the last user leaves."""
         with _lock:
             self.num_users -= 1
             if self.num_users:
@@ -129,7 +129,7 @@ class RedisWorker:
                 self.away = str(error)
             except StoreError as error:
                 self._fail(error)
-            except Exception as error:  # noqa: BLE001  told to the next writer
+            except Exception as error:  # noqa: BLE001  the next write raises it
                 self._fail(StoreError(f"{self._link.name}: {type(error).__name__}: {error}"))
 
     def _fail(self, error: StoreError) -> None:
@@ -148,9 +148,9 @@ class RedisWorker:
 
 
 def living_writers(link: RedisLink, leases: Sequence[bytes | None]) -> list[str | None]:
-    """Who writes the streams with these leases, HOST:PID, if it lives; in one round trip.
+    """Return the living writers of the streams with these leases as HOST:PID, in one round trip.
 
-    A lease that names no worker is one of an earlier version: it lives as long as it is there.
+    A lease that names no worker is from an earlier version: it is alive while it exists.
     """
     named = [("", "") if lease is None else _named(lease) for lease in leases]
     workers = list({worker for _, worker in named if worker})
@@ -163,6 +163,6 @@ def living_writers(link: RedisLink, leases: Sequence[bytes | None]) -> list[str 
 
 
 def _named(lease: bytes) -> tuple[str, str]:
-    """Writer and worker that a lease names: "FENCE HOST:PID WORKER"."""
+    """Return the writer and worker named by a lease: "FENCE HOST:PID WORKER"."""
     _, writer, worker = (*lease.decode().split(" "), "", "")[:3]
     return writer or "?", worker

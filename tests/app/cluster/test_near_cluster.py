@@ -7,12 +7,15 @@ from contextlib import aclosing
 
 import httpx
 import pytest
+from event_listener import EventListener
 from near_workers import near_cluster
 from one_thing import thing_jpeg
 from service import endless
 from websockets.sync.client import connect
 
 from app.cluster.relay import BEAT_S, WINDOW
+from app.server.attempt import KEY, new_attempt
+from memory.tiers.redis.redis_keys import RedisKeys
 
 MASTER = "correct-horse-battery"
 STREAMS = [f"cam{number}" for number in range(6)]
@@ -37,6 +40,7 @@ def cluster(running_redis):
 def _whole_again(cluster):
     yield
     cluster.near.dead.clear()
+    cluster.near.leaving.clear()
     cluster.near.falls.clear()
     cluster.near.hangs = False
     wait_for(lambda: len(cluster.near.members.workers) == len(cluster.near.workers))
@@ -153,7 +157,7 @@ def test_a_worker_says_no_more_than_a_window_to_who_does_not_read(cluster):
     scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
     headers = {"authorization": f"Bearer {MASTER}", "content-type": "application/json"}
     told = [(name.encode(), value.encode()) for name, value in headers.items()]
-    scope |= {"headers": told, "query_string": b""}
+    scope |= {"headers": told, "query_string": b"", KEY: new_attempt()}
     call = {"id": "1", "scope": scope, "body": json.dumps(document).encode()}
     call |= {"stream": of(cluster, "a"), "is_owners": False}
 
@@ -202,12 +206,39 @@ def test_what_all_know_is_merged(cluster):
     with cluster.http.stream("POST", "/v1/moments", json=of_one) as told:
         kinds = [one for one in told.iter_lines() if one.startswith("event: ")]
     assert kinds[-1] == "event: done"
+    all_of_them = {"statement": "an owl is there", "stream_ids": ["*"]}
+    events = told_by_all(cluster, "/v1/moments", all_of_them)
+    assert [one for kind, one in events if kind == "done"] == [events[-1][1]]
+    listed = sorted((one for kind, one in events if kind == "span"), key=place)
+    assert listed == sorted(events[-1][1]["data"], key=place)
+    assert {one["stream_id"] for one in listed} == set(STREAMS[::2])
+    assert events[-1][1]["data"] == spans["data"]
     recap = cluster.post("/v1/recaps", {"stream_ids": ["*"]})
     assert set(recap["coverage"]) == set(STREAMS)
+    count = len(recap["data"])
+    wanted = f"{count or 'no'} things came or left: {', '.join(STREAMS)}, 1970-01-01 00:16:40"
+    assert recap["title"].startswith(wanted)
+    events = told_by_all(cluster, "/v1/recaps", {"stream_ids": ["*"]})
+    assert events[-1][1]["data"] == recap["data"]
+    assert sum(kind == "entry" for kind, _ in events) == count
     assert (
         cluster.http.post("/v1/search", json={"query": "x", "stream_ids": ["nil"]}).status_code
         == 404
     )
+
+
+def told_by_all(running, path, document):
+    """Kinds and documents of the events."""
+    with running.http.stream("POST", path, json={**document, "stream": True}) as told:
+        assert told.status_code == 200, told.read()
+        lines = list(told.iter_lines())
+    kinds = [one.removeprefix("event: ") for one in lines if one.startswith("event: ")]
+    told = [json.loads(one.removeprefix("data: ")) for one in lines if one.startswith("data: {")]
+    return list(zip(kinds, told, strict=True))
+
+
+def place(one):
+    return one["stream_id"], one["from_s"]
 
 
 def test_who_is_missing_is_named(cluster):
@@ -233,6 +264,52 @@ def test_alerts_are_found_by_their_ids(cluster):
     assert cluster.get("/v1/firings?limit=5")["data"] == []
 
 
+def test_an_alert_is_on_streams_of_several_workers(cluster):
+    """It is one alert: set, changed and deleted at any of them, and told of by each."""
+    ids = [of(cluster, one) for one in "ab"]
+    wanted = {"condition": "an owl is there", "confirmations": 1, "cooldown_s": 0, "every_s": 0.2}
+    made = cluster.post("/v1/alerts", {**wanted, "stream_ids": ids})
+    path = f"/v1/alerts/{made['id']}"
+    at = {one: cluster.get(f"/v1/streams/{one}/timeline")["kept_to_s"] for one in ids}
+    for stream_id in ids:
+        for number, thing in enumerate(["burger", "owl", "burger", "owl"]):
+            push(cluster, stream_id, thing, 1000.0 + at[stream_id] + 1 + number, 0.1 * number)
+            wait_for(lambda n=number: cluster.get(path)["judged"] >= (n + 1))
+    wait_for(lambda: {one["stream_id"] for one in cluster.get(path)["firings"]} == set(ids))
+    told = cluster.get(path)
+    assert told["fired"] == len(told["firings"]) >= 2
+    assert set(told["last_probability"]) == set(ids)
+    numbers = [one["id"] for one in told["firings"]]
+    assert numbers == sorted(numbers, reverse=True)
+    [listed] = [one for one in cluster.get("/v1/alerts")["data"] if one["id"] == made["id"]]
+    assert listed["firings"] == told["firings"]
+    changed = {"stream_ids": ids[::-1], "cooldown_s": 60}
+    cluster.http.patch(path, json=changed).raise_for_status()
+    for worker in cluster.near.workers.values():
+        wait_for(lambda worker=worker: spec_of(worker, made).cooldown_s == 60)
+    assert cluster.get(path)["fired"] >= told["fired"], "what has come of it stays"
+    cluster.http.patch(path, json={"stream_ids": ids[1:]}).raise_for_status()
+    wait_for(lambda: {one["stream_id"] for one in cluster.get(path)["firings"]} == {ids[1]})
+    refused = cluster.http.patch(path, json={"stream_ids": [ids[0], "nowhere"]})
+    assert refused.status_code == 404
+    with EventListener(cluster.url, MASTER, kind="alert.ended") as listener:
+        assert cluster.delete(path)["deleted"]
+        assert cluster.http.get(path).status_code == 404
+        told = listener.await_events(lambda events: events)
+    assert [one["data"]["alert_id"] for one in told] == [made["id"]]
+    cluster.run(cluster.near.workers["b"]._take())
+    for worker in cluster.near.workers.values():
+        wait_for(lambda worker=worker: made["id"] not in known_alerts(worker))
+
+
+def known_alerts(worker):
+    return [one.id for one in worker.service.loaded.alerts.all()]
+
+
+def spec_of(worker, made):
+    return worker.service.loaded.alerts.get(made["id"]).spec
+
+
 def test_a_response_is_found_by_its_id(cluster):
     made = [cluster.post("/v1/responses", response(of(cluster, one))) for one in "ab"]
     for one in made:
@@ -240,6 +317,38 @@ def test_a_response_is_found_by_its_id(cluster):
         more = {"input": "and then?", "previous_response_id": one["id"], "max_output_tokens": 4}
         assert cluster.post("/v1/responses", more)["previous_response_id"] == one["id"]
         assert cluster.delete(f"/v1/responses/{one['id']}")["deleted"]
+
+
+def test_a_question_about_streams_of_several_workers_is_answered_as_by_their_owners(cluster):
+    """The worker of the first of them reads the others out of the store."""
+    for ids in ([of(cluster, "a"), of(cluster, "b")], [of(cluster, "b"), of(cluster, "a")]):
+        urls = [f"stream://{stream_id}?as_of_s=2.5" for stream_id in ids]
+        of_all = cluster.ask(ASKED, *urls, max_tokens=24)
+        of_each = [cluster.ask(ASKED, url, max_tokens=24) for url in urls]
+        messages = [one["choices"][0]["message"] for one in (of_all, *of_each)]
+        lines = [line.strip() for line in messages[0]["content"].split("\n")]
+        named = zip(ids, messages[1:], strict=True)
+        assert lines == [f"{name}: {one['content']}".strip() for name, one in named]
+        cited = [cited for one in messages[1:] for cited in one["annotations"]]
+        assert messages[0]["annotations"] == cited != []
+
+
+def test_who_goes_on_with_a_response_asks_its_streams_owner_about_now(cluster):
+    """Also the one that has heard of neither, and not about the moment of then."""
+    for worker in "ab":
+        stream_id = of(cluster, worker)
+        first = response(stream_id)
+        first["input"][0]["content"][0]["video_url"]["url"] = f"stream://{stream_id}"
+        made = cluster.post("/v1/responses", first)
+        push(cluster, stream_id, "owl", 1500.0 + ord(worker))
+        to_others = cluster.figure("vstream_routed_total", to="other") or 0
+        for _ in range(4):
+            more = {"input": "and then?", "previous_response_id": made["id"]}
+            told = cluster.post("/v1/responses", {**more, "max_output_tokens": 4})
+            assert told["vstream"][0]["as_of"] > made["vstream"][0]["as_of"]
+            newest = [one["vstream"][0]["newest_frame_at"] for one in (told, made)]
+            assert newest[0] > newest[1]
+        assert (cluster.figure("vstream_routed_total", to="other") or 0) == to_others
 
 
 def test_figures_say_whose_they_are(cluster):
@@ -289,18 +398,64 @@ def test_nothing_is_told_without_a_key(cluster, path):
 
 def test_health_needs_no_worker_and_documents_are_the_services(cluster):
     assert cluster.get("/health") == {"status": "ok"}
+    for path in ("/", "/ui"):
+        assert "vstream ui --service" in cluster.http.get(path).text
     assert cluster.get("/version")["version"]
     assert "/v1/streams" in cluster.get("/openapi.json")["paths"]
     assert cluster.get("/v1/models")["data"][0]["id"] == "default"
 
 
-def test_a_worker_that_leaves_gives_its_streams_to_the_others(cluster):
-    """The last of this file: it does not come back."""
-    streams = cluster.near.workers["b"].streams
+def test_a_worker_lets_go_of_a_stream_that_another_has_taken(cluster, running_redis):
+    """As one finds it that was stopped for a while; the other is gone as well after 2 s."""
+    worker, stream_id = cluster.near.workers["a"], of(cluster, "a")
+    keys = RedisKeys(stream_id)
+    with running_redis.client() as client:
+        client.hset(keys.meta, "fence", "99.f")
+        client.set(keys.lease, "99.f elsewhere:1", px=2000)
+    headers = {"X-Capture-Time": "2400.0", "Content-Type": "image/jpeg"}
+    path = f"/v1/streams/{stream_id}/frames"
+    cluster.http.post(path, content=thing_jpeg("owl"), headers=headers)  # is not kept
+    wait_for(lambda: stream_id not in worker.streams)
+    wait_for(lambda: worker.service.loaded.streams.find(stream_id) is None)
+    wait_for(lambda: cluster.near.members.owner(stream_id))
+    push(cluster, stream_id, "owl", 2500.0)
+
+
+def test_a_worker_that_is_scaled_away_gives_its_streams_away_while_it_answers(cluster):
+    leaving, stays = cluster.near.workers["b"], cluster.near.workers["a"]
+    streams, given = leaving.streams, []
     before = {one: cluster.get(f"/v1/streams/{one}/timeline")["kept_to_s"] for one in streams}
-    cluster.near.dead.add("b")
-    cluster.run(cluster.near.workers.pop("b").end())
-    wait_for(lambda: set(STREAMS) <= set(cluster.near.workers["a"].streams))
+    release = leaving.service.loaded.streams.release
+
+    def told(stream_id):
+        given.append((stream_id, len(leaving.streams)))
+        release(stream_id)
+
+    leaving.service.loaded.streams.release = told
+    asked = endless(streams[0], temperature=0, max_tokens=200, stream=True)
+    with cluster.http.stream("POST", "/v1/chat/completions", json=asked) as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if '"content"' in line)
+        cluster.near.leaving.add("b")
+        wait_for(lambda: set(STREAMS) <= set(stays.streams))
+        assert '"error"' not in "".join(lines)
+    assert given == [(one, len(streams) - at) for at, one in enumerate(streams)]
     for stream_id, kept_to_s in before.items():
         assert cluster.get(f"/v1/streams/{stream_id}/timeline")["kept_to_s"] == kept_to_s
         push(cluster, stream_id, "owl", 3000.0)
+    assert leaving.load == 0 < stays.load
+
+
+def test_a_worker_that_leaves_gives_its_streams_to_the_others(cluster):
+    """The last of this file: it does not come back."""
+    stay = cluster.near.workers["b"]
+    for worker in cluster.near.workers.values():
+        worker._gave_at -= 60
+    wait_for(lambda: stay.streams)  # who has none gets one
+    before = {one: cluster.get(f"/v1/streams/{one}/timeline")["kept_to_s"] for one in STREAMS}
+    cluster.near.dead.add("a")
+    cluster.run(cluster.near.workers.pop("a").end())
+    wait_for(lambda: set(STREAMS) <= set(stay.streams))
+    for stream_id, kept_to_s in before.items():
+        assert cluster.get(f"/v1/streams/{stream_id}/timeline")["kept_to_s"] == kept_to_s
+        push(cluster, stream_id, "owl", 4000.0)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from differences import DIFFERENCES
 
 SERVE = """
 import sys
@@ -51,6 +52,17 @@ def test_what_a_cluster_cannot_do_is_said_before_it_starts(arguments, why):
     found = vstream("serve", "--cluster", *arguments)
     assert found.code != 0
     assert why in found.err
+
+
+def test_what_a_cluster_does_otherwise_is_told_and_little():
+    root = Path(__file__).parents[3]
+    told = " ".join((root / "docs" / "cluster.md").read_text("utf-8").split())
+    reasons = [why for tests in DIFFERENCES.values() for why in tests.values()]
+    assert len(reasons) <= 10
+    assert [why for why in reasons if why not in told] == []
+    for name, tests in DIFFERENCES.items():
+        source = (root / "tests" / "app" / "server" / name).read_text("utf-8")
+        assert [test for test in tests if f"def {test}(" not in source] == []
 
 
 def test_the_cluster_alone_knows_ray():

@@ -53,7 +53,7 @@ def test_details_say_rates_drops_and_what_each_tier_holds():
     assert "1.0 of 5.0 frames/s sampled" in told
     assert "5 duplicates skipped" in told
     assert "3 dropped (1 damaged)" in told
-    assert "50 keyframes in memory" in told
+    assert "50 KV blocks in memory" in told
     assert "<b>in RAM</b> 2 MB, 90 s" in told
     assert "<b>on disk</b> 70 MB, 2.0 h" in told
     assert memory_words(document().memory) == "2.0 h of memory (72 MB)"
@@ -116,7 +116,7 @@ def test_an_answer_says_that_it_is_unsure_and_how_old_the_newest_frame_was():
         ({"judged": 9, "excluded": 600}, "looked at 0:09 of 10:09, 10:00 ruled out by the index"),
         (
             {"open": 3, "gone": 1},
-            "looked at 0:00 of 0:04, 0:03 not looked at, of 0:01 nothing is kept",
+            "looked at 0:00 of 0:04, 0:03 not looked at, 0:01 no longer kept",
         ),
     ],
 )
@@ -127,7 +127,7 @@ def test_it_is_said_how_much_was_looked_at_and_what_became_of_the_rest(lasts_s, 
 
 def test_what_is_found_is_told_while_it_comes_and_that_the_rest_was_not_looked_at_if_stopped():
     finding = Finding("an owl", "door", judged=12)
-    assert "12 moments judged, found 0 times so far" in drawn("finding", finding)
+    assert "12 moments judged, 0 spans found so far" in drawn("finding", finding)
     finding.is_stopped = True
     assert "Not found; the rest was not looked at." in drawn("finding", finding)
     finding.coverage, finding.spans = [], [None] * 3

@@ -131,7 +131,7 @@ def test_a_click_on_a_span_shows_the_picture_that_decides(page, service):
 
 
 def test_with_the_keyboard_alone_it_is_asked_and_what_was_found_is_reached(page):
-    words = page.get_by_role("textbox", name="What you look for")
+    words = page.get_by_role("textbox", name="What to look for")
     words.focus()
     page.keyboard.type(OWL)
     page.keyboard.press("Tab")
@@ -178,7 +178,7 @@ def test_what_is_not_found_is_said(page):
     expect(page.locator("#found [role=status]")).to_contain_text("Not found: looked at")
     expect(page.locator("#timeline .found")).to_have_count(0)
     _look_for(page, " ")
-    expect(page.locator("#found")).to_contain_text("Type what you look for.")
+    expect(page.locator("#found")).to_contain_text("Type what to look for.")
 
 
 @pytest.mark.parametrize("how", ["button", "Escape"])
@@ -190,7 +190,7 @@ def test_it_is_stopped_and_the_service_does_no_more_of_it(page, service, how):
     with loaded.model.turn:  # nothing is judged meanwhile
         _look_for(page, f"a cup is in view, by {how}")
         expect(page.get_by_role("progressbar")).to_be_visible()
-        expect(page.locator("#found")).to_contain_text("0 moments judged, found 0 times so far")
+        expect(page.locator("#found")).to_contain_text("0 moments judged, 0 spans found so far")
         stop = page.locator("#stop-finding")
         expect(stop).to_be_visible()
         stop.click() if how == "button" else page.keyboard.press("Escape")

@@ -279,7 +279,7 @@ def test_of_what_was_forgotten_meanwhile_no_clip_is_shown(page, service):
     service.http.delete("/v1/streams/door/memory?from_s=0&to_s=1000").raise_for_status()
     button.click()
     dialog = page.locator("dialog#moment")
-    expect(dialog.locator(".said")).to_have_text("No picture of this time is kept any more.")
+    expect(dialog.locator(".said")).to_have_text("No picture is kept of this time any more.")
     expect(dialog.locator("video")).to_be_hidden()
     for deed in (".download", ".link"):
         expect(dialog.locator(deed)).to_be_hidden()

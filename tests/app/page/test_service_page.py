@@ -111,7 +111,7 @@ def test_an_address_that_is_not_open_is_refused_in_words(visitor):
 def test_examples_fit_the_stream_and_the_model_is_told_where_it_knows_nothing(visitor, page_url):
     page, client = visitor.page, ServiceClient(page_url.removesuffix("/ui"), KEY)
     client.create_stream("drive", {"type": "push"})
-    for name, example, is_warned in (("sample", "burger", False), ("drive", "anybody", True)):
+    for name, example, is_warned in (("sample", "burger", False), ("drive", "anyone", True)):
         visitor.choose(name)
         visitor.show("ask")
         shown = page.locator("#chat .example", has_text=example)

@@ -104,7 +104,7 @@ def test_live_shows_picture_state_and_strip_of_the_stream(visitor, service):
     page = visitor.page
     expect(page.locator("#live figcaption")).to_contain_text("taken at")
     assert pixels_of(page.locator("#live img").get_attribute("src")).shape[:2] == (384, 384)
-    expect(page.locator("#details")).to_contain_text("keyframes in memory")
+    expect(page.locator("#details")).to_contain_text("KV blocks in memory")
     page.wait_for_selector("#timeline .kept")
     page.get_by_role("button", name="Pause").click()
     visitor.await_state("paused")

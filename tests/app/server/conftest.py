@@ -1,9 +1,18 @@
 """With `--cluster N` a service of these tests is an ingress and N workers, over a Redis."""
 
 import itertools
+from math import inf
 
 import pytest
 import service
+from differences import DIFFERENCES
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items if config.getoption("--cluster") else ():
+        why = DIFFERENCES.get(item.path.name, {}).get(item.originalname)
+        if why is not None:
+            item.add_marker(pytest.mark.xfail(run=False, reason=why))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,14 +23,23 @@ def _in_cluster(request):
         return
     server, numbers = request.getfixturevalue("running_redis"), itertools.cycle(range(1, 16))
 
-    def new_store():
-        """Empty. There are as many as a server has data bases."""
+    by_folder = {}
+
+    def store_for(store):
+        """An empty one, or what stands for a folder. There are as many as a server has."""
+        if store.startswith("redis") or store in by_folder:
+            return by_folder.get(store, store)
         number = next(numbers)
         with server.client() as client:
             client.select(number)
             client.flushdb()
-        return f"redis://127.0.0.1:{server.port}/{number}"
+        url = f"redis://127.0.0.1:{server.port}/{number}"
+        if store != "memory://":
+            by_folder[store] = url
+        return url
 
-    service.IN_CLUSTER.append(lambda: (new_store(), workers))
-    yield
-    service.IN_CLUSTER.clear()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("app.cluster.worker._GIVE_S", inf)  # none moves under a test
+        service.IN_CLUSTER.append(lambda store: (store_for(store), workers))
+        yield
+        service.IN_CLUSTER.clear()

@@ -77,9 +77,7 @@ def play(service):
 
 
 def all_judged(service, second):
-    alerts = [
-        alert for one in service.service.loaded.alerts.all() for alert in one.on_streams.values()
-    ]
+    alerts = service.alerts_on("lobby")
     return all(alert.num_judged + alert.num_skipped > second for alert in alerts)
 
 

@@ -49,7 +49,7 @@ def test_a_client_that_comes_back_misses_nothing_and_gets_nothing_twice(service)
         last_id = listener.ids[-1] if listener.ids else last_id
     publish.join()
     assert seen == list(range(NUM_EVENTS))
-    until(lambda: service.service.events.num_readers == 0)
+    until(lambda: service.events.num_readers == 0)
 
 
 def test_a_client_hears_of_the_stream_and_kind_that_it_asks_for(service):
@@ -78,16 +78,16 @@ def test_who_asks_for_what_is_gone_is_told_so(service):
 
 def test_listeners_are_bounded(service):
     with EventListener(service.url), EventListener(service.url), EventListener(service.url):
-        until(lambda: service.service.events.num_readers == 3)
+        until(lambda: service.events.num_readers == 3)
         refused = service.http.get("/v1/events")
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) > 0
-    until(lambda: service.service.events.num_readers == 0)
+    until(lambda: service.events.num_readers == 0)
 
 
 def test_listening_ends_with_the_service():
     with running_service() as short, EventListener(short.url) as listener:
-        short.service.drain()
+        short.end_events()
         listener.await_end()
 
 

@@ -1,6 +1,7 @@
 """What alerts have told: one list of it, seen or not, over restarts, and gone with the stream."""
 
 import json
+import threading
 import time
 from contextlib import ExitStack
 
@@ -8,6 +9,7 @@ import httpx
 import pytest
 from command_line import vstream
 from followed import Followed
+from loopback_http import loopback_http
 from one_thing import thing_jpeg
 from processes import until
 from redis_servers import redis_binary
@@ -48,12 +50,7 @@ def show(service, name, *things):
 
 
 def judged(service, name):
-    return [
-        alert.num_judged
-        for one in service.service.loaded.alerts.all()
-        for keeper, alert in one.on_streams.items()
-        if keeper.spec.id == name
-    ]
+    return [alert.num_judged for alert in service.alerts_on(name)]
 
 
 def listed(service, **wanted):
@@ -158,7 +155,7 @@ def test_firings_go_by_the_clock_where_no_block_is_left(begun):
         for told in listed(service)["data"]
         if told["stream_id"] == "door" and told["at_s"] == 0
     }
-    session = service.service.loaded.streams.get("door").session
+    session = service.service_of("door").loaded.streams.get("door").session
     assert session.forget(0.0, 0.5) == 1
     stretch = {"from": str(at - 0.5), "to": str(at + 0.5)}
     gone = service.delete("/v1/streams/door/memory", params=stretch)
@@ -175,7 +172,7 @@ def test_the_command_line_forgets_firings_and_events(begun, store):
     gone = ("forget", "door", "--from", "0", "--to", "0:01", "--yes", "--store", store)
     run = vstream(*gone)
     assert run.code == 0, run.err
-    assert "may be left" not in run.err
+    assert "may remain" not in run.err
     with started(store) as again:
         assert ("door", 0.0) not in [moment[1:] for moment in moments(listed(again))]
         told = [one for one in events_since(again, since="-10m") if "at_s" in one["data"]]
@@ -196,7 +193,7 @@ def events_since(service, **asked):
     headers = {name: value for name, value in headers.items() if value}
     told = Followed("GET", f"{service.url}/v1/events", params=asked, headers=headers)
     last = service.service.events.publish(EventKind.RECAP_MADE, None, {})
-    until(lambda: last.id in [one["id"] for one in map(json.loads, told.data)])
+    until(lambda: last.at in [one["at"] for one in map(json.loads, told.data)])
     return [one for one in map(json.loads, told.data) if one["type"].startswith("alert.")]
 
 
@@ -219,3 +216,27 @@ def test_events_go_on_over_a_restart(begun, store):
         assert {one["stream_id"] for one in told if "at_s" in one["data"]} == {"yard"}
         for wrong in ("soon", "2999-01-01", " "):
             assert at_last.http.get("/v1/events", params={"since": wrong}).status_code == 400
+
+
+def test_who_was_not_told_when_a_service_ended_is_told_by_the_next(store):
+    """Of what is not forgotten meanwhile."""
+    is_there = threading.Event()
+    with loopback_http(lambda request: (204 if is_there.is_set() else 503, {}, b"")) as receiver:
+        with started(store, allow_private=True) as service:
+            spec = {"source": {"type": "push"}, "sampling": {"dedup": 0}}
+            service.post("/v1/streams", {"id": "door", **spec})
+            actions = [{"url": f"{receiver.url}/hook"}]
+            service.post("/v1/alerts", {"stream_ids": ["door"], **OWL, "actions": actions})
+            show(service, "door", "owl", "burger", "burger", "owl")
+            until(lambda: len({one.headers["webhook-id"] for one in receiver.requests}) == 2)
+            service.delete("/v1/streams/door/memory", params=STRETCH)
+        is_there.set()
+        before = len(receiver.requests)
+        with started(store, allow_private=True):
+            until(lambda: len(receiver.requests) > before)
+    first, last = receiver.requests[0], receiver.requests[-1]
+    assert len(receiver.requests) == before + 1
+    assert last.headers["webhook-id"] != first.headers["webhook-id"]
+    assert json.loads(last.body)["data"]["at_s"] == 3.0
+    tries = [one.headers["webhook-id"] for one in receiver.requests[:before]]
+    assert last.headers["webhook-id"] in tries

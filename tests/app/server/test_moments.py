@@ -75,7 +75,8 @@ def test_what_is_wrong_is_said_before_anything_is_streamed(service, wrong, statu
 
 
 def test_who_goes_away_has_it_stopped(service):
-    loaded, answering = service.service.loaded, service.service.answering
+    owner = service.service_of("door")
+    loaded, answering = owner.loaded, owner.answering
     facts = loaded.streams.get("door").session.memory.facts
     service.ask("what do you see now?", "stream://door")  # looks whether its pictures are strange
     known = len(facts)

@@ -90,8 +90,8 @@ def test_settings_by_the_old_names(tmp_path, capsys, monkeypatch):
     assert settings.service.max_alerts == 7
     said = capsys.readouterr().err.splitlines()
     assert said == [
-        "watches is called alerts now, and by this name until 0.3",
-        "service.max_watches is called service.max_alerts now, and by this name until 0.3",
+        "watches is now called alerts; the old name works until 0.3",
+        "service.max_watches is now called service.max_alerts; the old name works until 0.3",
     ]
     file.write_text("alerts: [{id: cat, stream_ids: [door], condition: a cat}]")
     monkeypatch.delenv("VSTREAM_SERVICE__MAX_WATCHES")

@@ -234,7 +234,7 @@ def test_what_is_not_to_be_stored_cannot_be_looked_up(client):
     assert response.store is False
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(response.id)
-    with pytest.raises(openai.BadRequestError, match="kept"):
+    with pytest.raises(openai.BadRequestError, match="stored"):
         client.responses.create(model="default", input=question, store=False, background=True)
 
 
@@ -247,7 +247,7 @@ def test_models_are_listed_and_found(client):
             model=name, messages=[asking("what is there?", "yard")]
         )
         assert answer.choices[0].message.content == "a burger"
-    with pytest.raises(openai.NotFoundError, match="no model"):
+    with pytest.raises(openai.NotFoundError, match="no such model"):
         client.models.retrieve("gpt-5")
 
 

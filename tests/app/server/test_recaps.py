@@ -77,28 +77,32 @@ class Clock:
     """Reports of a running service, at whatever time it is."""
 
     def __init__(self, service, **spec):
-        self.now, self.service = BEGAN, service.service
-        loaded = self.service.loaded
-        self.recaps = Recaps(
-            loaded.streams,
-            self.service.events,
-            [RecapSpec(at="07:30", **spec)],
-            zone_of=loaded.zone_of,
-            on_made=loaded.send_recap,
-            clock=lambda: self.now,
-        )
+        self.now, self.services = BEGAN, service.services
+        self.recaps = [
+            Recaps(
+                one.loaded.streams,
+                one.events,
+                [RecapSpec(at="07:30", **spec)],
+                zone_of=one.loaded.zone_of,
+                on_made=one.loaded.send_recap,
+                clock=lambda: self.now,
+            )
+            for one in service.services
+        ]
 
     def look(self, hours, minutes):
         """At a time of the day; the streams of which it was told then."""
         day = datetime.fromtimestamp(self.now, ZoneInfo(ZONE))
         self.now = day.replace(hour=hours, minute=minutes, second=1).timestamp()
-        before = len(told_of(self.service))
-        self.recaps.make_due()
-        return told_of(self.service)[before:]
+        before = len(told_of(self.services))
+        for recaps in self.recaps:
+            recaps.make_due()
+        return told_of(self.services)[before:]
 
 
-def told_of(service):
-    return [one for one in published(service.events) if one.kind is EventKind.RECAP_MADE]
+def told_of(services):
+    told = [one for service in services for one in published(service.events)]
+    return [one for one in told if one.kind is EventKind.RECAP_MADE]
 
 
 def test_a_report_is_made_once_a_day_also_by_a_service_that_starts_again(service):
@@ -113,7 +117,8 @@ def test_a_report_is_made_once_a_day_also_by_a_service_that_starts_again(service
         assert not clock.look(7, 31)
         assert not Clock(service, actions=actions).look(7, 40)  # as after a restart
         assert Clock(service, id="other").look(7, 40)
-        service.service.webhooks.close()
+        for one in service.services:
+            one.webhooks.close()
         [request] = receiver.requests
     message = json.loads(request.body)
     assert message["type"] == "recap.made"

@@ -27,6 +27,7 @@ from app.server.showing import REQUEST
 from vstream.device.asker import Asker
 from vstream.errors import SourceError
 from vstream.service.shown_media import ShownMedia, show
+from vstream.service.streams import Streams
 
 MASTER = "correct-horse-battery"
 KEYS = {name: new_key() for name in ("asks", "reads")}
@@ -251,7 +252,7 @@ def test_what_is_no_good_is_the_clients_error(service, what):
     told = refused(service, part)
     assert told["code"] == code
     assert "/tmp" not in told["message"]
-    assert service.service.showing._taken == []
+    assert all(one.showing._taken == [] for one in service.services)
 
 
 @pytest.mark.parametrize(
@@ -305,8 +306,8 @@ def test_what_lies_on_a_server_is_fetched_within_bounds(fetching, clip):
 def test_so_many_are_shown_at_a_time(service):
     most = service.service.settings.service.request_media
     with ExitStack() as held:
-        for _ in range(most):
-            held.enter_context(service.service.showing.held(None))
+        for one in service.services * most:
+            held.enter_context(one.showing.held(None))
         assert refused(service, image_part(owl_jpeg()))["code"] == "busy"
         assert said(service.ask(SEEN, "stream://door")) == "a burger"
     assert said(service.post(CHAT, asking(SEEN, image_part(owl_jpeg())))) == "an owl"
@@ -342,14 +343,14 @@ def files_in(folder):
 
 def test_nothing_is_left_of_what_is_shown(service, folder, clip, monkeypatch):
     """No stream, block, file or thread; of events the answer's own, which has no words."""
-    streams, made = service.service.loaded.streams, []
+    passing, made = Streams.passing, []
 
-    def passing():
-        session = type(streams).passing(streams)
+    def noted(streams):
+        session = passing(streams)
         made.extend([weakref.ref(session), weakref.ref(session.memory)])
         return session
 
-    monkeypatch.setattr(streams, "passing", passing)
+    monkeypatch.setattr(Streams, "passing", noted)
     parts = [image_part(owl_jpeg()), clip_part(clip.read_bytes())]
     listed, threads = service.get("/v1/streams"), psutil.Process().num_threads()
     stored = {path for path in files_in(folder) if "events" not in path}
@@ -367,7 +368,7 @@ def test_nothing_is_left_of_what_is_shown(service, folder, clip, monkeypatch):
     assert [one["id"] for one in now["data"]] == [one["id"] for one in listed["data"]]
     assert {path for path in files_in(folder) if "events" not in path} == stored
     assert not list(Path(tempfile.gettempdir()).glob("vstream-clip-*"))
-    told = [one for one in service.service.events._ring if one.stream_id == REQUEST]
+    told = [one for one in service.events._ring if one.stream_id == REQUEST]
     assert {one.kind.value for one in told} == {"answer.done"}
     assert "secret" not in str([one.data for one in told])
     assert psutil.Process().num_threads() <= threads + 2

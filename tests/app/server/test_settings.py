@@ -41,9 +41,9 @@ def _alert(actions="[]"):
         ("service: {prot: 1}", "service.prot"),
         ("storre: x", "storre"),
         ("memory: {store: '${NOT_SET}'}", "NOT_SET"),
-        ("- a", "wanted settings by name"),
-        ("a: [", "no YAML"),
-        (f"alerts: [{_alert()}, {_alert()}]", "cat is there twice"),
+        ("- a", "expected settings by name"),
+        ("a: [", "not valid YAML"),
+        (f"alerts: [{_alert()}, {_alert()}]", "id used twice: cat"),
         (f"alerts: [{_alert(actions='[{url: https://example.org/}]')}]", "a secret"),
     ],
 )

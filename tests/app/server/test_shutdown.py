@@ -99,7 +99,7 @@ def test_a_service_that_ends_amid_a_load_that_takes_longer_than_its_grace_ends_w
     settings = {"VSTREAM_SERVICE__GRACE_S": "0.2", "VSTREAM_MEMORY__STORE": f"file://{tmp_path}"}
     serve = (_LOADS_FOR_LONG, "serve", "--port", "0", "--no-page")
     process = Process(*serve, module="-c", **settings)
-    process.await_line(": loading")
+    process.await_line("loading model")
     time.sleep(1)
     process.send(signal.SIGTERM)
     assert (process.wait(20), process.err[-1]) == (0, "stopped\n")

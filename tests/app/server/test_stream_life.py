@@ -40,7 +40,7 @@ def stream(service):
     create(service, "door")
     push(service, "door", 3)
     yield "/v1/streams/door"
-    service.http.delete("/v1/streams/door")
+    service.http.delete("/v1/streams/door?purge=true")
 
 
 def create(service, stream_id, **more):

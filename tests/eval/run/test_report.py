@@ -5,14 +5,13 @@ import re
 import statistics
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.run.cost import Cost, write_costs
-from eval.run.plots import _apart, plots
+from eval.run.plots import plots
 from eval.run.report import policy_table, write_report
 from eval.run.run_directory import RunDirectory
 from eval.run.scored import Scored, write_scored
@@ -102,15 +101,6 @@ def test_columns_that_say_nothing_are_left_out():
     table = policy_table(summaries(RECORDS[8:], []))
     assert table.columns == ("policy", "all")
     assert table.rows == (("language", "0.0 ± 0.0"),)
-
-
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=12))
-def test_labels_stand_apart_in_their_order(heights):
-    placed = _apart(heights, 5.0)
-    order = sorted(range(len(heights)), key=lambda i: heights[i])
-    steps = [placed[b] - placed[a] for a, b in pairwise(order)]
-    assert all(step >= 5.0 - 1e-6 for step in steps)
-    assert statistics.fmean(placed) == pytest.approx(statistics.fmean(heights), abs=1e-6)
 
 
 @pytest.fixture

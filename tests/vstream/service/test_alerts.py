@@ -44,6 +44,8 @@ class _Keeper:
 class _Streams:
     """As much of Streams as alerts need."""
 
+    is_one_of_many = False
+
     def __init__(self, model, *ids):
         self.keepers = {name: _Keeper(name, model) for name in ids}
 
@@ -54,6 +56,12 @@ class _Streams:
 
     def all(self):
         return list(self.keepers.values())
+
+    def wanted(self):
+        return self.keepers
+
+    def find(self, name):
+        return self.keepers.get(name)
 
 
 def _broken():

@@ -9,8 +9,8 @@ from math import inf
 import pytest
 from processes import until
 
-from memory import LineLog, StoreAwayError
-from vstream.service import kept_events
+from memory import LineLog, StoreAwayError, tier_of
+from vstream.service import kept_events, stream_lines
 from vstream.service.event import EventKind
 from vstream.service.event_log import EventLog
 from vstream.service.kept_events import KeptEvents
@@ -174,3 +174,16 @@ def test_of_too_many_events_that_wait_the_oldest_are_lost(lines, monkeypatch):
     until(lambda: len(lines.lines) == 3)
     assert lines.lines == [event.line for event in (first[1], *news)]
     log.let_go()
+
+
+def test_what_others_have_told_leaves_what_is_retained_as_well(valkey_server, monkeypatch):
+    monkeypatch.setattr(stream_lines, "_COUNT_S", 0)
+    tier = tier_of(valkey_server.url)
+    log, other = (opened(tier.lines("events", 16)) for _ in range(2))
+    fire(other, 1.0)
+    with tier.lines("events", 16) as lines:
+        until(lambda: lines.read())
+        log.forget("door", -inf, 2.0)
+        assert not lines.read()
+    log.let_go()
+    other.let_go()

@@ -53,7 +53,7 @@ class Started:
         self.alerts = Alerts(self.streams, self.events, 64)
 
     def __enter__(self):
-        self.streams.open_known([])
+        self.streams.open_known()
         self.alerts.open_known(self._declared)
         return self
 

@@ -8,13 +8,18 @@ import json
 import socket
 import threading
 import time
+from contextlib import contextmanager
 from email.utils import formatdate
 from ipaddress import ip_network
 
 import pytest
 from loopback_http import loopback_http
 
+from memory import tier_of
 from vstream.errors import SettingsError
+from vstream.service.alert_spec import WebhookSpec
+from vstream.service.owed_webhook import OwedWebhook
+from vstream.service.stream_lines import StreamLines
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import (
     RetryRule,
@@ -414,3 +419,107 @@ def test_neither_secret_nor_path_is_shown():
 )
 def test_whoever_knows_the_path_may_send_so_it_is_not_shown(url, shown):
     assert shown_receiver(url) == shown
+
+
+def owed_of(delivery, stream_id="door", at_s=3.0):
+    return OwedWebhook.of_delivery(delivery, "alert_1", stream_id, at_s)
+
+
+@contextmanager
+def keeping(folder, outcomes=lambda outcome: None, **options):
+    """A sender that notes what it owes; killed where it is not closed."""
+    webhooks = sender(outcomes, **options)
+    webhooks.keep(StreamLines(tier_of(f"file://{folder}").lines("webhooks", 16), OwedWebhook.of))
+    try:
+        yield webhooks
+    finally:
+        webhooks.close(grace_s=0)
+
+
+def noted(folder):
+    path = folder / ".webhooks.jsonl"  # of which nothing is left where it is empty
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_what_is_owed_is_noted_before_the_first_try_without_its_secrets(tmp_path):
+    found, outcomes = [], Outcomes()
+
+    def answer(request):
+        found.append(noted(tmp_path))
+        return OK
+
+    with loopback_http(answer) as web, keeping(tmp_path, outcomes) as webhooks:
+        delivery = message(f"{web.url}/hook/of/us")
+        webhooks.send(delivery, owed_of(delivery))
+        outcomes.wait_for(1)
+        webhooks._noting.submit(lambda: None).result()
+        assert noted(tmp_path) == []
+        assert webhooks.owed() == []
+    [[line]] = found
+    assert line["id"] == delivery.id
+    assert "hook" not in str(line)
+    assert SECRET not in str(line)
+
+
+@pytest.mark.parametrize("status", [204, 400, 503])
+def test_what_was_not_delivered_nor_given_up_is_owed_to_the_next_process(tmp_path, status):
+    statuses = iter([status])
+    outcomes, is_asked = Outcomes(), threading.Event()
+
+    def answer(request):
+        is_asked.set()
+        return (next(statuses, 204), {}, b"")
+
+    slow = RetryRule(max_tries=3, total_s=100, timeout_s=5, min_wait_s=60, max_wait_s=60)
+    with loopback_http(answer) as web:
+        delivery = message(f"{web.url}/hook")
+        with keeping(tmp_path, outcomes, rule=slow) as webhooks:
+            webhooks.send(delivery, owed_of(delivery))
+            assert is_asked.wait(20)
+            if status != 503:
+                outcomes.wait_for(1)
+        actions = [
+            WebhookSpec(url=f"{web.url}/other", secret=SECRET),
+            WebhookSpec(url=f"{web.url}/hook", secret=SECRET),
+        ]
+        with keeping(tmp_path, outcomes) as again:
+            owed = again.owed()
+            assert len(owed) == (status == 503)
+            for one in owed:
+                assert one.delivery(actions[:1]) is None, "that receiver is none of it any more"
+                again.send(one.delivery(actions), one, is_noted=True)
+                assert again.owed() == [], "it is being sent"
+            outcomes.wait_for(1 + len(owed))
+        assert noted(tmp_path) == []
+    assert {request.headers["webhook-id"] for request in web.requests} == {delivery.id}
+    assert len({request.body for request in web.requests}) == 1
+    assert len(web.requests) == (2 if status == 503 else 1)
+    assert is_signed(web.requests[-1])
+
+
+def test_of_what_is_forgotten_nothing_is_owed(tmp_path):
+    def about(at_s, stream_id="door"):
+        data = {"sentence": "an owl", "from_s": at_s - 2}
+        delivery = WebhookDelivery.of("http://127.0.0.1:1/", SECRET, "alert.fired", 1.0, data)
+        return owed_of(delivery, stream_id, at_s)
+
+    with keeping(tmp_path) as webhooks:
+        for one in (about(3.0), about(5.0), about(9.0), about(3.0, "yard")):
+            webhooks._note(lambda lines, one=one: lines.add([one]))
+        webhooks.forget("door", 2.0, 4.0)
+        left = [
+            (one.stream_id, one.oldest_s, json.loads(one.body)["data"]["sentence"])
+            for one in webhooks.owed()
+        ]
+    assert left == [("door", 5.0, None), ("door", 9.0, "an owl"), ("yard", 3.0, "an owl")]
+
+
+def test_they_come_in_order_also_where_they_are_noted(tmp_path):
+    outcomes = Outcomes()
+    with loopback_http(lambda request: OK) as web, keeping(tmp_path, outcomes) as webhooks:
+        for number in range(20):
+            delivery = message(f"{web.url}/hook", number)
+            webhooks.send(delivery, owed_of(delivery))
+        outcomes.wait_for(20)
+    told = [json.loads(request.body)["data"]["number"] for request in web.requests]
+    assert told == list(range(20))

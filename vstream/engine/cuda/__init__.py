@@ -1,1 +1,1 @@
-"""Fast paths of a card: the same answers as the plain path, with fewer kernels to start."""
+"""Fast paths on a GPU: the same answers as on the plain path, with fewer kernels to launch."""

@@ -1,16 +1,16 @@
-"""DecodeRows: answers that are being decoded in, a token each, the logits of all of them out.
+"""DecodeRows: decodes one token of every running answer in one step, and returns their logits.
 
-Every answer has a row of buffers that never move, so a step of all answers has the same shapes each
-time. On a card it is recorded once as a CUDA graph and replayed: a decoder of 28 layers is some
-thousand small kernels, which take longer to start than to run.
+Every answer has a row of buffers that never move, so a step has the same shapes each time. On a GPU
+it is recorded once as a CUDA graph and replayed: a decoder of 28 layers is some thousand small
+kernels, which take longer to launch than to run.
 
-A row that has no token in a step is parked: it computes along, and neither its length nor its
-position moves. Rows in use are the first ones; where one gets free the last one moves there, so
-that few answers are decoded with few rows.
+A row that has no token in a step is parked: it computes along, but neither its length nor its
+position moves. Rows in use come first; when one becomes free, the last one moves there, so that few
+answers are decoded with few rows.
 
 Source: batches of rows with lengths of their own as in Orca
-(https://www.usenix.org/conference/osdi22/presentation/yu, section 4.2). Differs: an answer's blocks
-are chosen by its own question, so rows share prefix and recent window alone (`shared_windows`).
+(https://www.usenix.org/conference/osdi22/presentation/yu, section 4.2). Differs: each question
+chooses its own blocks, so rows share only the prefix and the recent window (`shared_windows`).
 """
 
 import weakref
@@ -32,13 +32,10 @@ _log = structlog.get_logger()
 
 
 class DecodeRows:
-    """One for a device. `decode` is the fast path of passes of one token over AnswerContexts."""
+    """One per device. `decode` is the fast path for passes of one token over AnswerContexts."""
 
     def __init__(self, decoder: Decoder, most_rows: int = 32, record: Record | None = None) -> None:
-        """More than `most_rows` answers at once go the plain path.
-
-        `record` is how a step is recorded: unless given as graphs on a card, elsewhere not at all.
-        """
+        """Answers beyond `most_rows` take the plain path. `record` defaults to graphs on a GPU."""
         self._decoder = decoder
         self._most_rows = most_rows
         self._row_of: weakref.WeakKeyDictionary[AnswerContext, int] = weakref.WeakKeyDictionary()
@@ -48,17 +45,17 @@ class DecodeRows:
         self._window_of_row: list[int | None] = []
         self._recorded_windows = self._windows.generation
         self._recorded: dict[tuple[int, tuple[int, ...]], Replay] = {}
-        """By rows, and by the layers whose queries it tells."""
+        """By number of rows, and by the layers whose queries are collected."""
         self._record = record or (record_graphs if decoder.device.type == "cuda" else run_anew)
 
     @torch.inference_mode()
     def decode(
         self, steps: Sequence[Step], embeddings: Float[Tensor, "answers d_model"]
     ) -> list[Float[Tensor, "1 vocabulary"] | Exception | None]:
-        """The next token of each answer through the decoder: its logits, or what went wrong.
+        """Run the next token of each answer through the decoder; return its logits, or its error.
 
-        None for those that have no row and get none now: for steps with rules of their own, and
-        for answers too many. A step that gets a row is empty from now on.
+        None is for an answer that must take the plain path: its step has rules of its own, or there
+        are too many. A step that gets a row is emptied.
         """
         self._leave_ended()
         replies: list[Tensor | Exception | None] = [None] * len(steps)
@@ -71,18 +68,17 @@ class DecodeRows:
             return replies
         try:
             logits = self._step(list(chosen.values()), embeddings[list(chosen)])
-        except Exception as error:  # noqa: BLE001  told to those who wanted a token
-            told: Sequence[Tensor | Exception] = [error] * len(chosen)
+        except Exception as error:  # noqa: BLE001  each answer that wanted a token gets it
+            outcomes: Sequence[Tensor | Exception] = [error] * len(chosen)
         else:
-            told = logits.split(1)
-        for number, reply in zip(chosen, told, strict=True):
-            replies[number] = reply
+            outcomes = logits.split(1)
+        for number, outcome in zip(chosen, outcomes, strict=True):
+            replies[number] = outcome
         return replies
 
     def _step(
         self, contexts: Sequence[AnswerContext], embeddings: Float[Tensor, "answers d_model"]
     ) -> Float[Tensor, "answers vocabulary"]:
-        """Of contexts that have a row."""
         rows = torch.tensor([self._row_of[one] for one in contexts], device=embeddings.device)
         size = min(1 << (len(self._rows) - 1).bit_length(), self._buffers.num_rows)
         wanted = (one.words.layers for one in contexts if one.words is not None)
@@ -101,7 +97,7 @@ class DecodeRows:
         return logits
 
     def _run(self, size: int, layers: tuple[int, ...]) -> Replay:
-        """A step of the first `size` rows. While it is made ready no row moves."""
+        """Return a step of the first `size` rows, recorded if need be; that moves no row."""
         if self._recorded_windows != self._windows.generation:
             self._recorded.clear()
             self._recorded_windows = self._windows.generation
@@ -118,7 +114,6 @@ class DecodeRows:
         return self._recorded[key]
 
     def _can_take_in(self, context: AnswerContext) -> bool:
-        """Give it a row, if there is one left and memory for it."""
         if len(self._rows) >= self._most_rows:
             return False
         try:
@@ -133,7 +128,7 @@ class DecodeRows:
         row, layers = len(self._rows), [context.laid(i) for i in range(self._decoder.num_layers)]
         try:
             window = self._windows.join(context.recent_ids, layers)
-        except torch.OutOfMemoryError:  # it is not shared
+        except torch.OutOfMemoryError:  # then it is not shared
             window = None
         try:
             self._write(row, layers, window)
@@ -147,7 +142,6 @@ class DecodeRows:
         self._row_of[context] = row
 
     def _write(self, row: int, layers: Sequence[LaidLayer], window: int | None) -> None:
-        """What `window` does not hold."""
         parts = [(one.keys, one.values) if window is None else one.own() for one in layers]
         slots = max(
             keys.shape[1] + laid.room for (keys, _), laid in zip(parts, layers, strict=True)
@@ -159,18 +153,18 @@ class DecodeRows:
             self._buffers.write(row, layer, keys, values, laid.next_text)
 
     def _grow(self, rows: int, slots: int) -> None:
-        """By so much that few graphs are ever recorded."""
+        """Grow by enough that few graphs are ever recorded."""
         before = self._buffers
         rows = max(min(1 << (rows - 1).bit_length(), self._most_rows), before.num_rows)
-        # One more than needed at least: a parked row writes, too.
+        # One more than needed at least: a parked row writes too.
         slots = before.num_slots if slots < before.num_slots else roomy(slots, before.num_slots)
         buffers = RowBuffers(self._decoder, rows, slots)
         buffers.copy(before)
-        self._recorded.clear()  # they would go on writing into the buffers before
+        self._recorded.clear()  # they would go on writing into the old buffers
         self._buffers = buffers
 
     def _leave_ended(self) -> None:
-        """Of answers that nobody holds any more; the last row takes the place of each."""
+        """Drop answers that nobody holds any more; the last row takes the place of each."""
         for row in reversed(range(len(self._rows))):
             if self._rows[row]() is not None:
                 continue
@@ -189,7 +183,7 @@ class DecodeRows:
 
 
 class _RowsStep:
-    """A pass of the first `size` rows, a token each; computed, it is their logits."""
+    """A pass over one token of each of the first `size` rows."""
 
     def __init__(
         self,
@@ -197,27 +191,27 @@ class _RowsStep:
         buffers: RowBuffers,
         windows: SharedWindows,
         size: int,
-        told: Sequence[int],
+        collected: Sequence[int],
     ) -> None:
         self._decoder = decoder
         self._buffers = buffers
         self._windows = windows
         self._size = size
-        self._told = frozenset(told)
+        self._collected = frozenset(collected)
         self._rows = torch.arange(size, device=decoder.device)
         self._slots = torch.arange(buffers.num_slots, device=decoder.device)
 
     def compute(self, cut: Cut) -> Float[Tensor, "rows vocabulary"]:
-        """What is recorded; there is nothing to do in between."""
+        """Return the rows' logits; there is nothing to cut."""
         decoder = self._decoder
         return decoder.logits(decoder.forward(self._buffers.embeddings[: self._size], self))
 
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        """Tokens of `queries`, `keys` and `values` are rows here."""
+        """The token axis of `queries`, `keys` and `values` is the row axis here."""
         decoder, buffers, size = self._decoder, self._buffers, self._size
-        if layer in self._told:
+        if layer in self._collected:
             buffers.queries[layer, :size] = queries.transpose(0, 1) * scale
         filled, next_text = buffers.filled[layer, :size], buffers.next_text[layer, :size]
         positions = next_text.expand(decoder.num_axes, size)
@@ -237,7 +231,7 @@ class _RowsStep:
     def _of_windows(
         self, layer: int, queries: Float[Tensor, "rows kv_heads group head_dim"], scale: float
     ) -> Iterator[PartialAttention]:
-        """Every row asks every window, in one product; only its own is seen."""
+        """Let every row attend to every window in one product, and see only its own."""
         windows, rows, group = self._windows, queries.shape[0], queries.shape[2]
         together = queries.transpose(0, 1).flatten(1, 2)
         for number in range(windows.count):

@@ -1,9 +1,9 @@
-"""Flash kernels: causal attention without a mask, by torch or by a package that is installed.
+"""Flash kernels: causal attention without a mask, from torch or from an installed package.
 
 torch has one from FlashAttention-2 (https://arxiv.org/abs/2307.08691). FlashAttention's own package
 (https://arxiv.org/abs/2407.08608 on Hopper) and FlashInfer (https://arxiv.org/abs/2501.01005) may
-have a faster one for a card. Which is found out once, when a model is loaded; a package that fails
-then, or attends otherwise, is left alone. With all of them the last query sees the last key.
+have a faster one for a GPU. A trial finds out once, when a model is loaded; a package that fails
+it, or gives other results, is not used. With all of them the last query sees the last key.
 """
 
 import time
@@ -24,27 +24,25 @@ from vstream.engine.decoder import CausalAttention, causal_attention
 _log = structlog.get_logger()
 
 _SAMPLES = ((9, 9), (40, 1000), (1568, 14_568))
-"""Queries and keys of a trial. The last are a chunk of eight frames behind a window of 13,000
-tokens, on which kernels are timed.
+"""Queries and keys of a trial. The last pair, on which kernels are timed, is a chunk of eight
+frames behind a window of 13,000 tokens.
 """
 _NUM_ROUNDS = 20
-"""In each of which every kernel is timed once: the fastest counts, as others may use the card."""
+"""Each round times every kernel once; the fastest time counts, as others may use the GPU."""
 _PEAKED = 4.0
-"""Scores' standard deviation in a trial: few keys have all the weight, and one too many shows."""
+"""Standard deviation of a trial's scores: few keys get all the weight, and one too many shows."""
 _TOLERANCE = 0.05
-"""Outputs of two kernels in bfloat16, of values about 1, are no further apart."""
+"""The most by which two kernels' outputs may differ in bfloat16, for values of about 1."""
 
 
 @dataclass(frozen=True)
 class FlashKernel:
-    """One that is installed."""
-
     name: str
     attend: CausalAttention
 
 
 def flash_attention(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
-    """`causal_attention`, without a mask where the card has a flash kernel."""
+    """Compute `causal_attention`, without a mask where the GPU has a flash kernel."""
     if queries.shape[1] == 1 or not _has_flash(queries):
         return causal_attention(queries, keys, values, scale)
     kernel = fastest_kernel(
@@ -60,11 +58,10 @@ def _has_flash(queries: Tensor) -> bool:
 
 
 def torch_flash(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
-    """On a card, in half precision, the kernel of torch; elsewhere torch makes a mask by itself.
-
-    Without this bias torch aligns causality to the first key.
+    """Run torch's kernel on a GPU in half precision; elsewhere torch makes a mask itself. Without
+    this bias torch aligns causality to the first key.
     """
-    from torch.nn.attention.bias import causal_lower_right  # seconds: only where a card is
+    from torch.nn.attention.bias import causal_lower_right  # takes seconds: only on a GPU
 
     return F.scaled_dot_product_attention(
         queries[None],
@@ -77,36 +74,36 @@ def torch_flash(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> 
 
 
 def installed_kernels() -> list[FlashKernel]:
-    """torch's first. A package that is not there is left out, as is one that cannot be imported."""
+    """Return torch's kernel, then those of the packages that can be imported."""
     found = [FlashKernel("torch", torch_flash)]
     for name, module, function, kernel_of in _PACKAGES:
         try:
             attend = getattr(import_module(module), function, None)
         except ImportError:
             continue
-        except Exception:  # noqa: BLE001  a package for another card or another torch
+        except Exception:  # noqa: BLE001  a package for another GPU or another torch
             _log.warning("an attention package cannot be used", package=name, exc_info=True)
             continue
-        if attend is not None:  # a package's folder may hold another package alone
+        if attend is not None:  # the package's folder may hold only another package
             found.append(FlashKernel(name, kernel_of(attend)))
     return found
 
 
 def _flash_attention_of(attend: Callable[..., Any]) -> CausalAttention:
-    """Its layout is [batch, tokens, heads, head_dim]; some versions tell the log-sum-exp, too."""
+    """Its layout is [batch, tokens, heads, head_dim]; some versions return the log-sum-exp too."""
 
     def kernel(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
         by_token = [one.transpose(0, 1)[None] for one in (queries, keys, values)]
         with torch.cuda.device_of(queries):
-            told = attend(*by_token, softmax_scale=scale, causal=True)
-        output: Tensor = told[0] if isinstance(told, tuple) else told
+            result = attend(*by_token, softmax_scale=scale, causal=True)
+        output: Tensor = result[0] if isinstance(result, tuple) else result
         return output[0].transpose(0, 1)
 
     return kernel
 
 
 def _flashinfer_of(attend: Callable[..., Any]) -> CausalAttention:
-    """Its layout is [tokens, heads, head_dim]: in the other its kernel for Hopper reads wrongly."""
+    """Its layout is [tokens, heads, head_dim]; with the other its Hopper kernel reads wrongly."""
 
     def kernel(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
         by_token = [one.transpose(0, 1) for one in (queries, keys, values)]
@@ -130,16 +127,14 @@ _PACKAGES: tuple[tuple[str, str, str, Callable[[Callable[..., Any]], CausalAtten
 def fastest_kernel(
     device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int
 ) -> FlashKernel:
-    """Of those installed, on this card for such heads. The first call takes the time of a trial,
-    and of what a package compiles in it.
-    """
+    """Return the fastest installed kernel for such heads. The first call runs a trial."""
     kernels = installed_kernels()
     if len(kernels) == 1:
         return kernels[0]
     chance = torch.Generator(device).manual_seed(0)
 
     def sample(heads: int, tokens: int, room: int) -> Tensor:
-        """As decoders hand it on: the beginning of a buffer, of which the rest is anything."""
+        """Make one as decoders do: the start of a buffer whose rest may be anything."""
         shape = (heads, tokens + room, head_dim)
         buffer = torch.randn(*shape, generator=chance, device=device, dtype=dtype)
         buffer[:, tokens:] = torch.nan
@@ -160,9 +155,7 @@ def fastest_kernel(
 def fastest_on(
     kernels: Sequence[FlashKernel], samples: Sequence[tuple[Tensor, Tensor, Tensor]], scale: float
 ) -> FlashKernel:
-    """The one that takes least time for the last of `samples`, queries, keys and values each, of
-    those that attend to all of them as the first does.
-    """
+    """Return the kernel that is fastest on the last of `samples`, of those right on all."""
     first, *others = kernels
     wanted = [first.attend(*sample, scale) for sample in samples]
     seconds = {first: inf}
@@ -183,8 +176,8 @@ def fastest_on(
 def _seconds(
     kernel: FlashKernel, queries: Tensor, keys: Tensor, values: Tensor, scale: float
 ) -> float:
-    """Of one call. Only the current stream of the card is waited for: another thread may be
-    recording a graph on the card, and must not be disturbed.
+    """Time one call. It waits only for the GPU's current stream: another thread may be recording a
+    graph on the GPU and must not be disturbed.
     """
     began = time.perf_counter()
     with torch.cuda.device_of(queries):

@@ -1,12 +1,12 @@
-"""Attention over a part of the keys: output and log-sum-exp out; of several parts, that over all.
+"""Attention over part of the keys, with its log-sum-exp; parts join into attention over all keys.
 
 Source: Hydragen (https://arxiv.org/abs/2402.05099, section 3.1): softmax over keys that lie in
 parts is the mean of the parts' outputs, each weighted by its share of the sum of exponentials.
 
     output = sum_p exp(lse_p - lse) * output_p        lse = log sum_p exp(lse_p)
 
-Plain matrix products, because a fused kernel that has one query and few key heads keeps most of a
-card idle, and because torch's own does not tell the log-sum-exp.
+The products are plain, because a fused kernel with one query and few key heads leaves most of a GPU
+idle, and because torch's own does not return the log-sum-exp.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class PartialAttention:
-    """What queries make of some of the keys; `lse` is -inf where a query sees none of them."""
+    """Attention over some of the keys; `lse` is -inf where a query sees none of them."""
 
     output: Float[Tensor, "*batch queries v_dim"]
     lse: Float32[Tensor, "*batch queries 1"]
@@ -33,7 +33,7 @@ def attend_to_part(
     is_seen: Bool[Tensor, "..."],
     scale: float,
 ) -> PartialAttention:
-    """`is_seen` can be broadcast to [*batch, queries, keys]. What nobody sees must be finite."""
+    """`is_seen` broadcasts to [*batch, queries, keys]. Keys that nobody sees must be finite."""
     scores = _products(queries, keys) * scale
     scores = scores.masked_fill(~is_seen, -torch.inf)
     lse = scores.logsumexp(dim=-1, keepdim=True)
@@ -44,7 +44,7 @@ def attend_to_part(
 def _products(
     queries: Float[Tensor, "*batch queries head_dim"], keys: Float[Tensor, "*batch keys head_dim"]
 ) -> Float32[Tensor, "*batch queries keys"]:
-    """Of each query and each key, in float32 however they are kept, as fused kernels have it."""
+    """Multiply queries and keys in float32, whatever their dtype, as fused kernels do."""
     turned = keys.transpose(-1, -2)
     if not queries.is_cuda or queries.dtype == torch.float32:
         return queries.float() @ turned.float()
@@ -54,7 +54,7 @@ def _products(
 
 
 def joined(parts: Sequence[PartialAttention]) -> Float[Tensor, "*batch queries v_dim"]:
-    """Attention over the keys of all parts together. Each query sees a key in one of them."""
+    """Return attention over the keys of all parts. Each query sees a key in at least one."""
     if len(parts) == 1:
         return parts[0].output
     lse = reduce(torch.logaddexp, (part.lse for part in parts))

@@ -1,14 +1,14 @@
-"""RecordedQuestions: a question's pass in, its last token's logits out, replayed from a recording.
+"""RecordedQuestions: replays a question's pass from a recording; returns its last token's logits.
 
-A decoder of 28 layers takes longer to start a short question's thousand kernels than to run them.
-So its pass is recorded once for each of a few lengths, over buffers that never move, cut in every
-layer where the blocks are retrieved and laid (`recording`). Questions are filled up to the length
-with tokens that nobody sees: they stand behind the question, where attention is causal.
+A decoder of 28 layers takes longer to launch a short question's thousand kernels than to run them.
+So the pass is recorded once for each of a few lengths, over buffers that never move, and cut in
+every layer where blocks are retrieved and laid out (`recording`). Questions are padded to the
+length with tokens that nobody sees: they stand behind the question, where attention is causal.
 
-What a layer has laid is copied into one buffer that all layers and lengths use, one after the
-other. How far it is filled, and where the text stands, is a tensor layer by layer, because layers
-may hold different numbers of tokens. The text attends to the buffer and to itself in two parts,
-joined by their log-sum-exp (`partial_attention`).
+What a layer has laid out is copied into one buffer, which all layers and lengths use in turn. How
+far it is filled, and where the text stands, are tensors by layer, because layers may hold different
+numbers of tokens. The text attends to the buffer and to itself in two parts, joined by their
+log-sum-exp (`partial_attention`).
 """
 
 from collections.abc import Sequence
@@ -28,34 +28,34 @@ from vstream.engine.retrieval import summed_by_group
 
 _log = structlog.get_logger()
 LENGTHS = (16, 32, 64)
-"""Tokens of text. Longer ones go the plain path: the scores of all pairs are kept for a moment."""
+"""Tokens of text. Longer texts take the plain path: the scores of all pairs take memory."""
 
 
 class RecordedQuestions:
-    """One for a device. `question` is the fast path of a question's pass over an AnswerContext."""
+    """One per device. `question` is the fast path for a question's pass over an AnswerContext."""
 
     def __init__(
         self, decoder: Decoder, lengths: tuple[int, ...] = LENGTHS, record: Record | None = None
     ) -> None:
-        """`record` is how a pass is recorded: unless given as graphs on a card, elsewhere not."""
+        """`record` defaults to CUDA graphs on a GPU, and to no recording elsewhere."""
         self._decoder = decoder
         self._lengths = sorted(lengths)
         self._record = record or (record_graphs if decoder.device.type == "cuda" else run_anew)
         self._laid = _LaidBuffer(decoder, 0)
         self._recorded: dict[tuple[int, tuple[int, ...]], tuple[_QuestionPass, Replay]] = {}
-        """By length, and by the layers whose queries it tells. A pass and its recording hold each
-        other nowhere else: both go from here.
+        """By length, and by the layers whose queries are collected. Nothing else holds a pass and
+        its recording together, so both are freed with their entry.
         """
 
     @torch.inference_mode()
     def question(
         self, step: Step, embeddings: Float[Tensor, "tokens d_model"]
     ) -> Float[Tensor, "1 vocabulary"] | None:
-        """Logits of the last token; `step` is left as the plain pass leaves it. Raises what it
-        raises. None where the context has rules of its own, or the text is long.
+        """Return the last token's logits; `step` is left as the plain pass leaves it. None if the
+        context has rules of its own, or the text is long. Raises what the plain pass raises.
 
-        The first question is read plainly, and so is one whose context is longer than any before:
-        they tell how much has to be held. The next of each length waits for it to be recorded.
+        The first question takes the plain path, and so does one whose context is longer than any
+        before: they show how much to hold. The next one of each length waits for its recording.
         """
         if not isinstance(step, QuestionStep) or type(step.context) is not AnswerContext:
             return None
@@ -78,7 +78,7 @@ class RecordedQuestions:
             made = _QuestionPass(self._decoder, self._laid, *key)
             try:
                 replay = self._record(made.compute, self._decoder.device)
-            except RuntimeError as error:  # also if there is no memory for it
+            except RuntimeError as error:  # out of memory too
                 self._give_up()
                 raise _ReadPlainlyError from error
             self._recorded[key] = made, replay
@@ -86,19 +86,17 @@ class RecordedQuestions:
         return made.run(replay, step, embeddings)
 
     def _give_up(self) -> None:
-        """The plain path is all there is from now on."""
         _log.warning("questions are not replayed as CUDA graphs", exc_info=True)
         self._record, self._lengths = run_anew, []
         self._recorded.clear()
         self._laid = _LaidBuffer(self._decoder, 0)
 
     def _hold(self, slots: int) -> None:
-        """From now on so much of a layer."""
         if not self._lengths or slots <= self._laid.num_slots:
             return
         slots = roomy(slots, self._laid.num_slots)
-        self._recorded.clear()  # they would go on reading the buffer before
-        self._laid = _LaidBuffer(self._decoder, 0)  # which goes first: there may be no room for two
+        self._recorded.clear()  # they would go on reading the old buffer
+        self._laid = _LaidBuffer(self._decoder, 0)  # free it first: there may be no room for two
         try:
             self._laid = _LaidBuffer(self._decoder, slots)
         except torch.OutOfMemoryError:
@@ -106,12 +104,10 @@ class RecordedQuestions:
 
 
 class _ReadPlainlyError(Exception):
-    """A layer has laid more than the buffer holds, or nothing can be recorded."""
+    """A layer has laid out more than the buffer holds, or nothing can be recorded."""
 
 
 class _LaidBuffer:
-    """Keys and values of what one layer has laid."""
-
     def __init__(self, decoder: Decoder, num_slots: int) -> None:
         self.num_slots = num_slots
         shape = (decoder.kv_heads, num_slots, decoder.head_dim)
@@ -120,7 +116,7 @@ class _LaidBuffer:
         )
 
     def put(self, keys: Tensor, values: Tensor) -> None:
-        """What is behind them must still be numbers, and not those of another stream."""
+        """Write them and zero the rest, which must be numbers, but not another stream's."""
         filled = keys.shape[1]
         for buffer, own in ((self.keys, keys), (self.values, values)):
             buffer[:, :filled] = own
@@ -128,18 +124,17 @@ class _LaidBuffer:
 
 
 class _QuestionPass:
-    """The pass of questions of up to `length` tokens, over buffers that never move."""
+    """A pass over questions of up to `length` tokens, in buffers that never move."""
 
     def __init__(
-        self, decoder: Decoder, laid: _LaidBuffer, length: int, told: Sequence[int]
+        self, decoder: Decoder, laid: _LaidBuffer, length: int, collected: Sequence[int]
     ) -> None:
-        """It tells the last token's queries in the layers `told`."""
+        """It collects the last token's queries in the layers `collected`."""
         self._decoder = decoder
         self._laid = laid
         device, layers = decoder.device, decoder.num_layers
         self._embeddings = torch.zeros(length, decoder.d_model, dtype=decoder.dtype, device=device)
         self._weights = torch.zeros(length, device=device)
-        """Of each token in the mean over the question's own words."""
         self._last = torch.zeros(1, dtype=torch.long, device=device)
         self._filled, self._next_text = (
             torch.zeros(layers, dtype=torch.long, device=device) for _ in range(2)
@@ -148,17 +143,14 @@ class _QuestionPass:
         self._slots = torch.arange(laid.num_slots, device=device)
         self._is_before = self._tokens <= self._tokens[:, None]
         self._text: list[tuple[Tensor, Tensor]] = []
-        """Rotated keys, and values, of the text in every layer."""
-        self._told = frozenset(told)
+        self._collected = frozenset(collected)
         self._queries: dict[int, Tensor] = {}
-        """Of the last token, before RoPE and scaled, by layer."""
         self._step: QuestionStep | None = None
         self._cut: Cut | None = None
 
     def run(self, replay: Replay, step: QuestionStep, embeddings: Tensor) -> Tensor:
-        """`replay`, its recording, of a question, whose text is in the context then.
-
-        Raises _ReadPlainlyError where a layer does not fit.
+        """Run a question through `replay`, its recording; its text is in the context afterwards.
+        Raises _ReadPlainlyError if a layer does not fit.
         """
         tokens = len(embeddings)
         self._embeddings[:tokens] = embeddings
@@ -179,7 +171,6 @@ class _QuestionPass:
         return logits
 
     def compute(self, cut: Cut) -> Float[Tensor, "1 vocabulary"]:
-        """What is recorded."""
         self._cut, self._text = cut, []
         try:
             hidden = self._decoder.forward(self._embeddings, self)
@@ -190,16 +181,15 @@ class _QuestionPass:
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        """In `layer`, once its context is laid."""
         decoder, laid = self._decoder, self._laid
-        if layer in self._told:
+        if layer in self._collected:
             self._queries[layer] = queries[:, self._last].squeeze(1) * scale
         query = summed_by_group((queries.float() * self._weights[:, None]).sum(dim=1), len(keys))
         assert self._cut is not None
         self._cut(lambda: self._lay(layer, query))
         positions = (self._next_text[layer] + self._tokens).expand(decoder.num_axes, -1)
         rotated = decoder.rope.rotate(torch.cat([queries, keys]), positions)
-        own_keys = rotated[len(queries) :].clone()  # or the queries would be kept along
+        own_keys = rotated[len(queries) :].clone()  # a view would keep the queries too
         self._text.append((own_keys, values))
         grouped = rotated[: len(queries)].unflatten(0, (len(keys), -1))
         rows = grouped.flatten(1, 2)

@@ -1,10 +1,10 @@
-"""Recording: a computation of fixed shapes in, a call that does it again without its Python out.
+"""Recording: turns a computation of fixed shapes into a call that repeats it without its Python.
 
-On a card it becomes a chain of CUDA graphs over buffers that never move. What has to be done by the
-processor in between (a layer's retrieval) is a *cut*: a graph ends there, and another one begins.
-So the computation may be a whole pass of a stock decoder, cut inside its attention.
+On a GPU it becomes a chain of CUDA graphs over buffers that never move. What the CPU has to do in
+between (a layer's retrieval) is a *cut*: one graph ends there, and another one starts. So the
+computation may be a whole pass of a stock decoder, cut inside its attention.
 
-Source: pieces of a pass as graphs with attention between them, as vLLM's piecewise CUDA graphs
+Source: pieces of a pass as graphs with attention between them, as in vLLM's piecewise CUDA graphs
 (https://docs.vllm.ai/en/latest/design/cuda_graphs/). Differs: pieces are found by running the pass
 once, not by compiling it.
 """
@@ -20,9 +20,9 @@ from torch import Tensor
 from memory.locks import Rank, ranked_lock
 
 Cut = Callable[[Callable[[], None]], None]
-"""Called by a computation with what the processor has to do at this point of every replay."""
+"""A computation calls it with what the CPU has to do at this point of every replay."""
 Computation = Callable[[Cut], Tensor]
-"""Reads and writes buffers that stay where they are; what it returns does, too."""
+"""Reads and writes buffers that stay where they are, and so does its result."""
 Replay = Callable[[], Tensor]
 Record = Callable[[Computation, torch.device], Replay]
 
@@ -32,15 +32,14 @@ _one_at_a_time = ranked_lock(Rank.RECORDING)
 
 
 def run_anew(compute: Computation, device: torch.device) -> Replay:
-    """`compute` every time: the plain path, and all there is without a card."""
+    """Run `compute` every time: the plain path, and the only one without a GPU."""
     return lambda: compute(lambda between: between())
 
 
 def record_graphs(compute: Computation, device: torch.device) -> Replay:
-    """`compute` as CUDA graphs. It runs a few times now, without what its cuts would do.
-
-    Other threads may use the card meanwhile, on streams of their own, but not wait for all of it.
-    Raises RuntimeError where the card cannot record it, OutOfMemoryError among them.
+    """Record `compute` as CUDA graphs. It runs a few times now, without the work of its cuts. Other
+    threads may use the GPU meanwhile, on streams of their own, but must not wait for all of it.
+    Raises RuntimeError if the GPU cannot record it; OutOfMemoryError is one.
     """
     with _one_at_a_time, torch.cuda.device(device):
         before, beside = torch.cuda.current_stream(), _stream(torch.cuda.current_device())
@@ -64,17 +63,17 @@ def record_graphs(compute: Computation, device: torch.device) -> Replay:
 
 
 class GraphChain:
-    """Graphs that are always replayed in the order they were recorded in, so they share memory."""
+    """Graphs that are always replayed in the order of their recording, so they share memory."""
 
     def __init__(self) -> None:
         self.parts: list[Callable[[], None]] = []
         self._recorded: Computation | None = None
-        """Graphs know addresses: what the computation reads and writes must stay where it is."""
+        """Graphs hold addresses: what the computation reads and writes must stay where it is."""
         self._pool = torch.cuda.graph_pool_handle()
         self._graph = torch.cuda.CUDAGraph()
 
     def record(self, compute: Computation) -> Tensor:
-        """In the current stream. Where that fails nothing is being recorded any more."""
+        """Record in the current stream. If that fails, nothing is being recorded any more."""
         self._recorded = compute
         self._begin()
         try:
@@ -88,7 +87,7 @@ class GraphChain:
     def _give_up(self) -> None:
         try:
             self._graph.capture_end()
-        except RuntimeError:  # the card had given up before: torch stops short of its allocator
+        except RuntimeError:  # the GPU had given up before, and torch then skips its allocator
             with suppress(RuntimeError):
                 torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
 
@@ -108,19 +107,17 @@ class GraphChain:
 
 @cache
 def _stream(device_number: int) -> torch.cuda.Stream:
-    """One for all recordings of a card: torch has few streams and hands them out again and again.
-
-    Those of this priority nobody else here takes: what another thread did on it would be recorded.
+    """Return the one stream for all recordings on a GPU: torch has few and hands them out again.
+    Nobody else here takes one of this priority: what others did on it would be recorded.
     """
     return torch.cuda.Stream(device_number, priority=-1)
 
 
 @contextmanager
 def _nothing_else_ends() -> Iterator[None]:
-    """No graph must be freed while another is recorded, and no memory can be.
-
-    The workspace of matrix products is that of the recording alone: one that is shared would be
-    freed with whichever recording goes first (as torch's own `cudagraph_trees` has it).
+    """Keep graphs and memory from being freed while another graph is recorded. The recording has
+    its own workspace for matrix products: a shared one would be freed with the first recording to
+    go (torch's own `cudagraph_trees` does the same).
     """
     torch.cuda.synchronize()
     gc.collect()

@@ -1,7 +1,7 @@
-"""RowBuffers: what the answers that are being decoded hold, a row each, in buffers that never move.
+"""RowBuffers: what the answers being decoded hold, a row each, in buffers that never move.
 
-[layer, row, kv_head, slot, head_dim]. How far each row is filled, and at which position its next
-token stands, are tensors layer by layer, because layers may hold different numbers of tokens.
+[layer, row, kv_head, slot, head_dim]. How far each row is filled, and the position of its next
+token, are tensors for each layer, because layers may hold different numbers of tokens.
 """
 
 import torch
@@ -10,20 +10,18 @@ from torch import Tensor
 from vstream.engine.decoder import Decoder
 
 _SLOTS = 256
-"""Buffers are as long as the longest of what they hold needs, in multiples of this ..."""
+"""Buffers are as long as the longest of their contents needs, in multiples of this ..."""
 _MORE = 1.25
-"""... and longer by this factor at least when they have to grow."""
+"""... and grow at least by this factor."""
 
 
 def roomy(needed: int, slots: int) -> int:
-    """How long buffers of `slots` are to become for `needed`; more, so that few graphs are ever
-    recorded.
-    """
+    """Return the new length of buffers of `slots`: more than `needed`, to record few graphs."""
     return (max(needed, int(_MORE * slots)) // _SLOTS + 1) * _SLOTS
 
 
 class RowBuffers:
-    """Nothing in it is ever replaced: graphs know it by its address."""
+    """Nothing in it is ever replaced: graphs hold its addresses."""
 
     def __init__(self, decoder: Decoder, num_rows: int, num_slots: int) -> None:
         self.num_rows, self.num_slots = num_rows, num_slots
@@ -43,24 +41,24 @@ class RowBuffers:
             dtype=decoder.dtype,
             device=decoder.device,
         )
-        """Of each row's token in the last step, before RoPE and scaled, in the layers looked at."""
+        """Of each row's last token, before RoPE and scaled, in the layers that are collected."""
         self.window = torch.full((num_rows,), -1, device=decoder.device)
-        """Which of the shared windows a row goes on from; -1: none, it holds all by itself."""
+        """The shared window that a row continues; -1: none, the row holds everything itself."""
 
     def write(self, row: int, layer: int, keys: Tensor, values: Tensor, next_text: int) -> None:
         tokens = keys.shape[1]
         for buffer, own in ((self.keys, keys), (self.values, values)):
             buffer[layer, row, :, :tokens] = own
             buffer[layer, row, :, tokens:] = 0  # what is masked must still be a number
-        self.filled[layer, row].fill_(tokens)  # a number that is assigned is waited for on a card
+        self.filled[layer, row].fill_(tokens)  # assigning a number would wait for the GPU
         self.next_text[layer, row].fill_(next_text)
 
     def begin(self, row: int, window: int | None) -> None:
-        """Everything that the row held is another answer's from now on."""
+        """Give the row to another answer, which continues the shared `window`."""
         self.window[row].fill_(-1 if window is None else window)
 
     def copy(self, before: "RowBuffers") -> None:
-        """Rows and slots of a smaller one."""
+        """Copy the rows and slots of smaller buffers."""
         rows, slots = before.num_rows, before.num_slots
         self.keys[:, :rows, :, :slots] = before.keys
         self.values[:, :rows, :, :slots] = before.values

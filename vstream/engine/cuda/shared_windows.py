@@ -1,13 +1,13 @@
-"""SharedWindows: an answer's prefix and recent window in, their place in buffers of all rows out.
+"""SharedWindows: keeps a prefix and recent window once for all answers that share them.
 
 Those who ask the same stream at the same time see the same recent window behind the same prefix. It
-is kept once for all of them, and read once for a token of all of them. What is the same is compared
-number by number: a block may have been encoded again in between, or stand elsewhere, because other
-blocks were retrieved before it.
+is kept once for all of them, and read once for a token of each. Windows are compared number by
+number: a block may have been encoded again in between, or stand elsewhere, because other blocks
+were retrieved before it.
 
 Source: the shared prefix of Hydragen (https://arxiv.org/abs/2402.05099, section 3). Differs: the
-recent window stands behind blocks that everybody has retrieved for himself, which changes nothing,
-because keys carry their positions.
+recent window stands behind blocks that each question has retrieved for itself, which changes
+nothing, because keys carry their positions.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from vstream.engine.cuda.row_buffers import roomy
 from vstream.engine.decoder import Decoder
 
 MOST_WINDOWS = 4
-"""Each is read for each token, of whomever it is; answers beyond keep theirs to themselves."""
+"""Every token reads each of them; further answers keep their windows to themselves."""
 
 
 class SharedWindows:
-    """Nothing in it is replaced while `generation` stays: graphs know it by its address."""
+    """Nothing in it is replaced while `generation` stays the same: graphs hold its addresses."""
 
     def __init__(self, decoder: Decoder) -> None:
         self.generation = 0
-        """Rises whenever the buffers are others."""
+        """Rises whenever the buffers are replaced."""
         self._decoder = decoder
         self._ids: list[tuple[int, ...]] = []
         self._num_users: list[int] = []
@@ -37,13 +37,12 @@ class SharedWindows:
 
     @property
     def count(self) -> int:
-        """Windows that there is room for; every step reads as many."""
+        """Windows that there is room for; every step reads them all."""
         return len(self._ids)
 
     def join(self, ids: tuple[int, ...], layers: Sequence[LaidLayer]) -> int | None:
-        """The number of the window that `layers` show, kept from now on; None without room.
-
-        Who has joined must `leave`. Raises OutOfMemoryError where it has to grow and cannot.
+        """Return the number of the window in `layers`, kept from now on; None if there is no room.
+        The caller must `leave` it. Raises OutOfMemoryError if it has to grow and cannot.
         """
         if not ids:
             return None
@@ -60,7 +59,7 @@ class SharedWindows:
         self._num_users[number] -= 1
 
     def is_seen(self, layer: int, number: int) -> Tensor:
-        """Slots of that window that hold a token."""
+        """Return which slots of the window hold a token."""
         return self._slots < self.filled[layer, number]
 
     def _find(self, ids: tuple[int, ...], layers: Sequence[LaidLayer]) -> int | None:
@@ -103,7 +102,7 @@ class SharedWindows:
         self._ids[number] = ids
 
     def _grow(self, count: int, num_slots: int) -> None:
-        """Into larger buffers, with what those before hold."""
+        """Move into larger buffers."""
         keys, values, filled = self._empty(count, num_slots)
         before, slots = self.count, self._slots.numel()
         keys[:, :before, :, :slots], values[:, :before, :, :slots] = self.keys, self.values
@@ -115,7 +114,7 @@ class SharedWindows:
         self.generation += 1
 
     def _empty(self, count: int, num_slots: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values, [layer, window, kv_head, slot, head_dim], slots in use."""
+        """Return keys and values, [layer, window, kv_head, slot, head_dim], and slots in use."""
         decoder = self._decoder
         shape = (decoder.num_layers, count, decoder.kv_heads, num_slots, decoder.head_dim)
         keys, values = (

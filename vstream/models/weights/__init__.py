@@ -1,4 +1,4 @@
-"""The weights that come with vstream: no input, the directory of a checkpoint out."""
+"""The weights that come with vstream."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -7,5 +7,5 @@ __all__ = ["embedded_weights"]
 
 
 def embedded_weights() -> Path:
-    """The directory of the embedded model, an ordinary transformers checkpoint."""
+    """Return the directory of the embedded model, an ordinary transformers checkpoint."""
     return Path(str(files("vstream.models.weights").joinpath("embedded")))

@@ -1,1 +1,0 @@
-"""Experiments: what was tried, each with a verdict in docs/experiments.md."""

@@ -1,0 +1,114 @@
+"""RedisTasks: work in that outlives who does it, what is told of it out, to any process that asks.
+
+What was told of a task is a list of lines. Who does it holds it for a few seconds at a time; one
+that nobody holds can be taken, and what its last holder tells afterwards is refused.
+"""
+
+import secrets
+from collections.abc import Collection, Sequence
+
+from memory.closing import Closing
+from memory.tiers.redis.redis_link import RedisLink
+
+HELD_S = 5.0
+_STOP_S = 60
+_TASKS = "vstream:tasks"
+_ENDED = "vstream:tasks:ended"
+
+
+class RedisTasks(Closing):
+    """As one process has them. For any number of threads. All it does raises StoreError."""
+
+    def __init__(self, link: RedisLink, most: int, kept_s: float) -> None:
+        """Of what has ended the newest `most` are kept, for `kept_s`. Closes `link` with itself."""
+        self._link = link
+        self._most, self._kept_s = most, int(kept_s)
+        self._me = secrets.token_hex(8)
+        self._tell = link.script("tell")
+
+    def begin(self, task_id: str, line: str) -> None:
+        """Hold it from now on, and forget what was told under its id."""
+        self.forget(task_id)
+        self.tell(task_id, 0, [line])
+
+    def tell(
+        self, task_id: str, number: int, lines: Sequence[str], *, is_over: bool = False
+    ) -> None:
+        """Add lines, the first of which has that number. Raises FencedError where another process
+        has taken it.
+        """
+        keys = [_task(task_id), _by(task_id), _TASKS, _ENDED]
+        told = [task_id, self._me, int(HELD_S * 1000), self._kept_s, self._most]
+        with self._link.told():
+            self._tell(keys=keys, args=[*told, int(is_over), number, *lines])
+
+    def lines(self, task_id: str, after: int = 0) -> list[str]:
+        """All but the first `after`; none of a task that is not known."""
+        with self._link.told():
+            found = self._link.reads.lrange(_task(task_id), after, -1)
+        return [line.decode() for line in found]
+
+    def stop(self, task_id: str) -> None:
+        """Have its holder do no more for it."""
+        with self._link.told():
+            self._link.client.set(_stop(task_id), 1, ex=_STOP_S)
+
+    def forget(self, task_id: str) -> None:
+        with self._link.told(), self._link.client.pipeline() as pipeline:
+            pipeline.delete(_task(task_id), _by(task_id), _stop(task_id))
+            pipeline.srem(_TASKS, task_id)
+            pipeline.execute()
+
+    def hold(self, task_ids: Collection[str]) -> tuple[set[str], set[str]]:
+        """Go on holding these; which of them somebody wants stopped, and which another process has
+        taken.
+        """
+        me, lease_ms = self._me.encode(), int(HELD_S * 1000)
+        with self._link.told(), self._link.client.pipeline(transaction=False) as pipeline:
+            for task_id in task_ids:
+                pipeline.set(_by(task_id), me, px=lease_ms, nx=True)
+                pipeline.get(_by(task_id))
+                pipeline.exists(_stop(task_id))
+            found = pipeline.execute()
+            by = dict(zip(task_ids, found[1::3], strict=True))
+            for task_id in task_ids:
+                if by[task_id] == me:
+                    pipeline.pexpire(_by(task_id), lease_ms)
+            pipeline.execute()
+        stopped = {one for one, is_so in zip(task_ids, found[2::3], strict=True) if is_so}
+        return stopped, {task_id for task_id in task_ids if by[task_id] != me}
+
+    def take(self) -> dict[str, list[str]]:
+        """Hold those that nobody holds; each with what was told of it."""
+        with self._link.told():
+            known = {one.decode() for one in self._link.reads.smembers(_TASKS)}
+            taken = {}
+            for task_id in known:
+                me = {"px": int(HELD_S * 1000), "nx": True}
+                if self._link.client.set(_by(task_id), self._me, **me):
+                    taken[task_id] = self.lines(task_id)
+        for task_id in [one for one, lines in taken.items() if not lines]:
+            self.forget(task_id)
+            del taken[task_id]
+        return taken
+
+    def let_go(self, task_id: str) -> None:
+        """Another process may take it at once."""
+        with self._link.told():
+            if self._link.reads.get(_by(task_id)) == self._me.encode():
+                self._link.client.delete(_by(task_id))
+
+    def close(self) -> None:
+        self._link.close()
+
+
+def _task(task_id: str) -> str:
+    return f"vstream:task:{task_id}"
+
+
+def _by(task_id: str) -> str:
+    return f"vstream:task:{task_id}:by"
+
+
+def _stop(task_id: str) -> str:
+    return f"vstream:task:{task_id}:stop"

@@ -1,0 +1,239 @@
+"""Responses that are kept in Redis: any process tells of them, and another goes on with them."""
+
+import json
+import re
+import threading
+from concurrent.futures import CancelledError
+
+import pytest
+from processes import until
+
+from app.server.answering import Answering
+from app.server.api_errors import ApiError
+from app.server.ask_request import AskRequest, NamedStream
+from app.server.background import BackgroundResponses
+from app.server.response_record import ResponseRecord
+from app.server.time_range import AskedSpan
+from memory import RedisLink, RedisTasks, StoreAwayError
+from memory.tiers.redis import redis_tasks
+from vstream.decoding.token_choice import Decoding
+from vstream.service.event_log import EventLog
+from vstream.service.inquiry import AnswerPiece
+
+PIECES = ["A ", "red ", "van ", "at ", "the ", "gate."]
+
+
+class Inquiry:
+    """Says `pieces` and, once it has said `pause_after`, waits until it may go on."""
+
+    def __init__(self, pieces=PIECES, pause_after=None):
+        self._pieces, self._pause_after = pieces, pause_after
+        self.has_paused, self.may_go_on = threading.Event(), threading.Event()
+
+    @property
+    def pieces(self):
+        for number, piece in enumerate(self._pieces):
+            if number == self._pause_after:
+                self._pause()
+            yield AnswerPiece("door", piece)
+        if self._pause_after == len(self._pieces):
+            self._pause()
+
+    def _pause(self):
+        self.has_paused.set()
+        assert self.may_go_on.wait(20)
+        if self.asker.has_left:
+            raise CancelledError
+
+
+class Service:
+    """As one process of several has them. `inquiry` is what it would go on with."""
+
+    def __init__(self, url, inquiry=None):
+        self.tasks = RedisTasks(RedisLink(url), 3, 60)
+        self.responses = BackgroundResponses(EventLog(), Answering(4), self.tasks)
+        self.inquiry, self.taken = inquiry, []
+
+    def go_on(self):
+        self.responses.go_on(lambda made: [self.taken.append(made), self._asked()][1])
+
+    def _asked(self):
+        return (lambda: self.inquiry), (lambda inquiry: [])
+
+    def begin(self, inquiry, **more):
+        decoding = Decoding(**more.pop("decoding", {}))
+        stream = NamedStream("door", AskedSpan(from_="-1h"))
+        spans = {"door": AskedSpan(as_of_s=3.0)}
+        made = ResponseRecord(
+            owner="somebody",
+            model="embedded",
+            request=AskRequest("what?", "be brief", (), (stream,), decoding, spans=spans),
+            asker=Answering(1).take(None),
+            background=True,
+            metadata={"for": "a test"},
+            **more,
+        )
+        inquiry.asker = made.asker
+        self.responses._answering._askers.append(made.asker)
+        self.responses.begin(made, lambda: inquiry, lambda inquiry: [])
+        return made.id
+
+    def told(self, response_id):
+        """All events, as they come, of another process as well."""
+        return list(self.responses.get(response_id, "somebody").follow())
+
+    def is_killed(self):
+        """It holds nothing any more, and does not know it."""
+        self.responses._stop.set()
+        if self.responses._holding is not None:
+            self.responses._holding.join()
+        with self.tasks._link.client.pipeline() as pipeline:
+            for task_id in self.responses._kept:
+                pipeline.delete(redis_tasks._by(task_id))
+            pipeline.execute()
+
+
+@pytest.fixture
+def service(redis_server, monkeypatch):
+    """Makes one more."""
+    monkeypatch.setattr("app.server.background._HOLD_S", 0.05)
+    made = []
+
+    def one_more(inquiry=None):
+        made.append(Service(redis_server.url, inquiry))
+        return made[-1]
+
+    yield one_more
+    for one in made:
+        one.responses.close(0.0)
+
+
+def others(events, response_id):
+    """What they say beside words, but for what differs from one response to another."""
+    told = [one for one in events if "delta" not in one]
+    text = json.dumps([{**one, "sequence_number": 0} for one in told])
+    text = text.replace(response_id.removeprefix("resp_"), "ID")
+    return json.loads(re.sub(r'"created_at": \d+', '"created_at": 0', text))
+
+
+@pytest.mark.parametrize("after", [0, 3, len(PIECES)])
+def test_another_process_goes_on_to_the_letter_with_what_was_left(service, after):
+    one, other, third = service(), service(), service()
+    undisturbed = one.begin(Inquiry())
+    wanted = one.told(undisturbed)
+    paused = Inquiry(pause_after=after)
+    left = one.begin(paused)
+    assert paused.has_paused.wait(20)
+    other.inquiry = Inquiry(["A re", "d van", " at the ", "gate."])
+    heard = []
+    listening = threading.Thread(target=lambda: heard.extend(third.told(left)))
+    listening.start()
+    before = third.responses.get(left, "somebody")
+    assert (before.status, before.text) == ("in_progress", "".join(PIECES[:after]))
+    one.is_killed()
+    other.go_on()
+    listening.join(20)
+    if after in (0, len(PIECES)):
+        pieces = len(PIECES[:after]) + 4 * (after == 0)
+        assert [one["type"] for one in heard].count("response.output_text.delta") == pieces
+    assert "".join(one.get("delta", "") for one in heard) == "".join(PIECES)
+    assert [one["sequence_number"] for one in heard] == list(range(len(heard)))
+    assert others(heard, left) == others(wanted, undisturbed)
+    [taken] = other.taken
+    assert taken.request.spans == {"door": AskedSpan(as_of_s=3.0)}
+    assert taken.request.streams[0].span.from_ == "-1h"
+    paused.may_go_on.set()  # it wakes up, and what it says is nobody's business
+    until(lambda: not one.responses._kept)
+    assert third.told(left) == heard
+
+
+@pytest.mark.parametrize(
+    "more", [{"decoding": {"temperature": 1.0}}, {"shows_media": True}], ids=["drawn", "pictures"]
+)
+def test_what_would_be_another_answer_is_said_to_be_lost(service, more):
+    one, other = service(), service(Inquiry())
+    paused = Inquiry(pause_after=2)
+    left = one.begin(paused, **more)
+    assert paused.has_paused.wait(20)
+    one.is_killed()
+    other.go_on()
+    *_, last = other.told(left)
+    assert last["type"] == "response.failed"
+    assert last["response"]["error"]["code"] == "worker_lost"
+    assert last["response"]["output"][0]["content"][0]["text"] == "A red "
+    paused.may_go_on.set()
+
+
+def test_another_answer_is_not_mixed_with_the_first(service):
+    one, other = service(), service(Inquiry(["A ", "blue ", "van."]))
+    paused = Inquiry(pause_after=2)
+    left = one.begin(paused)
+    assert paused.has_paused.wait(20)
+    one.is_killed()
+    other.go_on()
+    *_, last = other.told(left)
+    assert (last["type"], "blue" in str(last)) == ("response.failed", False)
+    paused.may_go_on.set()
+
+
+def test_a_process_that_ends_leaves_its_answers_at_once(service):
+    one, other = service(), service(Inquiry())
+    paused = Inquiry(pause_after=2)
+    left = one.begin(paused)
+    one.go_on()
+    assert paused.has_paused.wait(20)
+    closing = threading.Thread(target=one.responses.close, args=(0.0,))
+    closing.start()
+    until(lambda: one.responses._kept[left].is_left)
+    assert not other.taken
+    other.go_on()
+    paused.may_go_on.set()
+    closing.join()
+    assert other.told(left)[-1]["type"] == "response.completed"
+    assert [made.id for made in other.taken] == [left]
+
+
+def test_another_process_cancels_and_forgets(service):
+    one, other = service(), service()
+    one.go_on()
+    asking = Inquiry(pause_after=2)
+    made = one.begin(asking)
+    assert asking.has_paused.wait(20)
+    other.responses.cancel(made, "somebody")
+    until(lambda: one.responses._kept[made].asker.has_left)
+    asking.may_go_on.set()
+    assert other.told(made)[-1]["type"] == "response.cancelled"
+    until(lambda: not one.responses._kept)
+    with pytest.raises(ApiError):
+        other.responses.get(made, "somebody else")
+    other.responses.forget(other.responses.get(made, "somebody"))
+    for either in (one, other):
+        with pytest.raises(ApiError):
+            either.responses.get(made, "somebody")
+
+
+def test_the_newest_are_kept(service):
+    one, other = service(), service()
+    made = [one.begin(Inquiry()) for _ in range(5)]
+    until(lambda: not one.responses._kept)
+    kept = [made for made in made if other.responses.find(made) is not None]
+    assert len(kept) == 3
+
+
+def test_an_answer_is_kept_once_the_store_is_back(service, monkeypatch):
+    one, other = service(), service()
+    tell, is_away = one.tasks.tell, [True]
+
+    def told(*args, **more):
+        if is_away[0]:
+            raise StoreAwayError("away")
+        return tell(*args, **more)
+
+    monkeypatch.setattr(one.tasks, "tell", told)
+    made = one.begin(Inquiry())
+    assert one.told(made)[-1]["type"] == "response.completed"
+    assert other.responses.find(made) is None
+    is_away[0] = False
+    one.go_on()
+    until(lambda: other.responses.find(made) is not None)
+    assert other.told(made)[-1]["response"]["output"][0]["content"][0]["text"] == "".join(PIECES)

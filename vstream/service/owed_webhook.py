@@ -1,0 +1,71 @@
+"""OwedWebhook: a message that is to be delivered in, a line that is kept until it is out.
+
+Who dies in between leaves it to whoever watches its stream next, so a receiver may get a message
+twice, under one id. Neither the address nor the secret is in the line: they stand where the alert
+or the recap does.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from vstream.service.alert_spec import WebhookSpec
+from vstream.service.webhook_delivery import WebhookDelivery
+
+MOST = 4096
+"""So many are kept, the newest ones."""
+
+
+@dataclass(frozen=True)
+class OwedWebhook:
+    """`source` is the id of the alert or recap, `to` stands for the address."""
+
+    id: str
+    source: str
+    to: str
+    stream_id: str
+    oldest_s: float | None
+    """The moment of the stream that it is about; None: of no one moment, as a recap."""
+    body: str
+
+    @classmethod
+    def of_delivery(
+        cls, delivery: WebhookDelivery, source: str, stream_id: str, at_s: float | None = None
+    ) -> Self:
+        body = delivery.body.decode()
+        return cls(delivery.id, source, _digest(delivery.url), stream_id, at_s, body)
+
+    def delivery(self, actions: Iterable[WebhookSpec]) -> WebhookDelivery | None:
+        """To that of the receivers for which it is, if that is still one."""
+        for action in actions:
+            if _digest(action.url) == self.to and action.secret is not None:
+                return WebhookDelivery(action.url, action.secret, self.body.encode(), self.id)
+        return None
+
+    @property
+    def line(self) -> str:
+        """JSON, as `of` reads it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        """Raises TypeError, ValueError for what was no line of it."""
+        return cls(**told)
+
+    def without(self, stream_id: str, from_s: float, to_s: float) -> Self | None:
+        """What is left of it once [from_s, to_s] of that stream is forgotten, as of an event."""
+        if self.stream_id != stream_id or self.oldest_s is None or self.oldest_s < from_s:
+            return self
+        if self.oldest_s <= to_s:
+            return None
+        document = json.loads(self.body)
+        if document["data"]["sentence"] is None or document["data"]["from_s"] > to_s:
+            return self
+        document["data"]["sentence"] = None
+        return replace(self, body=json.dumps(document, ensure_ascii=False))
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
