@@ -17,6 +17,7 @@ newest pages that it has room for, in host RAM those of `memory.host_codes`.
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
+from itertools import chain
 from math import inf
 
 import numpy as np
@@ -35,7 +36,15 @@ from memory.best_blocks import (
     similarities,
 )
 from memory.host_codes import HostCodes
-from memory.key_pages import FIRST_ROWS, PAGE_ROWS, KeyPages, Page, Rows
+from memory.key_pages import (
+    FIRST_ROWS,
+    HOST_PAGE_ROWS,
+    PAGE_ROWS,
+    KeyPages,
+    Part,
+    Rows,
+    by_page,
+)
 
 _CANDIDATES = 3
 """So many times the blocks that are asked for are scored exactly, of those with codes in int8."""
@@ -61,7 +70,8 @@ class BlockIndex(KeyPages):
         """`device` is where queries come from, and has at most `device_bytes` of codes, or one
         page; None: all of them; 0: none.
         """
-        super().__init__(layers, features)
+        page_rows = HOST_PAGE_ROWS if device_bytes == 0 else PAGE_ROWS
+        super().__init__(layers, features, page_rows)
         self._device = device
         self._device_bytes = inf if device_bytes is None else device_bytes
         self._on_host = HostCodes()
@@ -116,8 +126,8 @@ class BlockIndex(KeyPages):
         if is_long and not is_here and len(layers) == chunk_blocks == 1:
             rows = self._likely(layers[0], by[0], similarity, first, below, wanted)
             exact = self._scores(layers, by, rows, similarity)
-            found = self._by_page(rows[best_places(exact, wanted)])
-            return sorted(int(one) for page, _, place in found for one in page.ids[place])
+            found = by_page(self._pages, rows[best_places(exact, wanted)])
+            return sorted(chain.from_iterable(page.ids[place].tolist() for page, _, place in found))
         num_runs, candidates = -(-count // chunk_blocks), _CANDIDATES * wanted
         runs = np.arange(num_runs)
         if is_long and is_here and num_runs > candidates:
@@ -142,9 +152,10 @@ class BlockIndex(KeyPages):
         wanted: int,
     ) -> Rows:
         """Rising, of the blocks that may be the best, where not all have codes on the device."""
-        pages = [page for page in self._pages if page.codes is None]
-        likely = self._on_host.likely(pages, layer, query, similarity, first, below, wanted)
-        if len(pages) == len(self._pages):
+        here = next((page.first for page in self._pages if page.codes is not None), self._next_row)
+        parts = self._parts[: bisect_left(self._parts, here, key=lambda one: one.first)]
+        likely = self._on_host.likely(parts, layer, query, similarity, first, below, wanted)
+        if here == self._next_row:
             return likely
         start, end = bisect_left(self._ids, first), bisect_left(self._ids, below)
         rows, rough = self._rough_scores([layer], query[None], start, end, similarity)
@@ -206,9 +217,9 @@ class BlockIndex(KeyPages):
             if len(self._unsettled) >= (FIRST_ROWS if self._spread is None else _SETTLE_BLOCKS):
                 self._settle()
 
-    def _changed(self, page: Page) -> None:
-        super()._changed(page)
-        self._on_host.forget(page)
+    def _changed(self, part: Part) -> None:
+        super()._changed(part)
+        self._on_host.forget(part)
         self._chosen = None
 
     def _settle(self) -> None:
@@ -217,7 +228,7 @@ class BlockIndex(KeyPages):
         self._unsettled = []
         if self._spread is None:
             self._spread = _spread_of(self.keys(self._ids).transpose(0, 1))
-        for page, _, place in self._by_page(rows):
+        for page, _, place in by_page(self._pages, rows):
             if page.codes is None:
                 continue
             to = as_slice(place)
