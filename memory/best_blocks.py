@@ -9,7 +9,7 @@ from torch import Tensor
 
 Similarity = Literal["inner_product", "cosine"]
 MIN_NORM = 1e-12
-_TABLE_ROWS = 16
+_TABLE_ROWS, _MANY = 16, 1 << 14
 
 
 def places_of_best(
@@ -54,6 +54,9 @@ def best_places(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray
     Of many scores the highest lie in those columns of a table whose highest score is best: to find
     these first takes a fifth of the time of a `topk` over all.
     """
+    if scores.device.type == "cpu" and len(scores) < _MANY:
+        least = len(scores) - count
+        return np.sort(np.argpartition(scores.numpy(), min(least, len(scores) - 1))[least:])
     columns = len(scores) // _TABLE_ROWS
     if columns > 2 * count:
         in_table = columns * _TABLE_ROWS

@@ -41,7 +41,7 @@ class HostCodes:
     def __init__(self) -> None:
         self._coded: dict[tuple[Similarity, int], _Coded] = {}
         """Where the codes of a part are: an index for each layer."""
-        self._asked: tuple[tuple[object, ...], dict[_Coded, list[int]], Rows] | None = None
+        self._asked: tuple[tuple[object, ...], dict[_Coded, Rows], Rows] | None = None
         """The last span, the parts of which all is asked for, and the rows of the others."""
 
     @property
@@ -84,7 +84,7 @@ class HostCodes:
 
     def _divided(
         self, parts: Sequence[Part], similarity: Similarity, first: int, below: int
-    ) -> tuple[dict["_Coded", list[int]], Rows]:
+    ) -> tuple[dict["_Coded", Rows], Rows]:
         whole: dict[_Coded, list[int]] = {}
         rest, coded = [np.empty(0, dtype=np.int64)], None
         for part in parts:
@@ -94,7 +94,8 @@ class HostCodes:
                 whole.setdefault(coded, []).append(part.number)
             else:
                 rest.append(part.rows(first, below))
-        return whole, np.concatenate(rest)
+        numbers = {coded: np.array(some) for coded, some in whole.items()}
+        return numbers, np.concatenate(rest)
 
     def _encoded(
         self, part: Part, parts: Sequence[Part], similarity: Similarity, before: "_Coded | None"
@@ -158,14 +159,12 @@ class _Layer:
         self._index.invlists.resize(number, 0)
 
     def search(
-        self, query: Float32[Tensor, " features"], numbers: Sequence[int], most: int
+        self, query: Float32[Tensor, " features"], numbers: Rows, most: int
     ) -> tuple[Float32[np.ndarray, " most"], Rows]:
         """About the largest inner products in some parts, and their rows; -1 where none is left."""
         self._index.nprobe = len(numbers)
-        turned, near = query @ self._values, np.zeros((1, len(numbers)), np.float32)
-        found = self._index.search_preassigned(
-            turned[None].numpy(), most, np.array([numbers]), near
-        )
+        turned, near = (query @ self._values).numpy(), np.zeros((1, len(numbers)), np.float32)
+        found = self._index.search_preassigned(turned[None], most, numbers[None], near)
         return found[0][0] + float(query @ self._centre), found[1][0]
 
     def _levels(self, keys: Keys) -> UInt8[Tensor, "some width"]:

@@ -188,15 +188,21 @@ class KeyPages:
         dense = [one for one in pages if _DENSE * len(one[2]) > one[2][-1] - one[2][0]]
         few = [one for one in pages if _DENSE * len(one[2]) <= one[2][-1] - one[2][0]]
         of_few = np.concatenate([np.arange(0), *(np.arange(at.start, at.stop) for _, at, _ in few)])
+        some_keys = np.empty((len(of_few), self.features), np.float32)
         for layer, query in zip(layers, queries, strict=True):
             for page, at, place in dense:
                 keys, some = page.exact[place[0] : place[-1] + 1, layer], as_slice(place)
                 found = torch.mv(torch.from_numpy(keys), query).numpy()[as_slice(place - place[0])]
                 scores[at] += found / page.norms[some, layer] if similarity == "cosine" else found
             if few:
-                keys = np.concatenate([page.exact[place, layer] for page, _, place in few])
-                norms = np.sqrt(np.einsum("ij,ij->i", keys, keys)).clip(MIN_NORM)
-                found = torch.mv(torch.from_numpy(keys), query).numpy()
+                begin = 0
+                for page, _, place in few:
+                    to, wanted = some_keys[begin : begin + len(place)], place * self._layers + layer
+                    keys = page.exact.reshape(-1, self.features)
+                    keys.take(wanted, axis=0, out=to, mode="clip")  # the others would copy twice
+                    begin += len(place)
+                norms = np.sqrt(np.einsum("ij,ij->i", some_keys, some_keys)).clip(MIN_NORM)
+                found = torch.mv(torch.from_numpy(some_keys), query).numpy()
                 scores[of_few] += found / norms if similarity == "cosine" else found
         return torch.from_numpy(scores).div_(len(layers))
 
