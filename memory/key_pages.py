@@ -248,7 +248,7 @@ def by_page(pages: Sequence[_P], rows: Rows) -> Iterator[tuple[_P, slice, Rows]]
     """Yield the pages that hold some rows, which rise: which of them, and where within it."""
     if len(rows):
         later = pages[bisect_right(pages, rows[0], key=lambda one: one.first) - 1 :]
-        ends = np.searchsorted(rows, [page.end for page in later]).tolist()
+        ends: list[int] = np.searchsorted(rows, [page.end for page in later]).tolist()
         for page, begin, end in zip(later, [0, *ends], ends, strict=False):
             if begin < end:
                 yield page, slice(begin, end), rows[begin:end] - page.first
