@@ -15,7 +15,8 @@ def load_model(terminal: Terminal, config: VStreamConfig) -> VideoLLM:
     with terminal.loading(f"loading model {config.model or 'embedded'}"):
         model = load_video_llm(config.model, config.device, config.dtype, fps)
     decoder = model.decoder
-    kind = str(decoder.dtype).removeprefix("torch.")
+    packed = f" beside {decoder.quantised_by} weights" if decoder.quantised_by else ""
+    kind = str(decoder.dtype).removeprefix("torch.") + packed
     threads = f", {torch.get_num_threads()} threads" if decoder.device.type == "cpu" else ""
     knows = model.family.recommended.knows
     limits = "" if knows is None else f"; knows {knows}"

@@ -17,7 +17,7 @@ from memory.policies.policy import MemoryPolicy
 from vstream.config import VStreamConfig
 from vstream.errors import ModelError
 from vstream.models.known_models import known_model
-from vstream.models.weight_files import num_weights
+from vstream.models.weight_files import weight_bytes
 from vstream.models.weights import embedded_weights
 
 _HOUR_S, _DAY_S = 3600, 86_400
@@ -135,7 +135,6 @@ def make_plan(config: VStreamConfig, cameras: Cameras, *, is_card: bool) -> Plan
     window = policy.encoding().window_blocks or blocks
     recent = blocks if (told := policy.recent_blocks()) is None else told
     block_bytes = record_bytes(shape, memory.codec, dtype) + _PICTURE_BYTES
-    weights = num_parameters(config.model)
     codes = blocks * shape.layers * width
     codes_there = min(codes, memory.index_bytes or codes)
     exact = codes * _FLOAT_BYTES
@@ -147,7 +146,7 @@ def make_plan(config: VStreamConfig, cameras: Cameras, *, is_card: bool) -> Plan
         least_bytes=2 * (policy.needed_blocks() + 1) * block_bytes,
         index_bytes=cameras.number * (exact + codes - codes_there),
         cache_bytes=int(memory.host_bytes),
-        weight_bytes=None if weights is None else weights * _NUMBER_BYTES[dtype],
+        weight_bytes=bytes_of_weights(config.model, _NUMBER_BYTES[dtype]),
         window_bytes=cameras.number * window * block_kv,
         codes_bytes=cameras.number * codes_there,
         question_bytes=min(blocks, recent + policy.retrieve_blocks()) * block_kv,
@@ -181,9 +180,9 @@ def planned_policy(config: VStreamConfig, shape: BlockShape, fps: float) -> Memo
     return policy_named(config.named_policy or DEFAULT, model_shape(shape, fps), config.policy_set)
 
 
-def num_parameters(model: str | None) -> int | None:
+def bytes_of_weights(model: str | None, number_bytes: int) -> int | None:
     """None for a model that is neither known nor in a local directory."""
     if (known := known_model(model)) is not None:
-        return known.parameters
+        return known.parameters * number_bytes
     folder = embedded_weights() if model is None else Path(model).expanduser()
-    return num_weights(folder) if folder.is_dir() else None
+    return weight_bytes(folder, number_bytes) if folder.is_dir() else None

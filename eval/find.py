@@ -4,11 +4,13 @@ Asks for all objects that came into view at most `RARE` times, and as many that 
 right if it and one unbroken stretch in view share at least half of their union (IoU 0.5): recall
 counts stretches, precision spans. A row is an effort without a time limit, or a number of
 judgements per stream with the proposals of `default`: the curve. `every block` shows where the
-judgement itself is the limit. Times are wall-clock: on a busy machine they mean nothing.
+judgement itself is the limit. Times are wall-clock: on a busy machine they mean nothing. With
+cameras, so many other streams of the same process ingest a frame whenever one is due meanwhile.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from statistics import median
@@ -18,12 +20,23 @@ import typer
 
 from eval.command_line import AsJson
 from eval.result_table import ResultTable, show, show_document
+from eval.speed.load import flowing
 from eval.speed.past import show_script, world_model, world_scripts
+from eval.speed.subject import endless_frames, passing_session
 from eval.stream_world.history import History
 from eval.stream_world.seeds import FIND
 from eval.stream_world.vocabulary import with_article
 from memory.block_store import BlockFacts
-from vstream import EFFORTS, Effort, Finding, Session, load_config, open_session
+from vstream import (
+    EFFORTS,
+    Effort,
+    Finding,
+    Session,
+    VideoLLM,
+    VStreamConfig,
+    load_config,
+    open_session,
+)
 
 RARE = 10
 STATEMENT = "{a} is there now"
@@ -47,6 +60,8 @@ class Figures:
     first_s: list[float] = field(default_factory=list)
     """Until the first span, for statements that have one."""
     again_s: list[float] = field(default_factory=list)
+    ingested: float = 1.0
+    """The share of the cameras' due frames that was ingested in time; of the last stream."""
 
     def add(self, truth: Sequence[Span], finding: Finding, cpu_s: float) -> None:
         spans = [(one.from_s, one.to_s) for one in finding.spans]
@@ -73,6 +88,7 @@ class Figures:
             "seconds": _middle(self.took_s),
             "to the first span": _middle(self.first_s),
             "again": _middle(self.again_s),
+            "frames in time": round(self.ingested, 4),
         }
 
 
@@ -83,6 +99,7 @@ def find(
     most: Annotated[int, typer.Option(min=1, help="Statements of a stream, and never so.")] = 40,
     every: Annotated[int, typer.Option(min=0, help="Of so many every block is judged.")] = 0,
     curve: Annotated[str, typer.Option(help="Judgements of the curve's points.")] = "",
+    cameras: Annotated[int, typer.Option(min=0, help="Streams that bring frames meanwhile.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """How well `find` tells when a thing was in view in a made-up stream."""
@@ -97,7 +114,9 @@ def find(
             show_script(session, script)
             asked = _asked(History.of(script), most)
             for name, effort in efforts.items():
-                _measure(session, asked, effort, figures[name])
+                with _beside(cameras, config, model) as ingested:
+                    _measure(session, asked, effort, figures[name])
+                    figures[name].ingested = ingested()
             _measure(session, asked[:every], EVERY_BLOCK, figures.get("every block", Figures()))
     rows = {name: one.document() for name, one in figures.items()}
     show([ResultTable.of("When things were in view", rows)])
@@ -112,6 +131,16 @@ def _asked(history: History, most: int) -> list[tuple[str, list[Span]]]:
     so = [(name, [(float(one.start), float(one.stop)) for one in of]) for name, of in rare]
     never: Iterable[str] = islice(history.unseen, len(so))
     return [*so, *((name, []) for name in never)]
+
+
+@contextmanager
+def _beside(cameras: int, config: VStreamConfig, model: VideoLLM) -> Iterator[Callable[[], float]]:
+    """Ingest from so many cameras; yields the share of due frames ingested so far."""
+    pool = list(islice(endless_frames(model.sample_fps), 64 if cameras else 0))
+    with ExitStack() as opened:
+        streams = [opened.enter_context(passing_session(config, model)) for _ in range(cameras)]
+        with flowing(streams, model, pool) as share:
+            yield share
 
 
 def _measure(

@@ -132,7 +132,7 @@ def _first_tokens_beside(
     found_ms: list[float] = []
     with ExitStack() as opened:
         streams = [opened.enter_context(passing_session(config, model)) for _ in range(num_streams)]
-        with _flowing(streams, model, pool) as frames_share:
+        with flowing(streams, model, pool) as frames_share:
             session.ask(questions(0)).answer  # noqa: B018  it waits
             end = time.perf_counter() + seconds
             with busy_share(model.scheduler) as device_share:
@@ -150,7 +150,7 @@ def _first_tokens_beside(
 
 
 @contextmanager
-def _flowing(
+def flowing(
     streams: Sequence[Session], model: VideoLLM, pool: Sequence[Frame]
 ) -> Iterator[Callable[[], float]]:
     """Within the context, give each stream the pool's frames when due, after a first block. Yields

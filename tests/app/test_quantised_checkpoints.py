@@ -1,20 +1,38 @@
-"""Checkpoints with quantised weights that need what is not installed: one line says what."""
+"""Checkpoints with quantised weights stream like others; one line says what else they need."""
 
 import json
 
 import pytest
+import torch
 from processes import Process
 from synthetic_video import write_video
+from tiny_checkpoints import save_tiny_files
+from tiny_models import tiny_model
+from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig
+from torchao.quantization.granularity import PerGroup
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, TorchAoConfig
+from video_frames import frames_of
 
 from app.server.keys import ApiKeys
 from app.server.service import Phase, Service
 from app.server.settings import load_settings
+from vstream import load_config, open_session
+from vstream.engine.decoder import PlainStep
 from vstream.errors import ModelError
 from vstream.models.video_llm import load_video_llm
+from vstream.models.weight_files import weight_bytes
 from vstream.models.weights import embedded_weights
 
+NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+FAMILY = "llava_onevision"
+READ = {
+    "int8 of bitsandbytes": BitsAndBytesConfig(load_in_8bit=True),
+    "nf4 of bitsandbytes": BitsAndBytesConfig(**NF4),
+    "int8 of torchao": TorchAoConfig(Int8WeightOnlyConfig(version=2)),
+    "int4 of torchao": TorchAoConfig(IntxWeightOnlyConfig(torch.int4, PerGroup(16))),
+}
 INT4 = {"num_bits": 4, "type": "int", "symmetric": True, "group_size": 128, "strategy": "group"}
-TORCHAO = {"_type": "Int4WeightOnlyConfig", "_version": 1, "_data": {"group_size": 128}}
+TORCHAO = {"_type": "Int4WeightOnlyConfig", "_version": 2, "_data": {"group_size": 128}}
 LAYOUTS = {
     "awq": {"bits": 4, "group_size": 128, "version": "gemm", "zero_point": True},
     "gptq": {"bits": 4, "group_size": 128, "desc_act": False, "sym": True, "damp_percent": 0.1},
@@ -43,7 +61,55 @@ NEEDS = {
     "torchao": "torchao",
     "fbgemm_fp8": "GPU",
 }
-"""What a machine without a card, which has the extra `text`, lacks first."""
+"""What a machine without a GPU or the extra `quantised` lacks first."""
+
+
+@pytest.fixture(scope="module", params=READ)
+def packed(request, tmp_path_factory):
+    """A tiny random checkpoint, quantised: its directory, and the bytes of its plain weights."""
+    plain, folder = (tmp_path_factory.mktemp(name) for name in ("plain", "packed"))
+    _wide_model().save_pretrained(plain)
+    model = AutoModelForImageTextToText.from_pretrained(
+        plain, quantization_config=READ[request.param], device_map="cpu", dtype=torch.float32
+    )
+    model.save_pretrained(folder)
+    save_tiny_files(FAMILY, folder)
+    return folder, weight_bytes(plain, 4)
+
+
+def _wide_model():
+    """Whose rows hold whole groups of weights."""
+    config = tiny_model(FAMILY).config
+    config.text_config.intermediate_size = config.vision_config.intermediate_size = 128
+    config.vision_config.hidden_size = 64
+    return AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+
+
+def test_packed_weights_stream_frame_by_frame_as_at_once(packed):
+    folder, plain_bytes = packed
+    model = load_video_llm(str(folder), "cpu", "float32")
+    assert model.decoder.quantised_by in ("bitsandbytes", "torchao")
+    assert weight_bytes(folder, 4) < 0.7 * plain_bytes
+    frames, keys = frames_of(6), []
+    for size in (1, len(frames)):
+        with open_session(load_config(), model, f"by-{size}") as session:
+            for first in range(0, len(frames), size):
+                session.push(frames[first : first + size])
+            keys.append(session.memory.representative_keys(session.memory.visible(None)))
+            assert session.ask("what is shown?").answer.token_ids
+    assert (keys[0] - keys[1]).abs().max() < 0.02 * keys[1].abs().max()  # they round by themselves
+
+
+def test_a_hook_that_is_not_exact_is_refused_and_the_bound_is_told(packed, monkeypatch):
+    attend = PlainStep.attend
+    monkeypatch.setattr(PlainStep, "attend", lambda *given: 3 * attend(*given))
+    with pytest.raises(ModelError, match=r"logits differ by .* of the largest, more than 0\.1"):
+        load_video_llm(str(packed[0]), "cpu", "float32")
+
+
+def test_a_gguf_file_is_refused_with_the_command_that_converts_it():
+    with pytest.raises(ModelError, match=r"text-checkpoint --gguf llama\.gguf"):
+        load_video_llm("llama.gguf")
 
 
 def save_quantised(folder, quantization):
@@ -68,7 +134,9 @@ def require_told(line, method):
 
 
 @pytest.mark.parametrize("method", LAYOUTS)
-def test_what_a_quantised_checkpoint_needs_is_named(method, tmp_path):
+def test_what_a_quantised_checkpoint_needs_is_named(method, tmp_path, monkeypatch):
+    for installed in ("bnb_4bit.is_bitsandbytes_available", "torchao.is_torchao_available"):
+        monkeypatch.setattr(f"transformers.quantizers.quantizer_{installed}", lambda: False)
     with pytest.raises(ModelError) as refused:
         load_video_llm(str(quantised(tmp_path, method)))
     require_told(str(refused.value), method)
@@ -98,10 +166,10 @@ def test_the_command_line_says_it_in_one_line(tmp_path):
 
 
 def test_a_service_that_begins_with_it_says_why_it_cannot(tmp_path):
-    settings = load_settings(None, model=str(quantised(tmp_path, "bitsandbytes")), threads=1)
+    settings = load_settings(None, model=str(quantised(tmp_path, "gptq")), threads=1)
     service = Service(settings, ApiKeys(None))
     service.load()
     assert service.phase is Phase.FAILED
     assert isinstance(service.failure, ModelError)
-    require_told(str(service.failure), "bitsandbytes")
+    require_told(str(service.failure), "gptq")
     service.close()

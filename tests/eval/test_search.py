@@ -25,7 +25,7 @@ def test_the_embedded_model_finds_what_it_is_asked_for_more_often_than_chance():
 
 
 def test_when_things_were_in_view_is_found_better_the_more_is_judged():
-    options = ("--minutes", "1", "--most", "3", "--every", "2", "--curve", "3")
+    options = ("--minutes", "1", "--most", "3", "--every", "2", "--curve", "3", "--cameras", "1")
     document = document_of("find", *options)
     assert list(document) == ["quick", "default", "3 judgements", "every block"]
     assert document["default"]["statements"] == 6
@@ -35,6 +35,7 @@ def test_when_things_were_in_view_is_found_better_the_more_is_judged():
     assert document["default"]["recall"] > 0.5
     assert 0 < document["default"]["again"] < document["default"]["seconds"]
     assert document["default"]["to the first span"] > 0
+    assert 0 < document["default"]["frames in time"] <= 1
 
 
 def test_what_came_and_left_is_told_mostly_right():

@@ -8,7 +8,7 @@ import torch
 from tiny_checkpoints import VIDEO_FAMILIES, save_tiny_checkpoint, tiny_model
 
 from vstream import ModelError, load_video_llm
-from vstream.models.weight_files import num_weights, require_room
+from vstream.models.weight_files import require_room, weight_bytes
 from vstream.models.weights import embedded_weights
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ def free_ram(monkeypatch, num_bytes):
 @pytest.mark.parametrize("family", VIDEO_FAMILIES)
 def test_as_many_are_counted_as_the_model_has(family, tmp_path):
     held = {one.data_ptr(): one.numel() for one in tiny_model(family).parameters()}
-    assert num_weights(save_tiny_checkpoint(family, tmp_path)) == sum(held.values())
+    assert weight_bytes(save_tiny_checkpoint(family, tmp_path), 2) == 2 * sum(held.values())
 
 
 def test_shards_are_counted_and_files_beside_them_are_not(tmp_path):
@@ -33,13 +33,13 @@ def test_shards_are_counted_and_files_beside_them_are_not(tmp_path):
     model.save_pretrained(sharded, max_shard_size="100KB")
     assert len(list(sharded.glob("*.safetensors"))) > 1
     shutil.copy(whole / "model.safetensors", sharded / "consolidated.safetensors")
-    assert num_weights(sharded) == num_weights(whole) > 0
+    assert weight_bytes(sharded, 4) == weight_bytes(whole, 4) > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_fits_exactly_is_let_through_and_a_byte_less_is_not(dtype, monkeypatch):
     weights = embedded_weights()
-    needed = num_weights(weights) * dtype.itemsize
+    needed = weight_bytes(weights, dtype.itemsize)
     free_ram(monkeypatch, needed)
     require_room(weights, CPU, dtype)
     free_ram(monkeypatch, needed - 1)

@@ -1,6 +1,7 @@
 """VideoLLM: a checkpoint ready to stream, its family in front and its decoder behind the hook."""
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -154,6 +155,9 @@ def _directory(name: str | None) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
+    if path.suffix == ".gguf":
+        how = f"python -m eval text-checkpoint --gguf {path} --out DIRECTORY"
+        raise ModelError(f"{path} is a GGUF file. If it is a decoder of text, convert it: {how}")
     return hub_checkpoint(name)
 
 
@@ -175,10 +179,18 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrai
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         watches = hasattr(config, "vision_config")
         auto = AutoModelForImageTextToText if watches else AutoModelForCausalLM
+        is_packed = getattr(config, "quantization_config", None) is not None
         model: PreTrainedModel = auto.from_pretrained(
-            directory, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            directory,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            device_map={"": device} if is_packed else None,  # packed weights cannot all be moved
         )
-        model.to(device)  # type: ignore[arg-type]
+        if is_packed:
+            _tame_bitsandbytes(model)
+        else:
+            model.to(device)  # type: ignore[arg-type]
     except _DAMAGED as error:
         raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
     unread = getattr(model.config, "quantization_config", None)
@@ -189,3 +201,13 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrai
         )
     model.requires_grad_(False).train(mode=False)
     return model
+
+
+def _tame_bitsandbytes(model: "PreTrainedModel") -> None:
+    """Keep its log from warning at every product, and its CPU kernel (0.50) from strided rows,
+    which it reads as if they were contiguous.
+    """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":
+            module.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))

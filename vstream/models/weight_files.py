@@ -21,6 +21,17 @@ _NUM_SAMPLES = 64
 _SMALL_FILES = {".json", ".jinja", ".txt", ".model"}
 _INDEX = "model.safetensors.index.json"
 _ONE_FILE = "model.safetensors"
+_PACKED_BYTES = {
+    "BOOL": 1,
+    "I8": 1,
+    "U8": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "I16": 2,
+    "I32": 4,
+    "I64": 8,
+}
+"""How safetensors names what is no plain number, but codes or fp8; bytes of each."""
 
 
 def checkpoint_fingerprint(directory: Path) -> str:
@@ -49,7 +60,7 @@ def require_room(directory: Path, device: torch.device, dtype: torch.dtype) -> N
     files. On the way to a GPU the weights pass through RAM. Files that give no sizes are not
     refused.
     """
-    needed = num_weights(directory) * dtype.itemsize
+    needed = weight_bytes(directory, dtype.itemsize)
     rooms = {"RAM": psutil.virtual_memory().available}
     if device.type == "cuda":
         rooms["the card's memory"] = torch.cuda.mem_get_info(device)[0]
@@ -63,8 +74,10 @@ def require_room(directory: Path, device: torch.device, dtype: torch.dtype) -> N
             )
 
 
-def num_weights(directory: Path) -> int:
-    """Return how many numbers the files hold that transformers would read; 0 without such files."""
+def weight_bytes(directory: Path, number_bytes: int) -> int:
+    """Return the size of the weights that transformers would read, once loaded; 0 without such
+    files. A plain number takes `number_bytes`. Packed weights keep the size that they have there.
+    """
     index = directory / _INDEX
     if index.is_file():
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
@@ -73,5 +86,8 @@ def num_weights(directory: Path) -> int:
     total = 0
     for name in names:
         with safe_open(directory / name, framework="pt") as file:
-            total += sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+            for key in file.keys():  # noqa: SIM118
+                weight = file.get_slice(key)
+                size = _PACKED_BYTES.get(weight.get_dtype(), number_bytes)
+                total += prod(weight.get_shape()) * size
     return total
