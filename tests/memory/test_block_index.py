@@ -2,7 +2,7 @@ from itertools import chain
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kv_blocks import CPU
 
@@ -376,3 +376,41 @@ def test_a_search_of_a_run_is_that_of_an_index_of_this_run(similarity, chunk_blo
     assert found == part.search([0], query, 31, 6, similarity, chunk_blocks)
     assert len(found) == 6
     assert whole.search([0], query, 12, 6, similarity, first=10) == [10, 11]
+
+
+@settings(max_examples=30)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["extend", "drop", "replace"]), st.integers(0, 1 << 16)),
+        max_size=12,
+    ),
+    device_bytes=st.sampled_from([None, 0]),
+)
+def test_an_index_that_changed_finds_what_a_fresh_one_of_the_same_blocks_finds(steps, device_bytes):
+    index = BlockIndex(LAYERS, FEATURES, CPU, device_bytes)
+    kept, next_id = {}, 0
+    for kind, seed in [("extend", 1500), *steps]:
+        some = seed % 1511
+        if kind == "extend":
+            keys = keys_of(some, seed)
+            ids = range(next_id, next_id + some)
+            index.extend(ids, keys)
+            kept.update(zip(ids, keys, strict=True))
+            next_id += some
+        elif kind == "drop":
+            gone = [one for one in kept if one % 7 == seed % 7 or one < some]
+            index.drop(gone)
+            kept = {one: keys for one, keys in kept.items() if one not in set(gone)}
+        elif kept:
+            one = list(kept)[some % len(kept)]
+            kept[one] = keys_of(1, seed)[0]
+            index.replace(one, kept[one])
+    fresh = BlockIndex(LAYERS, FEATURES, CPU, device_bytes)
+    if kept:
+        fresh.extend(list(kept), torch.stack(list(kept.values())))
+    assert index.num_blocks == len(kept)
+    assert torch.equal(index.keys(list(kept)), fresh.keys(list(kept)))
+    for first, below in ((0, next_id), (next_id // 3, next_id // 2)):
+        for similarity in SIMILARITIES:
+            asked = [1], query_of()[1:2], below, 9, similarity
+            assert index.search(*asked, first=first) == fresh.search(*asked, first=first)
