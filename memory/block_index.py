@@ -110,6 +110,10 @@ class BlockIndex(KeyPages):
         `below` was taken are not looked at. A block of several vectors has the score of its best;
         where there are such blocks, all are scored exactly.
 
+        Of more than 8192 blocks on a CPU, or 512 on a device, the codes choose which are scored
+        exactly: of one layer some 99 of 100 of the best are found. On a CPU runs and several layers
+        are always scored exactly.
+
         With `chunk_blocks` > 1 blocks are taken in runs of that many neighbours, counted from the
         oldest, by their average score: `top_k // chunk_blocks` runs, where a shorter last run is
         averaged over what it has.
