@@ -35,8 +35,8 @@ class AskedThere:
     @property
     def stream_url(self) -> str:
         span = {"from_s": self.from_s, "to_s": self.at_s}
-        told = urlencode({name: at_s for name, at_s in span.items() if at_s is not None})
-        return f"stream://{quote(self.stream_id, safe='')}" + (f"?{told}" if told else "")
+        query = urlencode({name: at_s for name, at_s in span.items() if at_s is not None})
+        return f"stream://{quote(self.stream_id, safe='')}" + (f"?{query}" if query else "")
 
 
 def ask_service(
@@ -85,22 +85,22 @@ def _answer(
             raise
         why = f"{client.url}: a key is needed; set VSTREAM_API_KEY or VSTREAM_API_KEY_FILE"
         raise ServiceError(why, error.code, error.status) from None
-    told = _document(answer)
+    document = _document(answer)
     if as_json:
-        terminal.document(answer_document(told, answer.model, asked.stream_id))
+        terminal.document(answer_document(document, answer.model, asked.stream_id))
     else:
-        terminal.end_of_answer(told)
+        terminal.end_of_answer(document)
 
 
 def _document(answer: StreamedAnswer) -> dict[str, Any]:
     """Like `Answer.document`, with the fields that the service returns."""
-    told = {name: one for name, one in answer.evidence[0].items() if name not in _UNTOLD}
-    from_s, to_s = told.pop("looked_from_s"), told.pop("looked_to_s")
-    times = {"ttft": told.pop("ttft_ms"), "total": told.pop("total_ms")}
+    facts = {name: one for name, one in answer.evidence[0].items() if name not in _UNTOLD}
+    from_s, to_s = facts.pop("looked_from_s"), facts.pop("looked_to_s")
+    times = {"ttft": facts.pop("ttft_ms"), "total": facts.pop("total_ms")}
     moments = {"start_s", "end_s", "captured_at", "score"}
     return {
         "answer": answer.text.strip(),
-        **told,
+        **facts,
         "truncated": answer.is_truncated,
         "looked": None if from_s is None else {"from_s": from_s, "to_s": to_s},
         "evidence": [one.model_dump(include=moments) for one in answer.citations],

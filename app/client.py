@@ -104,10 +104,10 @@ class ServiceClient(Closing):
 
     def ready(self) -> dict[str, Any]:
         try:
-            told: dict[str, Any] = self._http.get("/ready").json()
+            document: dict[str, Any] = self._http.get("/ready").json()
         except (httpx.HTTPError, ValueError) as error:
             raise _unreachable(self.url, error) from error
-        return told
+        return document
 
     def model(self) -> ModelDocument:
         return self._all(ModelDocument, "GET", "/v1/models")[-1]  # the first is `default`
@@ -148,18 +148,18 @@ class ServiceClient(Closing):
 
     def picture(self, frame_url: str, **moment: float | str | None) -> Picture:
         params = {name: value for name, value in moment.items() if value is not None} or None
-        told = self._answer("GET", frame_url, params=params)
+        found = self._answer("GET", frame_url, params=params)
         return Picture(
-            told.content, _time_in(told, "X-Stream-Time"), _time_in(told, "X-Capture-Time")
+            found.content, _time_in(found, "X-Stream-Time"), _time_in(found, "X-Capture-Time")
         )
 
     def clip(self, stream_id: str, from_s: float, to_s: float) -> Clip:
         """The kept pictures of up to a minute, as a video."""
         path = f"/v1/streams/{_part(stream_id)}/clip.mp4"
-        told = self._answer("GET", path, params={"from_s": from_s, "to_s": to_s})
-        times_s = [float(one) for one in told.headers.get("X-Picture-Times", "0").split(",")]
-        when = _time_in(told, "X-Stream-Time"), _time_in(told, "X-Capture-Time")
-        return Clip(told.content, *when, times_s)
+        found = self._answer("GET", path, params={"from_s": from_s, "to_s": to_s})
+        times_s = [float(one) for one in found.headers.get("X-Picture-Times", "0").split(",")]
+        when = _time_in(found, "X-Stream-Time"), _time_in(found, "X-Capture-Time")
+        return Clip(found.content, *when, times_s)
 
     def timeline(
         self,
@@ -190,8 +190,8 @@ class ServiceClient(Closing):
         """
         document = {"statement": statement, "stream_ids": stream_ids, "stream": True, **more}
         with closing(self._events("/v1/moments", document)) as events:
-            for kind, told in events:
-                yield _FINDING[kind].model_validate(told)
+            for kind, one in events:
+                yield _FINDING[kind].model_validate(one)
 
     def recap(
         self, stream_ids: list[str], **more: Any
@@ -202,8 +202,8 @@ class ServiceClient(Closing):
         """
         document = {"stream_ids": stream_ids, "stream": True, **more}
         with closing(self._events("/v1/recaps", document)) as events:
-            for kind, told in events:
-                yield _TELLING[kind].model_validate(told)
+            for kind, one in events:
+                yield _TELLING[kind].model_validate(one)
 
     def alerts(self) -> list[AlertDocument]:
         return self._all(AlertDocument, "GET", "/v1/alerts")
@@ -259,8 +259,8 @@ class ServiceClient(Closing):
         return kind.model_validate(self._answer(method, path, **options).json())
 
     def _all(self, kind: type[Document], method: str, path: str, **options: Any) -> list[Document]:
-        told = self._answer(method, path, **options).json()["data"]
-        return [kind.model_validate(one) for one in told]
+        found = self._answer(method, path, **options).json()["data"]
+        return [kind.model_validate(one) for one in found]
 
     def _events(self, path: str, document: dict[str, Any]) -> Generator[tuple[str, dict[str, Any]]]:
         """Yield each server-sent event's kind ("" if it has none) and document, as they come."""
@@ -274,11 +274,11 @@ class ServiceClient(Closing):
                     if line.startswith("event: "):
                         kind = line[7:]
                     if line.startswith("data: {"):
-                        told = json.loads(line[6:])
-                        if "error" in told:
-                            error = told["error"]
+                        document = json.loads(line[6:])
+                        if "error" in document:
+                            error = document["error"]
                             raise ServiceError(error["message"], error["code"] or "error")
-                        yield kind, told
+                        yield kind, document
         except httpx.HTTPError as error:
             raise _unreachable(self.url, error) from error
 
@@ -320,8 +320,8 @@ def _time_in(response: httpx.Response, name: str) -> float | None:
 
 def _refused(response: httpx.Response) -> ServiceError:
     try:
-        told = response.json()["error"]
-        return ServiceError(told["message"], told["code"] or "error", response.status_code)
+        problem = response.json()["error"]
+        return ServiceError(problem["message"], problem["code"] or "error", response.status_code)
     except (ValueError, KeyError, TypeError):
         status = response.status_code
         return ServiceError(f"the service answered {status}", "error", status)

@@ -10,6 +10,7 @@ import typer
 
 from app import old_commands
 from app.command_parts import AsJson, AsJsonLines, Source, examples, moment, terminal
+from app.integration_commands import integrations
 from app.machine_commands import machine
 from app.settings_options import (
     FILE,
@@ -142,33 +143,33 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about a video, a camera or a stored stream."""
-    told, at_s, from_s = terminal(), moment(at), moment(from_)
+    console, at_s, from_s = terminal(), moment(at), moment(from_)
     if service is not None:
         _refuse_others(context, _ASKED_THERE)
         from app.ask_service import AskedThere, ask_service
 
         there = AskedThere(source, question, from_s, at_s, zone, plan)
-        ask_service(told, config, service, there, as_json=as_json)
+        ask_service(console, config, service, there, as_json=as_json)
         return
     from app.first_look import look_at_question, look_before_playing
 
     if watch is not None:
-        told.say("--watch is now called --wait; the old name works until 0.3")
+        console.say("--watch is now called --wait; the old name works until 0.3")
         wait = watch
     if question is None:
-        look_before_playing(told, config, source)
-        with told.loading("starting"):
+        look_before_playing(console, config, source)
+        with console.loading("starting"):
             from app.play import play_source
 
-        play_source(told, config, source, "max" if fast else 1.0, as_json=as_json)
+        play_source(console, config, source, "max" if fast else 1.0, as_json=as_json)
         return
     named = look_at_question(config, source, question, at_s, from_s, zone, dialogue)
-    with told.loading("starting"):
+    with console.loading("starting"):
         from app.ask import ask_source
         from vstream.question import Question
 
     asked = Question(question, at_s, from_s=from_s, zone=zone, plan=plan)
-    ask_source(told, config, named, source, asked, wait, dialogue, as_json=as_json)
+    ask_source(console, config, named, source, asked, wait, dialogue, as_json=as_json)
 
 
 MetricsHost = Annotated[str, typer.Option(help="Address for metrics.", rich_help_panel=_METRICS)]
@@ -213,19 +214,19 @@ def ingest(
     """Encode a video or cameras into a store, to ask about later."""
     from app.first_look import look_at_source
 
-    told = terminal()
+    console = terminal()
     if source is not None:
         if config.streams:
             raise SettingsError("give either SOURCE or `streams` in --config, not both")
-        look_at_source(told, config, source)
-    with told.loading("starting"):
+        look_at_source(console, config, source)
+    with console.loading("starting"):
         from app.ingest import ingest_source, ingest_streams
 
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
     if source is None:
-        ingest_streams(told, config, metrics)
+        ingest_streams(console, config, metrics)
     else:
-        ingest_source(told, config, source, id_, 1.0 if real_time else "max", metrics)
+        ingest_source(console, config, source, id_, 1.0 if real_time else "max", metrics)
 
 
 @cli.command(
@@ -261,14 +262,14 @@ def alert(
     """Watch a video or a camera and report when a condition comes true."""
     from app.first_look import look_at_source
 
-    told = terminal()
-    look_at_source(told, config, source)
-    with told.loading("starting"):
+    console = terminal()
+    look_at_source(console, config, source)
+    with console.loading("starting"):
         from app.play import Awaited, play_source
 
     awaited = Awaited(conditions, rule, threshold)
     speed: Speed = "max" if fast else 1.0
-    play_source(told, config, source, speed, awaited, reads=False, as_json=as_json)
+    play_source(console, config, source, speed, awaited, reads=False, as_json=as_json)
 
 
 for _old in (old_commands.watch, old_commands.rtsp):
@@ -280,14 +281,14 @@ cli.command(hidden=True, context_settings=old_commands.ANYTHING)(old_commands.an
 @with_settings(MODEL, MEMORY)
 def demo(config: "VStreamConfig") -> None:
     """Open the web page on a sample stream; without a terminal, play it and print answers."""
-    told = terminal()
-    with told.loading("starting"):
+    console = terminal()
+    with console.loading("starting"):
         from app.demo import open_demo, play_demo
 
     if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("CI") != "true":
-        open_demo(told, config)
+        open_demo(console, config)
     else:
-        play_demo(told, config)
+        play_demo(console, config)
 
 
 @cli.command(
@@ -311,38 +312,6 @@ def ui(
     from app.ui import show_page  # imports Gradio, which takes seconds
 
     show_page(terminal(), service, master_key(os.environ), host, port, insecure=insecure)
-
-
-@cli.command(
-    rich_help_panel=_SERVE,
-    epilog=examples("mcp", "mcp --allow-changes", "mcp --http --service http://host:8900"),
-)
-def mcp(
-    service: Annotated[
-        str, typer.Option(help="Address of a service; VSTREAM_API_KEY: its key.")
-    ] = "http://127.0.0.1:8900",
-    allow_changes: Annotated[
-        bool, typer.Option("--allow-changes", help="Also offer alerts, pause and forget.")
-    ] = False,
-    http: Annotated[
-        bool, typer.Option("--http", help="Serve HTTP at /mcp; each caller brings its own key.")
-    ] = False,
-    host: Annotated[str, typer.Option(help="Address to listen on, with --http.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port, with --http.")] = 8902,
-) -> None:
-    """Offer a service's streams to an assistant as MCP tools, over stdin and stdout."""
-    try:
-        from app.mcp_server import serve_mcp, serve_mcp_over_http
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"MCP needs the package {error.name}: pip install 'vstream[mcp]'"
-        ) from None
-    from app.server.keys import master_key
-
-    if http:
-        serve_mcp_over_http(service, host, port, allow_changes=allow_changes)
-    else:
-        serve_mcp(service, master_key(os.environ), allow_changes=allow_changes)
 
 
 @cli.command(
@@ -374,17 +343,18 @@ def serve(
     ] = None,
 ) -> None:
     """Serve streams, questions and alerts over HTTP, with a web page."""
-    told = terminal()
+    console = terminal()
     if cluster:
         from app.cluster.app import serve_cluster
 
-        serve_cluster(told, config, workers, max_workers)
+        serve_cluster(console, config, workers, max_workers)
         return
-    with told.loading("starting"):
+    with console.loading("starting"):
         from app.serve import run_service
 
-    run_service(told, config, page=page)
+    run_service(console, config, page=page)
 
 
+cli.add_typer(integrations)
 cli.add_typer(stored)
 cli.add_typer(machine)

@@ -78,5 +78,5 @@ def _check_model(terminal: Terminal, config: "VStreamConfig") -> tuple[bool, str
     )
     if family.recommended.knows is None:
         return True, found
-    told = [found, f"real scenes: no ({family.name} model); its answers say so"]
-    return True, "\n         ".join([*told, *filter(None, [real_model()])])
+    lines = [found, f"real scenes: no ({family.name} model); its answers say so"]
+    return True, "\n         ".join([*lines, *filter(None, [real_model()])])

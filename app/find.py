@@ -52,11 +52,11 @@ def find_spans(terminal: Terminal, config: VStreamConfig, sought: Sought, *, as_
             if not as_json:
                 terminal.out.print(_line(span, now), markup=False)
         if as_json:
-            told = finding.document()
-            for span in told["spans"]:
+            document = finding.document()
+            for span in document["spans"]:
                 span["unsure"] = span["stream"] in finding.strange
-            told = {"model": model.name, **in_seconds(told)}
-            terminal.document(json.dumps(told, allow_nan=False))
+            document = {"model": model.name, **in_seconds(document)}
+            terminal.document(json.dumps(document, allow_nan=False))
             return
         for span in finding.spans:
             if not span.is_whole:

@@ -162,7 +162,7 @@ class _Daemon:
                 raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
             terminal.say(f"metrics at http://{host}:{server.server_port}/metrics")
         self._model = load_model(terminal, settings)
-        self._metrics.tell_of_streams(self._model, lambda: self.keepers)
+        self._metrics.report_streams(self._model, lambda: self.keepers)
 
     def open(self, spec: StreamSpec) -> StreamKeeper:
         """Open the stream's memory. Raises what StreamKeeper raises."""

@@ -59,7 +59,7 @@ def list_policies(terminal: Terminal, model: str | None, *, as_json: bool) -> No
 def kept_by(policy: type[MemoryPolicy], shape: BlockShape) -> KeptBytes | None:
     """What a policy keeps with its default settings; None if it does not fit this model."""
     try:
-        chosen = policy(model_shape(shape), policy.told({}))
+        chosen = policy(model_shape(shape), policy.read_settings({}))
     except PolicyError:
         return None
 

@@ -1,4 +1,4 @@
-"""Scores of blocks in, where the best of them stand out, one by one or in runs of neighbours."""
+"""Find the places of the best scores of blocks, one by one or in runs of neighbours."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ _TABLE_ROWS, _MANY = 16, 1 << 14
 def places_of_best(
     scores: Float32[Tensor, " blocks"], top_k: int, chunk_blocks: int = 1
 ) -> list[int]:
-    """Where the best blocks stand, in rising order; in runs as `BlockIndex.search` has them."""
+    """Return the places of the best blocks, in rising order; see `BlockIndex.search` for runs."""
     count = len(scores)
     if count <= top_k:
         return list(range(count))
@@ -25,7 +25,7 @@ def places_of_best(
 
 
 def run_means(scores: Float32[Tensor, " blocks"], chunk_blocks: int) -> Float32[Tensor, " runs"]:
-    """The mean score of each run of neighbours; the last one may be shorter."""
+    """Return the mean score of each run of neighbours; the last run may be shorter."""
     if chunk_blocks == 1:
         return scores
     whole = len(scores) // chunk_blocks * chunk_blocks
@@ -37,7 +37,7 @@ def run_means(scores: Float32[Tensor, " blocks"], chunk_blocks: int) -> Float32[
 def places_of_runs(
     runs: Int64[np.ndarray, " runs"], chunk_blocks: int, count: int
 ) -> Int64[np.ndarray, " blocks"]:
-    """The places below `count` of the blocks of some runs; only the last run may be shorter."""
+    """Return the places of the blocks in these runs; the last run may end early, at `count`."""
     places = (runs[:, None] * chunk_blocks + np.arange(chunk_blocks)).ravel()
     return places[places < count]
 
@@ -49,10 +49,10 @@ def as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " 
 
 
 def best_places(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray, " best"]:
-    """Where the highest `count` scores stand, in rising order.
+    """Return the places of the highest `count` scores, in rising order.
 
-    Of many scores the highest lie in those columns of a table whose highest score is best: to find
-    these first takes a fifth of the time of a `topk` over all.
+    The scores form a table, and the highest lie in the columns with the highest maxima. Finding
+    these columns first takes a fifth of the time of a `topk` over all scores.
     """
     if scores.device.type == "cpu" and len(scores) < _MANY:
         least = len(scores) - count
@@ -76,7 +76,7 @@ def similarities(
     queries: Float32[Tensor, "layers features"],
     similarity: Similarity,
 ) -> Float32[Tensor, "layers blocks"]:
-    """Of each block with its layer's query."""
+    """Return the similarity of each block to its layer's query."""
     products = torch.bmm(keys, queries[:, :, None])[:, :, 0]
     if similarity == "cosine":
         lengths = keys.norm(dim=2) * queries.norm(dim=1, keepdim=True)

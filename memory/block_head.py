@@ -107,20 +107,20 @@ class HeadMeta(NamedTuple):
     @classmethod
     def from_json(cls, meta: bytes, layers: int, number: int) -> Self:
         """Parse what format versions 1 and 2 wrote; `number` is the id of records without one."""
-        told = json.loads(meta)
-        kv_heads, head_dim = told["kv_heads"], told["head_dim"]
-        places = np.column_stack((told["positions"], told["advance"])).astype(np.int64, copy=False)
+        read = json.loads(meta)
+        kv_heads, head_dim = read["kv_heads"], read["head_dim"]
+        places = np.column_stack((read["positions"], read["advance"])).astype(np.int64, copy=False)
         return cls(
-            told.get("block_id", number),
-            Provenance(told["fingerprint"], layers, kv_heads, head_dim),
+            read.get("block_id", number),
+            Provenance(read["fingerprint"], layers, kv_heads, head_dim),
             RowForm(
-                told["codec"],
-                RowLayout(kv_heads, told["tokens"], head_dim, told["dtype"]),
+                read["codec"],
+                RowLayout(kv_heads, read["tokens"], head_dim, read["dtype"]),
             ),
-            BlockInfo.read(told["start_s"], told["end_s"], told["captured_at"], places),
-            told.get("rewritten", False),
+            BlockInfo.read(read["start_s"], read["end_s"], read["captured_at"], places),
+            read.get("rewritten", False),
             False,
-            (told["representative_crc32"], told["thumbnail_crc32"], *told["row_crc32s"]),
+            (read["representative_crc32"], read["thumbnail_crc32"], *read["row_crc32s"]),
         )
 
 

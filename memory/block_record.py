@@ -62,17 +62,17 @@ class BlockHead:
         return exact.reshape(len(exact), -1)
 
     @classmethod
-    def told(cls, told: HeadMeta, vectors: bytes | memoryview) -> Self:
+    def of_meta(cls, meta: HeadMeta, vectors: bytes | memoryview) -> Self:
         """Build a head from its meta part and `vectors`, which is what `vectors()` returned."""
-        make, left, size = told.provenance, {}, len(vectors)
-        if told.left:
-            size = told.index_bytes
+        make, left, size = meta.provenance, {}, len(vectors)
+        if meta.left:
+            size = meta.index_bytes
             behind = np.frombuffer(vectors, "<f4", offset=size).astype(np.float32)
-            behind = behind.reshape(len(told.left), make.layers, -1)
-            left = dict(zip(told.left, behind, strict=True))
+            behind = behind.reshape(len(meta.left), make.layers, -1)
+            left = dict(zip(meta.left, behind, strict=True))
         features = make.kv_heads * make.head_dim
-        index = IndexVectors.from_bytes(vectors[:size], make.layers, features, told.is_small)
-        return cls(told.block_id, make, told.form, told.info, index, told.is_rewritten, left)
+        index = IndexVectors.from_bytes(vectors[:size], make.layers, features, meta.is_small)
+        return cls(meta.block_id, make, meta.form, meta.info, index, meta.is_rewritten, left)
 
     def vectors(self) -> bytes:
         """Return the index vectors, followed by the head vectors."""
@@ -222,11 +222,11 @@ class StoredHead:
         meta, vectors = data[HEADER_BYTES:meta_end], data[meta_end : header.thumbnail_offset]
         verify_crc32(meta, header.meta_crc32, f"{where}, meta part")
         if header.version < _BINARY_VERSION:
-            told = HeadMeta.from_json(meta, header.layers, number)
+            facts = HeadMeta.from_json(meta, header.layers, number)
         else:
-            told = HeadMeta.from_bytes(meta, header.layers)
-        verify_crc32(vectors, told.crc32s[0], f"{where}, representative keys")
-        return cls(BlockHead.told(told, vectors), told.crc32s)
+            facts = HeadMeta.from_bytes(meta, header.layers)
+        verify_crc32(vectors, facts.crc32s[0], f"{where}, representative keys")
+        return cls(BlockHead.of_meta(facts, vectors), facts.crc32s)
 
 
 def verify_crc32(part: bytes, expected: int, where: str) -> None:

@@ -135,13 +135,13 @@ def _held() -> list[tuple[_RankedLock, _Calls]]:
 def _require_order(rank: Rank) -> None:
     for lock, since in _held():
         if lock.rank >= rank:
-            told = (
+            text = (
                 f"{rank.name} is taken by a thread that holds {lock.rank.name}, which comes "
                 f"after it\n{lock.rank.name} was taken here:\n{_told(since)}"
                 f"{rank.name} is taken here:\n{_told(_calls())}"
             )
-            violations.append(told)
-            raise LockOrderError(told)
+            violations.append(text)
+            raise LockOrderError(text)
 
 
 def _calls() -> _Calls:

@@ -68,13 +68,13 @@ class Alert:
         """Whether a later moment has been judged, which means that the stream has started over."""
         return self._judged_s is not None and self._tick(at_s) < self._tick(self._judged_s)
 
-    def begin_anew(self, rule: SpeakingPolicy) -> None:
+    def start_over(self, rule: SpeakingPolicy) -> None:
         """Start over with `rule`, which has seen no judgement yet. The counters stay."""
         self._rule = rule
         self._judged_s = None
 
     def change(self, every_s: float, rule: SpeakingPolicy | None = None) -> None:
-        """Set the interval and, if given, a new rule, which goes on where the old one was."""
+        """Set the interval and, if given, a new rule, which continues where the old one was."""
         self._every_s = every_s
         if rule is not None:
             rule.go_on_from(self._rule)

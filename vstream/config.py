@@ -84,17 +84,17 @@ class VStreamConfig(BaseSettings):
         if not isinstance(engine, dict) or not old:
             return values
         values = {**values, "engine": {k: v for k, v in engine.items() if k not in old}}
-        told = {_WERE_ENGINE_S[name]: engine[name] for name in old}
+        moved = {_WERE_ENGINE_S[name]: engine[name] for name in old}
         if "rekv_window_tokens" in old:  # with it set, most others never had an effect
             values.setdefault("policy", "rekv")
-            told = {name: value for name, value in told.items() if name in _REKV_S}
+            moved = {name: value for name, value in moved.items() if name in _REKV_S}
         for name in old:
             new = _WERE_ENGINE_S[name]
             sys.stderr.write(
                 f"vstream: engine.{name} is now policy_set.{new} (VSTREAM_POLICY_SET__"
                 f"{new.upper()}); the old name works until 0.3\n"
             )
-        return {**values, "policy_set": {**told, **values.get("policy_set", {})}}
+        return {**values, "policy_set": {**moved, **values.get("policy_set", {})}}
 
     @field_validator("policy")
     @classmethod

@@ -1,4 +1,4 @@
-"""OpenReaders: a stream's id in, a StreamReader of it out, kept open for the next question."""
+"""OpenReaders: opens StreamReaders by stream id, and keeps them open for the next question."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -14,7 +14,7 @@ from vstream.models.video_llm import VideoLLM
 from vstream.stream_reader import StreamReader, open_reader
 
 MAX_OPEN = 8
-"""So many streams are kept open, and never more than that, or than there are users at a time."""
+"""How many streams stay open; more are open only while more users read at a time."""
 _LEAN_BYTES = 1 << 20
 
 
@@ -24,15 +24,15 @@ class _Shared:
     users: int = 0
 
     def close(self) -> None:
-        """Now, or as soon as it has been opened."""
+        """Close it now, or as soon as it has been opened."""
         self.opened.add_done_callback(_close)
 
 
 class OpenReaders:
-    """For any number of threads. Those used last stay open."""
+    """Safe from any thread. The readers used last stay open."""
 
     def __init__(self, config: VStreamConfig, model: VideoLLM, max_users: int) -> None:
-        """About `max_users` at a time share the host RAM; those beyond keep nearly nothing."""
+        """About `max_users` at a time share the host RAM; readers beyond that cache almost none."""
         self._shares = max(MAX_OPEN, max_users)
         self._config = with_host_bytes(config, config.memory.host_bytes // self._shares)
         self._lean = with_host_bytes(config, _LEAN_BYTES)
@@ -42,9 +42,9 @@ class OpenReaders:
 
     @contextmanager
     def reader(self, stream_id: str) -> Iterator[StreamReader]:
-        """The stream as it is now, whatever wrote it. Raises what `open_reader` raises. One that
-        could not be read, for another reason than the question or how many are asked, is opened
-        again the next time.
+        """Give a reader of the stream as it is now, whatever wrote it. Raises what `open_reader`
+        raises. After a failure that is due to neither the question nor the load, the next call
+        opens the stream again.
         """
         with suppress(StreamReplacedError), self._known(stream_id) as reader, self._model.turn:
             reader.memory.refresh()
@@ -52,7 +52,7 @@ class OpenReaders:
             yield reader
 
     def ask(self, stream_id: str, ask: Callable[[StreamReader], AnswerStream]) -> AnswerStream:
-        """What `ask` gives, once more if the stream gets another writer before."""
+        """Return what `ask` returns; try once more if the stream got another writer before."""
         with suppress(StreamReplacedError), self.reader(stream_id) as reader:
             return ask(reader)
         with self.reader(stream_id) as reader:
@@ -66,14 +66,14 @@ class OpenReaders:
             shared = self._open[stream_id] = known or _Shared()
             shared.users += 1
         try:
-            if known is None:  # without the lock: who reads other streams does not wait for it
+            if known is None:  # without the lock, so that readers of other streams need not wait
                 try:
                     shared.opened.set_result(open_reader(config, self._model, stream_id))
                 except BaseException as error:
                     shared.opened.set_exception(error)
                     raise
             yield shared.opened.result()
-        except (QuestionError, BusyError, CancelledError):  # they say nothing of the stream
+        except (QuestionError, BusyError, CancelledError):  # not the stream's fault
             raise
         except BaseException:
             with self._lock:
@@ -84,7 +84,7 @@ class OpenReaders:
             self._let_go(stream_id, shared)
 
     def drop(self, stream_id: str) -> None:
-        """Keep nothing of a stream that is deleted; who reads it now may end."""
+        """Close a deleted stream, once its present readers have finished."""
         with self._lock:
             shared = self._open.pop(stream_id, None)
             if shared is not None and not shared.users:
@@ -117,7 +117,7 @@ def with_host_bytes(config: VStreamConfig, host_bytes: int) -> VStreamConfig:
 
 
 def host_shares(config: VStreamConfig, max_streams: int) -> tuple[int, int]:
-    """Bytes for each watched stream and for all stored ones: together those that are configured."""
+    """Return the bytes for each watched stream and for all stored ones, from `host_bytes`."""
     whole = config.memory.host_bytes
     for_stored = whole // 2 if tier_of(config.memory.store).lasts else 0
     return (whole - for_stored) // max_streams, for_stored

@@ -1,1 +1,1 @@
-"""More than one machine: workers that are a service each, and an ingress in front, on Ray Serve."""
+"""Several machines: workers, each of them a service, behind ingresses, on Ray Serve."""

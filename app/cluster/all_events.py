@@ -1,4 +1,4 @@
-"""follow: the events that all workers keep in, what an ingress tells of them out."""
+"""follow: read the events that all workers keep, for an ingress to report."""
 
 import json
 import threading
@@ -17,9 +17,7 @@ _RETRY_S = 1.0
 
 
 def follow(store: str, events: EventLog, stop: threading.Event) -> None:
-    """Enter what all workers tell into `events`, until `stop`; what they forget is forgotten there
-    as well.
-    """
+    """Enter the events of all workers into `events` until `stop`, and forget what they forget."""
     lines, last = tier_of(store).lines("events", MOST), "0"
     assert isinstance(lines, RedisLines), "see app.py: workers share a store"
     with closing(lines):
@@ -27,7 +25,7 @@ def follow(store: str, events: EventLog, stop: threading.Event) -> None:
             try:
                 found = lines.after(last)
             except StoreError as error:
-                _log.warning("events are not heard", reason=str(error))
+                _log.warning("events cannot be read", reason=str(error))
                 stop.wait(_RETRY_S)
                 continue
             for last, line in found:
@@ -35,7 +33,7 @@ def follow(store: str, events: EventLog, stop: threading.Event) -> None:
 
 
 def _event(number: str, line: str) -> Event:
-    """Under the server's number, which no other has."""
+    """Return the event with the store's number for it, which no other event has, as its id."""
     ms, _, count = number.partition("-")
     return replace(Event.of(json.loads(line)), id=int(ms) * IDS_PER_MS + int(count))
 

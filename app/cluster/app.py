@@ -1,4 +1,4 @@
-"""build: settings in, a Ray Serve application of workers and an ingress out; serve runs it."""
+"""build: make a Ray Serve application of workers and ingresses; `serve_cluster` runs it."""
 
 import asyncio
 import logging
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 _ONGOING = 256
-"""Calls of one worker at a time: each answer that is told is one."""
+"""Calls to one worker at a time: each answer being streamed is one."""
 _INGRESSES = 2
-"""At one port: one goes on where the other dies, or is replaced."""
+"""At one port: one goes on when the other dies or is replaced."""
 _END_S = 15.0
-"""For what is left once running answers have had their time: streams are given away."""
-_OF_ITS_OWN: dict[str, Any] = {
+"""For giving streams away, once running answers have had their time."""
+_OWN_RAY: dict[str, Any] = {
     "include_dashboard": False,
     "object_store_memory": 128 << 20,
     "_node_ip_address": "127.0.0.1",
 }
-"""What a Ray is started with where there is none."""
+"""How to start a Ray of our own."""
 
 
 class RayWorkers:
-    """Workers, by the handle of their deployment."""
+    """Reaches the workers by the handle of their deployment."""
 
     def __init__(self, handle: Any) -> None:
         self._asgi = handle.options(method_name="asgi", stream=True)
@@ -57,22 +57,22 @@ class RayWorkers:
         from ray.exceptions import RayError
         from ray.serve.exceptions import RayServeException
 
-        told = self._asgi.remote(to=dict(to), call=dict(call))
+        messages = self._asgi.remote(to=dict(to), call=dict(call))
         try:
-            async for message in told:
+            async for message in messages:
                 yield message
         except (RayError, RayServeException) as error:
             raise WorkerLostError(str(error)) from error
         finally:
-            told.cancel()
+            messages.cancel()
 
     async def acknowledge(self, worker: str, call_id: str, num: int) -> None:
-        """Do not wait: a worker that is gone need not hear it."""
+        """Do not wait: a dead worker needs no acknowledgement."""
         self._acknowledge.remote(to={"at": worker}, call_id=call_id, num=num)
 
 
 class WorkerReplica:
-    """A StreamWorker, as Serve runs it."""
+    """Runs a StreamWorker as a replica of Serve."""
 
     async def __init__(self, given: dict[str, Any], keys: ApiKeys) -> None:  # type: ignore[misc]
         from ray import serve
@@ -86,7 +86,7 @@ class WorkerReplica:
         me = serve.get_replica_context()
         own = serve.get_deployment_handle(me.deployment, me.app_name)
         self._others = own.options(method_name="asgi")
-        """By it one hears who the others are."""
+        """Kept because the handle's router learns who the other workers are."""
         name = me.replica_id.unique_id
         self._worker = StreamWorker(settings, keys, name, membership.MEMBERS)
         await self._worker.begin()
@@ -112,8 +112,8 @@ class WorkerReplica:
 
 
 class IngressReplica:
-    """An Ingress, as Serve runs it. It listens itself: behind Serve's own proxy, which takes what
-    comes as fast as it comes, a client that does not read would cost as much as it is told.
+    """Runs an Ingress as a replica of Serve. It listens itself: Serve's own proxy takes messages as
+    fast as they come, so a client that does not read would cost memory for all that it is sent.
     """
 
     async def __init__(self, handle: Any, given: dict[str, Any], keys: ApiKeys) -> None:  # type: ignore[misc]
@@ -123,8 +123,8 @@ class IngressReplica:
         ingress = Ingress(settings, keys, RayWorkers(handle), membership.MEMBERS)
         self._stop = threading.Event()
         self._events = ingress.events
-        told = settings.memory.store, self._events, self._stop
-        threading.Thread(target=follow, args=told, name="events", daemon=True).start()
+        followed = settings.memory.store, self._events, self._stop
+        threading.Thread(target=follow, args=followed, name="events", daemon=True).start()
         allow_descriptors(ConnectionBounds())
         config = bounded_config(
             ingress.application,
@@ -139,7 +139,7 @@ class IngressReplica:
     def check_health(self) -> None:
         """Raises RuntimeError."""
         if self._serving.done():
-            raise RuntimeError("the ingress listens no more")
+            raise RuntimeError("the ingress has stopped listening")
 
     async def __del__(self) -> None:
         self._stop.set()
@@ -149,8 +149,8 @@ class IngressReplica:
 
 
 def from_environment(_: dict[str, str]) -> "Application":
-    """What a configuration of Serve's own names, as KubeRay hands one over: the settings and the
-    key are those of the environment. Raises SettingsError.
+    """Build from the settings and the key in the environment. Serve's own configuration files, such
+    as KubeRay's, name this function. Raises SettingsError.
     """
     settings = load_settings(None)
     return build(settings, _keys(settings))
@@ -161,8 +161,8 @@ def build(
 ) -> "Application":
     """Return ingresses on this machine, which listen where `settings` say, and workers behind them.
 
-    There are `workers` of them or, by their load, up to `most_workers`; each takes one of the CPUs
-    that Ray counts. Ray must have been started. Raises SettingsError for what a cluster cannot do.
+    There are `workers` of them, or up to `most_workers` under load; each takes one of the CPUs that
+    Ray counts. Ray must be running. Raises SettingsError for what a cluster cannot do.
     """
     import ray
     from ray import serve
@@ -172,14 +172,14 @@ def build(
     if most_workers is None:
         number: dict[str, Any] = {"num_replicas": workers}
     elif most_workers < workers:
-        raise SettingsError(f"--max-workers must be {workers} at least, as many as --workers")
+        raise SettingsError(f"--max-workers must be at least {workers}, the number of --workers")
     else:
         policy = {"policy_function": "app.cluster.scaling:by_load"}
         between = {"min_replicas": workers, "max_replicas": most_workers}
         number = {"autoscaling_config": {**between, **DELAYS_S, "policy": policy}}
     given, device = settings.model_dump(), settings.device
-    has_cards = ray.cluster_resources().get("GPU", 0) > 0
-    is_on_card = device.startswith("cuda") or (device == "auto" and has_cards)
+    has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+    is_on_gpu = device.startswith("cuda") or (device == "auto" and has_gpus)
     lives: dict[str, Any] = {
         "max_ongoing_requests": _ONGOING,
         "health_check_period_s": 1,
@@ -195,7 +195,7 @@ def build(
         WorkerReplica,
         name="StreamWorker",
         **number,
-        ray_actor_options={"num_cpus": 1, "num_gpus": int(is_on_card)},
+        ray_actor_options={"num_cpus": 1, "num_gpus": int(is_on_gpu)},
         request_router_config=RequestRouterConfig(**routing),
         **lives,
     )
@@ -214,22 +214,20 @@ def build(
 def serve_cluster(
     terminal: Terminal, settings: ServiceSettings, workers: int, most_workers: int | None = None
 ) -> None:
-    """Serve until a signal, on the Ray that RAY_ADDRESS names, or one of its own. Raises
-    SettingsError.
-    """
+    """Serve until a signal, on the Ray at RAY_ADDRESS or one of its own. Raises SettingsError."""
     limits, keys = settings.service, _keys(settings)
     _refuse(settings)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own would have them wait for others
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default lets other processes go first
     try:
         import ray
         from ray import serve
     except ImportError:
         raise SettingsError("--cluster needs Ray: pip install 'vstream[cluster]'") from None
     is_own = "RAY_ADDRESS" not in os.environ
-    here = {**_OF_ITS_OWN, "num_cpus": most_workers or workers} if is_own else {}
+    here = {**_OWN_RAY, "num_cpus": most_workers or workers} if is_own else {}
     if is_own:
-        listen_on(limits.host, limits.port).close()  # to say who is there already
+        listen_on(limits.host, limits.port).close()  # fail now if the port is taken
     with terminal.loading("starting Ray"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **here)
         serve.start(proxy_location="Disabled")
@@ -242,8 +240,8 @@ def serve_cluster(
             stopped.wait()
     except KeyboardInterrupt:
         pass
-    except RuntimeError as error:  # of Serve, which has tried three times
-        raise SettingsError(f"the cluster did not come up: {error}") from error
+    except RuntimeError as error:  # from Serve, after three tries
+        raise SettingsError(f"the cluster did not start: {error}") from error
     finally:
         serve.shutdown()
         ray.shutdown()
@@ -251,7 +249,7 @@ def serve_cluster(
 
 
 def _keys(settings: ServiceSettings) -> ApiKeys:
-    """Raises SettingsError where others could reach a service that needs none."""
+    """Return the API's keys. Raises SettingsError if others could reach a service without one."""
     limits = settings.service
     keys = ApiKeys(master_key(os.environ), limits.keys)
     refuse_bind(limits.host, keys, limits.insecure)
@@ -263,4 +261,4 @@ def _refuse(settings: ServiceSettings) -> None:
     if not settings.memory.store.startswith(("redis", "unix")):
         raise SettingsError("--cluster needs a store that all workers share: --store redis://HOST")
     if settings.service.port == 0:
-        raise SettingsError("--cluster needs a port, as 8900: all of it is to listen there again")
+        raise SettingsError("--cluster needs a fixed port such as 8900: all ingresses listen there")

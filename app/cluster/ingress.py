@@ -1,4 +1,4 @@
-"""Ingress: clients' requests in, what workers answer out; keys, limits and events are its own.
+"""Ingress: passes clients' requests to workers; checks keys and limits and reports events itself.
 
 It has no model, and imports none.
 """
@@ -20,35 +20,35 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.cluster.found import Together
 from app.cluster.key_of import Kind, key_of, parsed
 from app.cluster.membership import Membership, To
+from app.cluster.merged_search import MergedSearch
 from app.cluster.merging import merged, merged_metrics
 from app.cluster.relay import Relay, Reply, Request, Workers
 from app.server.api_errors import ApiError, api_error, no_key
-from app.server.event_lines import AskedEvents
+from app.server.event_lines import EventFilter
 from app.server.frame_date import dated
 from app.server.guards import guards
 from app.server.keys import Action, ApiKeys, Caller
+from app.server.realtime import converse
 from app.server.settings import ServiceSettings
 from app.server.sse import DONE, event_of
 from vstream.device.shares import RateLimit, Shares
+from vstream.service.alert_spec import ALL
 from vstream.service.event_log import EventLog
 
 _DEADLINE_S = 20.0
-"""For the answers of all workers to be merged; those who look through streams take their time."""
-_NO_PAGE = (
-    "The page of a cluster is shown by: vstream ui --service URL, with this address as URL.\n"
-)
+"""For the answers of all workers to a merged request; searches have no deadline."""
+_NO_PAGE = "To see a cluster's page, run: vstream ui --service URL, with this address as URL.\n"
 _UNHEARD_S = 2.0
 _LOOK_S = 0.05
 _LONG = ("/v1/moments", "/v1/recaps")
 _KEPT_BACK = (b"origin", b"cookie", b"transfer-encoding")
-"""Headers that the ingress has answered for."""
+"""Headers that the ingress has dealt with."""
 
 
 class Ingress:
-    """One of any number; `application` is what is served."""
+    """One of any number of ingresses; `application` is its ASGI application."""
 
     def __init__(
         self, settings: ServiceSettings, keys: ApiKeys, workers: Workers, members: Membership
@@ -67,13 +67,15 @@ class Ingress:
         self._relay = Relay(workers, members)
         self._once = Relay(workers, members, patience_s=0)
         self.application: ASGIApp = self._answer
-        for guard, told in guards(
+        for guard, options in guards(
             limits, keys, lambda _, __, status: requests.labels(status).inc()
         ):
-            self.application = guard(self.application, **told)
+            self.application = guard(self.application, **options)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
+            if scope["path"] == "/v1/realtime":
+                return await self._converse(WebSocket(scope, receive, send))
             return await self._push_many(scope, receive, send)
         if scope["type"] != "http":
             return None
@@ -91,8 +93,8 @@ class Ingress:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise  # else its client has gone
         except Exception as error:  # noqa: BLE001  nothing has been sent yet
-            told = _told(error)
-            await JSONResponse(told.body, told.status, told.headers)(scope, receive, send)
+            shown = _api_error(error)
+            await JSONResponse(shown.body, shown.status, shown.headers)(scope, receive, send)
         return None
 
     async def _routed(
@@ -116,6 +118,8 @@ class Ingress:
             request = self._parts(request).popitem()[1]
         elif key.alert is not None:
             request.stream_id = key.stream_id or await self._stream_of(key.alert, request)
+        if request.stream_id == ALL:  # whoever notes it beside a stream tells the others
+            request.stream_id = min(self._members.streams, default=None)
         await self._relay.answer(request, send)
 
     async def _here(self, request: Request, caller: Caller) -> Response:
@@ -124,18 +128,18 @@ class Ingress:
             return JSONResponse({"status": "ok"})
         if path != "/v1/events":
             return PlainTextResponse(_NO_PAGE)
-        asked = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
+        query = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
         last = dict(request.scope["headers"]).get(b"last-event-id")
-        wanted = AskedEvents(
+        wanted = EventFilter(
             None if last is None else last.decode("latin-1"),
-            *(asked.get(name) for name in ("stream_id", "kind", "since")),
+            *(query.get(name) for name in ("stream_id", "kind", "since")),
         )
-        told = wanted.told(self.events, caller, self._zone)
+        lines = wanted.lines(self.events, caller, self._zone)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(told, media_type="text/event-stream", headers=headers)
+        return StreamingResponse(lines, media_type="text/event-stream", headers=headers)
 
     async def _merged(self, request: Request, caller: Caller) -> Response:
-        """What all workers answer, of those that do in time."""
+        """Return the merged answer of all workers that answer in time."""
         parts = self._parts(request)
         if parsed(request.body).get("stream") is True:
             return await self._found(request, parts)
@@ -149,30 +153,30 @@ class Ingress:
         return JSONResponse(self._whole(request, replies))
 
     async def _found(self, request: Request, parts: Mapping[str, Request]) -> Response:
-        """What all find, as they find it."""
-        together = Together(parts, lambda worker, take: self._once.answer(parts[worker], take))
+        """Return an event stream of what all workers find, as they find it."""
+        search = MergedSearch(parts, lambda worker, take: self._once.answer(parts[worker], take))
 
-        async def told() -> AsyncIterator[str]:
+        async def lines() -> AsyncIterator[str]:
             try:
-                async for line in together.events():
+                async for line in search.events():
                     yield line
-                yield event_of(self._whole(request, together.replies), "done")
+                yield event_of(self._whole(request, search.replies), "done")
             except ApiError as error:
                 yield event_of(error.body)
             finally:
-                together.end()
+                search.end()
             yield DONE
 
         try:
-            await together.begin()
-            refused = _refused(together.replies)
+            await search.begin()
+            refused = _refused(search.replies)
         except BaseException:
-            together.end()
+            search.end()
             raise
-        return refused or StreamingResponse(told(), media_type="text/event-stream")
+        return refused or StreamingResponse(lines(), media_type="text/event-stream")
 
     def _whole(self, request: Request, replies: Mapping[str, Reply]) -> dict[str, Any]:
-        """Raises ApiError where there is none."""
+        """Return the merged document. Raises ApiError if no worker answered."""
         there = {at: parsed(one.body) for at, one in replies.items() if one.body}
         there = {at: one for at, one in there.items() if replies[at].status // 100 == 2}
         if not there:
@@ -184,8 +188,8 @@ class Ingress:
         return merged(request.scope["path"], list(there.values()), missing, most, self._zone)
 
     def _parts(self, request: Request) -> dict[str, Request]:
-        """By worker, what it is asked: about its own of the streams that are named, or all it has.
-        Raises ApiError.
+        """Return each worker's part of the request: its share of the streams named, or all that it
+        has. Raises ApiError.
         """
         document, workers = parsed(request.body), self._members.workers
         ids = document.get("stream_ids")
@@ -203,9 +207,9 @@ class Ingress:
         }
 
     async def _replies(self, parts: Mapping[str, Request]) -> dict[str, Reply]:
-        """By worker; one that is late has no status."""
-        told = await asyncio.gather(*map(self._reply, parts.values()))
-        return dict(zip(parts, told, strict=True))
+        """Return the replies by worker; a late one has no status."""
+        replies = await asyncio.gather(*map(self._reply, parts.values()))
+        return dict(zip(parts, replies, strict=True))
 
     async def _reply(self, request: Request) -> Reply:
         reply = Reply()
@@ -218,15 +222,23 @@ class Ingress:
         return reply
 
     async def _stream_of(self, path: str, request: Request) -> str | None:
-        """One on which an alert is, which any worker knows. Raises ApiError."""
+        """Return a stream that an alert is on, or `*`; any worker knows it. Raises ApiError."""
         wanted = {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
         reply = Reply()
         await self._relay.answer(Request({**request.scope, **wanted}, b""), reply.take)
         ids = parsed(reply.body).get("stream_ids", [])
-        return next((one for one in ids if one in self._members.streams), None)
+        return next((one for one in ids if one == ALL or one in self._members.streams), None)
+
+    async def _converse(self, socket: WebSocket) -> None:
+        """Each answer is a request to this ingress."""
+        try:
+            self._caller(socket.scope)
+        except ApiError as error:
+            return await socket.close(1008, str(error)[:120])
+        return await converse(self.application, socket)
 
     async def _push_many(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Each frame is a call, of which one is on its way at a time."""
+        """Take frames from a WebSocket. Each frame is a call; they go one at a time."""
         socket = WebSocket(scope, receive, send)
         key = key_of("POST", scope["path"], {})
         try:
@@ -257,7 +269,7 @@ class Ingress:
         return None
 
     async def _is_watched(self, stream_id: str | None) -> bool:
-        """Whether some worker reports it; of one that was just made it is not heard at once."""
+        """Whether a worker reports the stream; waits a little, as a new one is reported late."""
         give_up_at = time.monotonic() + _UNHEARD_S
         while self._members.owner(stream_id) is None and time.monotonic() < give_up_at:
             await asyncio.sleep(_LOOK_S)
@@ -277,17 +289,17 @@ class Ingress:
 
 
 def _refused(replies: Mapping[str, Reply]) -> Response | None:
-    """What is wrong with the request, if some worker says so."""
+    """Return a worker's refusal of the request, if there is one."""
     refusals = [one.response for one in replies.values() if 400 <= one.status < 500]
     return refusals[0] if refusals else None
 
 
 def _plain(scope: Scope) -> dict[str, Any]:
-    """What a worker is told of a request; what the ingress has answered for stays with it."""
+    """Return the parts of a scope that a worker needs, without what the ingress has dealt with."""
     names = ("method", "path", "raw_path", "query_string", "scheme", "http_version")
     headers = [(name, value) for name, value in scope["headers"] if name not in _KEPT_BACK]
-    told = {name: scope[name] for name in names}
-    return {"type": "http", "asgi": {"version": "3.0"}, **told, "headers": headers}
+    needed = {name: scope[name] for name in names}
+    return {"type": "http", "asgi": {"version": "3.0"}, **needed, "headers": headers}
 
 
 async def _left(receive: Receive) -> None:
@@ -295,7 +307,7 @@ async def _left(receive: Receive) -> None:
         continue
 
 
-def _told(error: Exception) -> ApiError:
+def _api_error(error: Exception) -> ApiError:
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, str(error.detail), "body_too_large")
     return api_error(error)

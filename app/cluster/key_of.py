@@ -1,4 +1,4 @@
-"""key_of: a request in, whose it is out: a stream's, a worker's, that of all, the ingress's own."""
+"""key_of: find which workers answer a request: a stream's, any, all, or none but the ingress."""
 
 import json
 import re
@@ -13,11 +13,11 @@ class Kind(StrEnum):
     """Which workers can answer."""
 
     OWNER = "owner"
-    """The one that watches the stream alone."""
+    """Only the one that watches the stream."""
     FIRST = "first"
-    """That one first, else any other, out of the store."""
+    """Preferably that one, else any other from the store."""
     ALL = "all"
-    """Each its part."""
+    """Every worker, each for its part."""
     ANY = "any"
     HERE = "here"
 
@@ -38,7 +38,7 @@ _PATTERNS = [(re.compile(pattern), kind) for pattern, kind in _ROUTES]
 
 @dataclass(frozen=True)
 class Key:
-    """`alert` is the path of the one whose stream is meant."""
+    """Where a request goes. `alert` is the path of an alert, if only that says which stream."""
 
     kind: Kind
     stream_id: str | None = None
@@ -46,7 +46,7 @@ class Key:
 
 
 def key_of(method: str, path: str, document: dict[str, Any]) -> Key:
-    """`document` is what the body says, empty where it is none."""
+    """Return the key of a request; `document` is its body as JSON, empty if it is none."""
     for pattern, kind in _PATTERNS:
         if (match := pattern.fullmatch(f"{method} {path}")) is not None:
             found = match.groupdict()
@@ -55,7 +55,7 @@ def key_of(method: str, path: str, document: dict[str, Any]) -> Key:
 
 
 def parsed(body: bytes) -> dict[str, Any]:
-    """Empty for what is no JSON object: the service says so."""
+    """Parse a JSON object; empty for anything else, which the service will refuse."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -64,15 +64,15 @@ def parsed(body: bytes) -> dict[str, Any]:
 
 
 def _named(document: dict[str, Any]) -> str | None:
-    """The first stream that a body names: its worker reads the others out of the store."""
+    """Return the first stream that a body names; its worker reads the others from the store."""
     ids = document.get("stream_ids")
-    told: list[Any] = [_stream_id_of(url) for url in named(document)] or [document.get("id")]
-    told += ids if isinstance(ids, list) else []
-    return next((one for one in told if isinstance(one, str) and one), None)
+    names: list[Any] = [_stream_id_of(url) for url in named(document)] or [document.get("id")]
+    names += ids if isinstance(ids, list) else []
+    return next((one for one in names if isinstance(one, str) and one), None)
 
 
 def named(document: dict[str, Any]) -> list[str]:
-    """The URL of each stream that a question is about: of its last message with any."""
+    """Return the URLs of the streams that a question is about, from its last message with any."""
     given = document.get("messages") or document.get("input")
     for message in reversed(given if isinstance(given, list) else []):
         if isinstance(message, dict) and (found := list(_urls(message))):
@@ -81,7 +81,7 @@ def named(document: dict[str, Any]) -> list[str]:
 
 
 def _stream_id_of(url: str) -> str:
-    """Empty for one that makes no sense: the service says so."""
+    """Return the id in a URL; empty for a malformed one, which the service will refuse."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""merged: what each worker answers in, the answer of all out, and who is missing in it."""
+"""merged: merge the answers of all workers into one, and name those that are missing."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ _ORDER: dict[str, Callable[[dict[str, Any]], Any]] = {
     "/v1/moments": lambda one: (one["stream_id"], one["from_s"]),
     "/v1/recaps": lambda one: (one["from"], one["stream_id"]),
 }
-"""As one service has them; what is not here by when it was made."""
+"""The order in which one service lists them; anything else is listed by when it was made."""
 
 
 def merged(
@@ -31,12 +31,14 @@ def merged(
     limit: int | None,
     zone: ZoneInfo,
 ) -> dict[str, Any]:
-    """`limit` is what was asked for, of what has any; `zone` that of several zones."""
+    """Return the merged document. `limit` is the request's, if it has one; `zone` is used for
+    streams in different zones.
+    """
     whole = _whole(documents)
     if "data" in whole:
         order = _ORDER.get(path, lambda one: one["created_at"])
         found = sorted((part for one in documents for part in one["data"]), key=order)
-        if path not in _ORDER:  # of one alert each worker knows what has come of it on its streams
+        if path not in _ORDER:  # alerts: each worker knows what came of them on its own streams
             ids = dict.fromkeys(one["id"] for one in found)
             found = [_whole([one for one in found if one["id"] == name]) for name in ids]
         most = limit or _LIMITS.get(path, len(found))
@@ -52,7 +54,7 @@ def merged(
 
 
 def _whole(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Field by field, of what several say of the same."""
+    """Merge several documents about the same thing, field by field."""
     whole: dict[str, Any] = {}
     for name in documents[0]:
         values = [one[name] for one in documents if one[name] is not None]
@@ -70,7 +72,7 @@ def _whole(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _retitle(recap: dict[str, Any], documents: Sequence[dict[str, Any]], zone: ZoneInfo) -> None:
-    """A recap of all tells of the time from its first stretch to the end of its last."""
+    """Have a merged recap cover the time from its first stretch to the end of its last."""
     begins = [at for one in documents if (at := one["begins_at"]) is not None]
     recap["begins_at"] = min(begins, default=None)
     zones = {one["timezone"] for one in documents}
@@ -81,7 +83,7 @@ def _retitle(recap: dict[str, Any], documents: Sequence[dict[str, Any]], zone: Z
 
 
 class _Labelled:
-    """The figures of all workers, each with its label."""
+    """Collects the metrics of all workers, each labelled with its worker."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts

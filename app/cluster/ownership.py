@@ -1,32 +1,32 @@
-"""Ownership: looks at all streams in, which of them this worker is to take or to give away out.
+"""Ownership: decide which streams this worker takes or gives away.
 
-Rendezvous proposes, the lease disposes: what stands here may be wrong, as where workers see each
-other differently, and never unsafe. A stream stays where it is as long as its writer lives.
+Rendezvous proposes, the lease disposes: a choice made here may be wrong, when workers see each
+other differently, but never unsafe. A stream stays where it is as long as its writer lives.
 """
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 
 RANK_S = 2.0
-"""So long each rank leaves a stream to those before it, which may be dead or full."""
+"""How long each rank leaves a stream to those before it, which may be dead or full."""
 UNEVEN = 0.2
 """Streams move when the least loaded worker has less than the most loaded by more than this."""
 
 
 def rendezvous(key: str, workers: Iterable[str]) -> list[str]:
-    """All of them, in the order in which they are to have `key`: who joins or goes changes nothing
-    in the order of the others.
+    """Return the workers in the order in which they should have `key`. A worker that joins or
+    leaves does not change the order of the others.
     """
 
     def weight(worker: str) -> tuple[bytes, str]:
-        told = f"{worker}\0{key}".encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(told, digest_size=8).digest(), worker
+        text = f"{worker}\0{key}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, digest_size=8).digest(), worker
 
     return sorted(set(workers), key=weight)
 
 
 def free_since(before: Mapping[str, float], free: Iterable[str], now: float) -> dict[str, float]:
-    """The streams that have no living writer `now`, each with when it was first seen so."""
+    """Return the streams without a living writer `now`, each with when that was first seen."""
     return {stream_id: before.get(stream_id, now) for stream_id in free}
 
 
@@ -38,9 +38,9 @@ def to_take(
     now: float,
     given: Collection[str] = (),
 ) -> list[str]:
-    """Streams that this worker may take now, at most `room`: of those in `free`, as `free_since`
-    gives them, the ones before which all better ranks have had their time. Of what it has `given`
-    away it takes back what nobody else wants.
+    """Return the streams that this worker may take now, at most `room`: those in `free`, see
+    `free_since`, for which all better ranks have had their time. It takes back a stream that it has
+    `given` away only if nobody else wants it.
     """
     others = set(workers) - {me}
     mine = []
@@ -53,10 +53,10 @@ def to_take(
 
 
 def to_give(me: str, loads: Mapping[str, float], mine: Mapping[str, float]) -> str | None:
-    """The stream of this worker that is to go elsewhere for all to have about the same to do.
+    """Return the stream that this worker should give away to even out the loads, or None.
 
-    `loads` are those of all workers that could take one, and of this one; `mine` what each of its
-    streams is of its load. At most one at a time, and none that would only turn the tables.
+    `loads` are those of this worker and of all that could take a stream; `mine` is the part of its
+    load that each of its streams makes up. No stream moves if that would only turn the tables.
     """
     others = set(loads) - {me}
     most = max(loads, key=lambda worker: (loads[worker], worker), default=None)
@@ -64,7 +64,7 @@ def to_give(me: str, loads: Mapping[str, float], mine: Mapping[str, float]) -> s
         return None
 
     def more(stream_id: str) -> float:
-        """The larger of the two loads after the move."""
+        """Return the larger of the two loads after the move."""
         taker = rendezvous(stream_id, others)[0]
         return max(loads[me] - mine[stream_id], loads[taker] + mine[stream_id])
 

@@ -1,4 +1,4 @@
-"""Relay: a request in, the answer of a worker out, also where the worker does not outlive it."""
+"""Relay: passes a request to a worker, and to another if that one dies during its answer."""
 
 import asyncio
 import json
@@ -16,17 +16,17 @@ from app.cluster.key_of import parsed
 from app.cluster.membership import Membership, To
 from app.server.api_errors import ApiError
 from app.server.attempt import KEY, new_attempt
+from app.server.sent_events import OtherAnswerError, SentEvents
 from app.server.sse import DONE, event_of
-from app.server.told import OtherAnswerError, Told
 
 BEAT_S = 1.0
-"""A worker that has nothing to say says so as often."""
+"""How often a worker with nothing to send sends a beat."""
 WINDOW = 64
-"""So many messages of a worker may be on their way."""
+"""How many messages of a worker may be on their way."""
 _SILENT_S = 3.0
-"""A worker that says nothing for so long is taken to be dead."""
+"""A worker that is silent for this long counts as dead."""
 _PATIENCE_S = 30.0
-"""For so long a worker is looked for."""
+"""How long to look for a worker."""
 _AGAIN_S = 0.2
 _ANSWERS = ("/v1/chat/completions", "/v1/responses")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -38,7 +38,7 @@ def is_answer(scope: Mapping[str, Any]) -> bool:
 
 
 class WorkerLostError(Exception):
-    """It has died, or cannot be reached."""
+    """The worker has died, or cannot be reached."""
 
 
 class CutOffError(Exception):
@@ -46,18 +46,18 @@ class CutOffError(Exception):
 
 
 class Workers(Protocol):
-    """The workers, as a process reaches them."""
+    """How a process reaches the workers."""
 
     def ask(self, to: To, call: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """The messages of one of them, see StreamWorker.asgi. Raises WorkerLostError."""
+        """Yield the messages of one worker, see StreamWorker.asgi. Raises WorkerLostError."""
 
     async def acknowledge(self, worker: str, call_id: str, num: int) -> None:
-        """So many more messages of a call have come."""
+        """Report that `num` more messages of a call have arrived."""
 
 
 @dataclass
 class Reply:
-    """What one worker has answered."""
+    """The answer of one worker."""
 
     status: int = 0
     body: bytes = b""
@@ -77,8 +77,8 @@ class Reply:
 
 @dataclass
 class Request:
-    """What a client asks. `scope` is ASGI's, of plain values. The worker of `stream_id` is to
-    answer, alone if it `is_owners`; or the one `at` which something is.
+    """A client's request. `scope` is ASGI's, of plain values. The worker that watches `stream_id`
+    should answer, and no other if `is_owners`; or the worker `at`.
     """
 
     scope: dict[str, Any]
@@ -93,7 +93,7 @@ class Request:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether another worker can go on with what one has begun to say."""
+        """Whether another worker can continue an answer that has begun."""
         is_followed = self.scope["path"].startswith("/v1/responses/")
         return is_answer(self.scope) or (is_followed and self.scope["method"] == "GET")
 
@@ -103,14 +103,14 @@ class Request:
 
     @property
     def is_sampled(self) -> bool:
-        """Whether it would be answered in other words each time."""
+        """Whether each worker would answer in different words."""
         wishes = parsed(self.body)
         return bool(wishes.get("temperature")) and wishes.get("seed") is None
 
 
 @dataclass
 class Relay:
-    """Hands requests to workers, each until one has answered it to the end."""
+    """Hands each request to workers until one has answered it to the end."""
 
     workers: Workers
     members: Membership
@@ -118,14 +118,14 @@ class Relay:
     patience_s: float = _PATIENCE_S
 
     async def answer(self, request: Request, send: Send) -> None:
-        """Raises ApiError where nothing has been sent yet."""
+        """Answer a request. Raises ApiError if nothing has been sent yet."""
         begun = _Begun(request, send)
         give_up_at = time.monotonic() + self.patience_s
         try:
             while not await self._is_answered(begun):
                 if not begun.may_go_on or time.monotonic() > give_up_at:
                     raise OtherAnswerError
-                begun.told.begin_again()
+                begun.sent.begin_again()
                 await asyncio.sleep(_AGAIN_S)
         except OtherAnswerError:
             await begun.fail()
@@ -134,7 +134,7 @@ class Relay:
         """Whether the next worker has answered to the end. Raises OtherAnswerError."""
         request = begun.request
         to = To(at=request.at, stream=request.stream_id, without=sorted(begun.lost))
-        asked = next(iter(self.members.ranked(to)), None)
+        worker = next(iter(self.members.ranked(to)), None)
         call_id, num = token_hex(8), 0
         call = {
             "id": call_id,
@@ -145,23 +145,23 @@ class Relay:
         }
         try:
             async with aclosing(self.workers.ask(to, call)) as messages:
-                async for message in _heard(messages, self.silent_s):
+                async for message in _in_time(messages, self.silent_s):
                     kind = message["type"]
                     if kind == "vstream.not_mine":
                         is_known = request.stream_id == message["stream"]
                         request.stream_id = message["stream"]
                         return False if is_known else await self._is_answered(begun)
                     if kind == "vstream.accepted":
-                        asked = message["worker"]
+                        worker = message["worker"]
                         request.scope = {**request.scope, KEY: message["attempt"]}
                         begun.is_accepted = True
                     elif kind != "vstream.beat":
                         await begun.take(message)
                     num += 1
-                    if num % (WINDOW // 2) == 0 and asked is not None:
-                        await self.workers.acknowledge(asked, call_id, WINDOW // 2)
+                    if num % (WINDOW // 2) == 0 and worker is not None:
+                        await self.workers.acknowledge(worker, call_id, WINDOW // 2)
         except (CutOffError, WorkerLostError, TimeoutError) as error:
-            self._lose(begun, asked, is_hung=not isinstance(error, CutOffError))
+            self._lose(begun, worker, is_hung=not isinstance(error, CutOffError))
         return begun.is_whole
 
     def _lose(self, begun: "_Begun", worker: str | None, *, is_hung: bool) -> None:
@@ -170,13 +170,13 @@ class Relay:
         if worker is not None and is_hung:
             self.members.suspect(worker)
         if begun.lost.issuperset(self.members.workers):
-            begun.lost.clear()  # and once more, while there is time
+            begun.lost.clear()  # try all again, while there is time
 
 
-async def _heard(
+async def _in_time(
     messages: AsyncGenerator[dict[str, Any], None], silent_s: float
 ) -> AsyncIterator[dict[str, Any]]:
-    """Raises TimeoutError where none comes for too long."""
+    """Yield the messages. Raises TimeoutError if none comes for too long."""
     while True:
         try:
             async with asyncio.timeout(silent_s):
@@ -188,11 +188,11 @@ async def _heard(
 
 @dataclass
 class _Begun:
-    """An answer, and what of it the client has."""
+    """An answer that has begun, and the part of it that the client has."""
 
     request: Request
     send: Send
-    told: Told = field(default_factory=Told)
+    sent: SentEvents = field(default_factory=SentEvents)
     lost: set[str] = field(default_factory=set)
     is_accepted: bool = False
     is_whole: bool = False
@@ -206,10 +206,10 @@ class _Begun:
             return False
         if not self._is_sent:
             return self.request.may_repeat or not self.is_accepted
-        return self.request.can_go_on and not (self.told.text and self.request.is_sampled)
+        return self.request.can_go_on and not (self.sent.text and self.request.is_sampled)
 
     async def take(self, message: Message) -> None:
-        """A message of the worker's application. What is no stream of events is told whole."""
+        """Take a message from the worker. Anything but an event stream is sent whole."""
         if message["type"] == "http.response.start":
             self._start, self._parts = message, []
             return
@@ -221,7 +221,7 @@ class _Begun:
             body = b"".join(self._parts)
             if self._start["status"] == 503 and any(code in body for code in _LEAVING):
                 raise CutOffError
-            if self._is_sent:  # events of the worker before
+            if self._is_sent:  # events of the previous worker
                 raise OtherAnswerError
         elif self.request.can_go_on:
             events = body.decode().split("\n\n")[:-1]
@@ -234,18 +234,18 @@ class _Begun:
         self.is_whole = is_last
 
     def _news(self, event: str) -> str:
-        """What of an event is still to be told; may be nothing."""
+        """Return what of an event is still to be sent, perhaps nothing."""
         head, _, data = event.rpartition("data: ")
         if not data.startswith("{"):
             return f"{event}\n\n"
         document = json.loads(data)
         if (document.get("error") or {}).get("code") == "cancelled":
             raise CutOffError
-        news = self.told.news(document)
+        news = self.sent.news(document)
         return "" if news is None else f"{head}{event_of(news)}"
 
     async def fail(self) -> None:
-        why = "the worker that answered is gone, and no other can go on: ask again"
+        why = "the worker that answered is gone, and no other can continue: ask again"
         error = ApiError(503, why, "worker_lost")
         if not self._is_sent:
             raise error

@@ -1,4 +1,4 @@
-"""StreamRouter: a call to a worker in, the replica that it is to go to out; see Membership."""
+"""StreamRouter: chooses the replica for each call to a worker; see Membership."""
 
 from typing import Any
 
@@ -7,25 +7,25 @@ from ray.serve.request_router import PendingRequest, RequestRouter, RunningRepli
 from app.cluster import membership
 
 _PROBE_S = 1.0
-"""Serve's own 0.1 s passes over a worker that is busy."""
+"""Serve's own 0.1 s skips a worker that is busy."""
 
 
 class StreamRouter(RequestRouter):
-    """Tells of the workers, and sends each call to one that Membership ranks."""
+    """Reports the workers to Membership, and sends each call to one that it ranks."""
 
     max_num_routing_tasks = 64
-    """A worker that hangs holds up those who ask for it, and nobody else."""
+    """So many that a worker that hangs holds up only its own callers."""
 
     def initialize_state(self, **kwargs: Any) -> None:
         self.queue_len_response_deadline_s = _PROBE_S
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         super().update_replicas(replicas)
-        self._tell()
+        self._report()
 
     def on_replica_actor_died(self, replica_id: Any) -> None:
         super().on_replica_actor_died(replica_id)
-        self._tell()
+        self._report()
 
     async def choose_replicas(
         self,
@@ -39,7 +39,7 @@ class StreamRouter(RequestRouter):
         by_id = {one.replica_id.unique_id: one for one in candidate_replicas}
         return [[by_id[worker]] for worker in ranks if worker in by_id]
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         reported = {
             one.replica_id.unique_id: (one.routing_stats or {}).get("streams", ())
             for one in self.curr_replicas.values()

@@ -1,4 +1,4 @@
-"""StreamWorker: a service in a process of many, asked by an ingress instead of over HTTP."""
+"""StreamWorker: runs a service in one of many processes, called by ingresses instead of by HTTP."""
 
 import asyncio
 import time
@@ -32,18 +32,18 @@ from vstream.service.stream_notes import StreamNote
 
 _log = structlog.get_logger()
 _LOOK_S = 0.5
-"""So often the store is looked at for streams that nobody watches."""
+"""How often to look in the store for streams that nobody watches."""
 _GIVE_S = 10.0
-"""So often one stream moves, where workers have unlike loads."""
+"""How often a stream moves while loads are uneven."""
 _AGAIN_S = 5.0
-"""After so long a stream that could not be opened is tried again."""
+"""How long to wait before trying again a stream that could not be opened."""
 _STUCK_S = 30.0
 _UNREAD_S = 120.0
-"""A call of which nobody has read anything for so long is given up."""
+"""A call is given up if its client reads nothing for this long."""
 _AT_ONCE = 8
 """Streams that are opened side by side."""
 _END_LOOKS = 4
-"""Before what nobody waits for is cancelled, which ends by itself as a rule."""
+"""Looks before an abandoned request is cancelled; most end by themselves."""
 
 
 class StreamWorker:
@@ -65,11 +65,11 @@ class StreamWorker:
         )
         self._life = self._app.router.lifespan_context(self._app)
         self._credits: dict[str, asyncio.Semaphore] = {}
-        """By call, how many more messages it may be ahead of who reads them."""
+        """By call, how many messages it may still send ahead of its reader."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[str] = set()
         self._failed: dict[str, float] = {}
-        """Streams that cannot be opened here, as those of another model, and when it was tried."""
+        """Streams that cannot be opened here, such as another model's, with when that was tried."""
         self._free: dict[str, float] = {}
         self._given: set[str] = set()
         self._gave_at = time.monotonic()
@@ -78,7 +78,7 @@ class StreamWorker:
         self._looked_at = time.monotonic()
 
     async def begin(self) -> None:
-        """Return once the model is loaded. Raises what keeps the service from beginning."""
+        """Return once the model is loaded. Raises whatever keeps the service from starting."""
         await self._life.__aenter__()
         while self.service.phase is Phase.LOADING:
             await asyncio.sleep(0.05)
@@ -87,7 +87,7 @@ class StreamWorker:
         self._start(self._reconcile())
 
     async def end(self) -> None:
-        """Give the streams away one by one, and let go of everything."""
+        """Give the streams away one by one, and release everything."""
         for task in self._tasks:
             task.cancel()
         self._threads.shutdown(cancel_futures=True)
@@ -96,7 +96,7 @@ class StreamWorker:
 
     @property
     def streams(self) -> list[str]:
-        """Those that it writes."""
+        """The streams that it writes."""
         keepers = self.service.loaded.streams.all()
         return [keeper.spec.id for keeper in keepers if not keeper.is_taken]
 
@@ -107,23 +107,23 @@ class StreamWorker:
         return load_of(len(self.streams), most.max_streams, answers, most.max_running)
 
     def record_routing_stats(self) -> dict[str, Any]:
-        """What routers hear."""
+        """Return what routers learn of this worker."""
         return {"streams": self.streams}
 
     def check_health(self) -> None:
-        """Raises RuntimeError for a worker that is stuck, as one whose device hangs."""
+        """Raises RuntimeError if the worker is stuck, for example when its device hangs."""
         if time.monotonic() - self._looked_at > _STUCK_S or self.service.failure is not None:
             raise RuntimeError(f"worker {self.name} is stuck")
 
     def acknowledge(self, to: To, call_id: str, num: int) -> None:
-        """So many more messages of a call have been read."""
+        """Note that `num` more messages of a call have been read."""
         for _ in range(num if call_id in self._credits else 0):
             self._credits[call_id].release()
 
     async def asgi(self, to: To, call: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """What the service answers, as ASGI's messages, after one of `vstream.accepted`, which has
-        the moments pinned that are asked about. A `vstream.beat` where nothing comes. Or one of
-        `vstream.not_mine` alone: another worker watches the stream, or will.
+        """Yield the service's answer as ASGI messages. First comes `vstream.accepted`, which pins
+        the moments of the question, and `vstream.beat` fills every pause. If another worker watches
+        the stream, or will, `vstream.not_mine` comes alone.
         """
         credit = self._credits[call["id"]] = asyncio.Semaphore(WINDOW)
         messages = with_pauses(self._messages(call), BEAT_S)
@@ -136,7 +136,7 @@ class StreamWorker:
             del self._credits[call["id"]]
 
     async def _is_others(self, stream_id: str | None) -> bool:
-        """Whether another worker watches it, or is to."""
+        """Whether another worker watches the stream, or should."""
         if stream_id is None or stream_id in self._failed:
             return False
         return bool(await to_thread.run_sync(self.service.loaded.streams.spec_of, stream_id))
@@ -144,11 +144,11 @@ class StreamWorker:
     async def _messages(self, call: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
         stream_id, scope = call["stream"], dict(call["scope"])
         is_owners = call["is_owners"]
-        asked: Sequence[NamedStream] = ()
+        streams: Sequence[NamedStream] = ()
         if is_answer(scope):
-            asked = await to_thread.run_sync(self._asked, call)
-            if stream_id is None and asked:  # which the body does not say
-                stream_id, is_owners = asked[0].stream_id, True
+            streams = await to_thread.run_sync(self._streams_of, call)
+            if stream_id is None and streams:  # the body does not name it
+                stream_id, is_owners = streams[0].stream_id, True
         is_owner = stream_id in self.streams
         if is_owners and not is_owner and await self._is_others(stream_id):
             yield {"type": "vstream.not_mine", "stream": stream_id}
@@ -156,9 +156,9 @@ class StreamWorker:
         if scope["path"].startswith(("/v1/alerts", "/v1/watches")):
             await to_thread.run_sync(self._look)
         if is_answer(scope) and "spans" not in scope[KEY]:
-            spans = await to_thread.run_sync(pinned, self.service, asked)
-            told = {stream_id: span.model_dump() for stream_id, span in spans.items()}
-            scope[KEY] = {**scope[KEY], "spans": told}
+            spans = await to_thread.run_sync(pinned, self.service, streams)
+            dumped = {stream_id: span.model_dump() for stream_id, span in spans.items()}
+            scope[KEY] = {**scope[KEY], "spans": dumped}
         if stream_id is not None and not call["is_owners"]:
             self._routed.labels("owner" if is_owner else "other").inc()
         yield {"type": "vstream.accepted", "worker": self.name, "attempt": scope.get(KEY)}
@@ -170,15 +170,15 @@ class StreamWorker:
         finally:
             self._start(exchange.end(running))
 
-    def _asked(self, call: Mapping[str, Any]) -> Sequence[NamedStream]:
-        """The streams that a question is about. Of one that makes no sense none: the service says
-        what is wrong with it.
+    def _streams_of(self, call: Mapping[str, Any]) -> Sequence[NamedStream]:
+        """Return the streams that a question is about; none for a malformed one, which the service
+        will refuse.
         """
         header = dict(call["scope"]["headers"]).get(b"authorization", b"").decode("latin-1")
         with suppress(ApiError, AttributeError, TypeError, ValueError, KVMemoryError):
             document = parsed(call["body"])
-            if asked := [parse_stream_url(url) for url in named(document)]:
-                return asked
+            if streams := [parse_stream_url(url) for url in named(document)]:
+                return streams
             previous = self.service.responses.find(str(document.get("previous_response_id")))
             if previous is not None:
                 return previous.request.streams
@@ -188,29 +188,29 @@ class StreamWorker:
         return ()
 
     async def _reconcile(self) -> None:
-        """Watch what nobody watches and is this worker's to watch."""
+        """Watch the streams that nobody watches and that are this worker's turn."""
         while True:
             self._looked_at = time.monotonic()
             try:
                 await self._give(self._taken())
                 await (self._give(self.streams) if self._is_leaving() else self._take())
             except (VStreamError, KVMemoryError) as error:
-                _log.warning("no streams are taken", reason=str(error))
+                _log.warning("no streams taken", reason=str(error))
             await asyncio.sleep(_LOOK_S)
 
     def _is_leaving(self) -> bool:
-        """Whether Serve, which has named this worker, does so no more: it only ends answers now."""
+        """Whether Serve has dropped this worker from its list: it only ends its answers now."""
         is_named = self._members.names(self.name)
         self._was_named |= is_named
         return self._was_named and not is_named
 
     def _taken(self) -> list[str]:
-        """Streams that others took while this worker was stopped, or did not reach the store."""
+        """Return streams that others took while this worker was stopped or without the store."""
         keepers = self.service.loaded.streams.all()
         return [keeper.spec.id for keeper in keepers if keeper.is_taken]
 
     async def _give(self, stream_ids: Sequence[str]) -> None:
-        """Away, one by one; where that fails, as where the store is away, no more of them."""
+        """Give streams away one by one; stop at the first failure, as when the store is down."""
         for stream_id in stream_ids:
             self._looked_at = time.monotonic()
             try:
@@ -240,7 +240,9 @@ class StreamWorker:
                 await to_thread.run_sync(streams.release, given)
 
     def _look(self) -> dict[str, StreamNote]:
-        """What is stored. A device that hangs holds its turn, and this up: see `check_health`."""
+        """Return what is stored. A device that hangs keeps its turn and blocks this: see
+        `check_health`.
+        """
         loaded = self.service.loaded
         with loaded.model.turn:
             pass
@@ -264,7 +266,7 @@ class StreamWorker:
 
 
 class _Exchange:
-    """One request as an ASGI application sees it, with its client."""
+    """One request and its client, as an ASGI application sees them."""
 
     def __init__(self, body: bytes) -> None:
         self.messages: asyncio.Queue[Message | None] = asyncio.Queue(1)
@@ -289,7 +291,7 @@ class _Exchange:
             await self.messages.put(message)
 
     async def end(self, running: asyncio.Task[None]) -> None:
-        """Nobody waits for it any more."""
+        """Let the application end: the client has gone."""
         self.is_gone.set()
         for _ in range(_END_LOOKS):
             while not self.messages.empty():

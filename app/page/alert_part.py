@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import LOOKING, QUIET, Page, asset, text_field, told_of_errors
+from app.page.page import LOOKING, QUIET, Page, asset, showing_errors, text_field
 from app.page.words import drawn
 
 _HEAD = '<h2>Alerts</h2><p class="note">This page notifies you whenever an alert fires.</p>'
@@ -34,7 +34,7 @@ class AlertPart:
         stream_id = self._page.stream_id(name, request)
         if stream_id is None or not condition.strip():
             return gr.skip(), gr.skip()
-        with told_of_errors():
+        with showing_errors():
             asked = condition.strip()
             if not asked.lower().startswith("tell me"):  # the form that models are used to
                 asked = f"tell me when {asked}"
@@ -43,14 +43,16 @@ class AlertPart:
         return gr.skip(), gr.skip()
 
     def remove(self, name: str, event: gr.EventData, request: gr.Request) -> Any:
-        with told_of_errors():
+        with showing_errors():
             self._page.client.delete_alert(event.alert)
         return self.look(name, request)
 
     def look(self, name: str, request: gr.Request) -> Any:
         stream_id = self._page.stream_id(name, request)
         try:
-            found = [one for one in self._page.client.alerts() if stream_id in one.stream_ids]
+            found = [
+                one for one in self._page.client.alerts() if {"*", stream_id} & {*one.stream_ids}
+            ]
         except ServiceError:
             return gr.skip()  # the stream's state shows the problem
         return drawn("alerts", name, stream_id, found)

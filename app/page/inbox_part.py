@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import LOOKING, QUIET, Page, asset, number_in, told_in, told_of_errors
+from app.page.page import LOOKING, QUIET, Page, asset, data_in, number_in, showing_errors
 from app.page.pictures import moment
 from app.page.visitors import Visitor
 from app.page.words import condition_words, drawn
@@ -27,7 +27,7 @@ class InboxPart:
 
     def look(self, request: gr.Request, event: gr.EventData) -> Any:
         """Show the newest `limit` firings, or the newest unseen ones."""
-        visitor, asked = self._page.visitor(request), told_in(event)
+        visitor, asked = self._page.visitor(request), data_in(event)
         limit = int(min(_MOST_SHOWN, max(_SHOWN, number_in(event, "limit") or _SHOWN)))
         try:
             found = self._page.firings(visitor)
@@ -40,8 +40,8 @@ class InboxPart:
 
     def see(self, request: gr.Request, event: gr.EventData) -> Any:
         """Mark one firing, by its `id`, or all of them as seen."""
-        visitor, firing_id = self._page.visitor(request), told_in(event).get("id")
-        with told_of_errors():
+        visitor, firing_id = self._page.visitor(request), data_in(event).get("id")
+        with showing_errors():
             unseen = [one.id for one in self._page.firings(visitor) if not one.is_seen]
             ids = [one for one in unseen if firing_id in (None, one)]
             if ids:

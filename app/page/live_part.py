@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page.page import QUIET, Page, asset, told_in, told_of_errors
+from app.page.page import QUIET, Page, asset, data_in, showing_errors
 
 
 class LivePart:
@@ -29,23 +29,23 @@ class LivePart:
     def pause_or_resume(self, request: gr.Request, event: gr.EventData) -> None:
         stream_id, client = self._named(request, event), self._page.client
         if stream_id is not None:
-            with told_of_errors():
+            with showing_errors():
                 is_paused = client.stream(stream_id).state == "paused"
                 (client.resume if is_paused else client.pause)(stream_id)
 
     def restart(self, request: gr.Request, event: gr.EventData) -> None:
         stream_id = self._named(request, event)
         if stream_id is not None:
-            with told_of_errors():
+            with showing_errors():
                 self._page.client.restart(stream_id)
 
     def remove(self, request: gr.Request, event: gr.EventData) -> None:
         stream_id, visitor = self._named(request, event), self._page.visitor(request)
         if stream_id is not None:
-            with told_of_errors():
+            with showing_errors():
                 self._page.client.delete_stream(stream_id, purge=True)
             if stream_id == visitor.camera_id:
                 visitor.has_camera = False  # until its next frame
 
     def _named(self, request: gr.Request, event: gr.EventData) -> str | None:
-        return self._page.stream_id(told_in(event).get("stream"), request)
+        return self._page.stream_id(data_in(event).get("stream"), request)

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page, asset, number_in, told_in
+from app.page.page import QUIET, Page, asset, data_in, number_in
 from app.page.pictures import when
 from app.page.visitors import CAMERA_ID, OWN, Visitor
 from app.server.documents import rfc3339
@@ -38,7 +38,7 @@ class MomentPart:
 
     def play(self, request: gr.Request, event: gr.EventData) -> Any:
         """Send the clip around a moment, or around the picture before or after it."""
-        told = told_in(event)
+        told = data_in(event)
         by = next((one for one in _NONE if one == told.get("by")), 0)
         known: dict[str, Any] = {"number": told.get("number"), "by": by}
         visitor = self._page.visitor(request)

@@ -133,7 +133,7 @@ def _is_left_behind(camera: StreamDocument) -> bool:
 
 
 @contextmanager
-def told_of_errors() -> Iterator[None]:
+def showing_errors() -> Iterator[None]:
     """Show the service's errors as notices on the visitor's page."""
     try:
         yield
@@ -149,14 +149,14 @@ def stopped(part: str, looking: Looking | None) -> tuple[Any, Any]:
     return drawn(part, looking), gr.update(visible=False)
 
 
-def told_in(event: gr.EventData) -> dict[str, Any]:
-    """The data that the browser sent with an event."""
+def data_in(event: gr.EventData) -> dict[str, Any]:
+    """Return the data that the browser sent with an event."""
     return event._data if isinstance(event._data, dict) else {}
 
 
 def number_in(event: gr.EventData, name: str) -> float | None:
-    """A time in that data, in seconds; None for anything else."""
-    told = told_in(event).get(name)
-    if isinstance(told, bool) or not isinstance(told, int | float) or not math.isfinite(told):
+    """Return a time in that data, in seconds; None for anything else."""
+    value = data_in(event).get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
-    return min(_LATEST_S, max(0.0, float(told)))
+    return min(_LATEST_S, max(0.0, float(value)))

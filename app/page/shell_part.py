@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import LOOKING, Page, asset, told_in
+from app.page.page import LOOKING, Page, asset, data_in
 from app.page.pictures import live_picture, small_picture
 from app.page.visitors import CAMERA_ID, OWN, Visitor
 from app.page.words import STATES, condition_words, drawn, memory_words, wall
@@ -49,7 +49,7 @@ class ShellPart:
 
     def look(self, request: gr.Request, event: gr.EventData) -> tuple[Any, Any, Any, Any]:
         """Send the states of all streams, and pictures and details of those on the screen."""
-        visitor, asked = self._page.visitor(request), told_in(event)
+        visitor, asked = self._page.visitor(request), data_in(event)
         visitor.looks += 1
         told: dict[str, Any] = {"look": visitor.looks}
         wall, live, details = gr.skip(), gr.skip(), gr.skip()

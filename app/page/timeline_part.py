@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page, asset, number_in, told_in
+from app.page.page import QUIET, Page, asset, data_in, number_in
 from app.page.timeline_view import PARTS, Stretch, TimelineView
 from app.page.visitors import Visitor
 from app.page.words import wall
@@ -53,7 +53,7 @@ class TimelinePart:
         view = self._views.setdefault(visitor, TimelineView(self._page.client))
         if stream_id is None:
             return gr.update(value="", marks=_NOTHING) if view.forget() else gr.skip()
-        if not told_in(event).get("has"):
+        if not data_in(event).get("has"):
             view.forget()
         try:
             history = view.history(name, stream_id, _stretch(event))
@@ -99,5 +99,5 @@ def _stretch(event: gr.EventData) -> Stretch:
     if begin_s is None or end_s is None or end_s <= begin_s:
         return Stretch(parts)
     span_s = round(end_s - begin_s, 1)
-    follows = bool(told_in(event).get("follows"))
+    follows = bool(data_in(event).get("follows"))
     return Stretch(parts, begin_s, None if follows else end_s, span_s)

@@ -1,6 +1,6 @@
 """/v1/alerts: create, list, get, change and delete alerts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from app.server.api_errors import ApiError, invalid_value
 from app.server.documents import AlertDocument, Deleted, alert_document
 from app.server.keys import Action, Caller
 from vstream.service.alert_record import AlertRecord
-from vstream.service.alert_spec import AlertSpec
+from vstream.service.alert_spec import ALL, AlertSpec
 from vstream.service.webhook_delivery import check_receiver, new_secret
 from vstream.times.when import parse_when
 
@@ -49,8 +49,7 @@ class AlertList(BaseModel):
 @router.post("", status_code=201, summary="Create an alert")
 def create(service: ServiceHere, caller: CallerHere, wanted: AlertRequest) -> AlertDocument:
     """Report when a condition comes true, on /v1/events and through webhooks if given."""
-    for stream_id in wanted.stream_ids:
-        require(caller, Action.MANAGE, stream_id)
+    _require_manages(caller, wanted.stream_ids)
     spec, made_up = _spec(service, wanted.model_dump() | {"until": _until(wanted.until)})
     record = service.loaded.alerts.add(spec, caller.name)
     return alert_document(record, secret=made_up)
@@ -79,8 +78,7 @@ def change(
     given = was.model_dump() | wanted.model_dump(include=wanted.model_fields_set)
     if "until" in wanted.model_fields_set:
         given["until"] = _until(wanted.until)
-    for stream_id in {*was.stream_ids, *(given["stream_ids"] or ())}:
-        require(caller, Action.MANAGE, stream_id)
+    _require_manages(caller, {*was.stream_ids, *(given["stream_ids"] or ())})
     spec, made_up = _spec(service, given, {one.url: one.secret for one in was.actions})
     return alert_document(service.loaded.alerts.change(alert_id, spec), secret=made_up)
 
@@ -89,8 +87,7 @@ def change(
 def delete(service: ServiceHere, caller: CallerHere, alert_id: str) -> Deleted:
     """Also deletes the alert's firings."""
     record = _seen(service, caller, alert_id)
-    for stream_id in record.spec.stream_ids:
-        require(caller, Action.MANAGE, stream_id)
+    _require_manages(caller, record.spec.stream_ids)
     service.loaded.alerts.remove(alert_id)
     return Deleted(id=alert_id, object="alert")
 
@@ -122,7 +119,17 @@ def _seen(service: ServiceHere, caller: Caller, alert_id: str) -> AlertRecord:
 
 
 def _sees(caller: Caller, record: AlertRecord) -> bool:
-    return all(caller.may(Action.READ, stream_id) for stream_id in record.spec.stream_ids)
+    return all(caller.may(Action.READ, one) for one in _none_for_all(record.spec.stream_ids))
+
+
+def _require_manages(caller: Caller, stream_ids: Iterable[str]) -> None:
+    for one in _none_for_all(stream_ids):
+        require(caller, Action.MANAGE, one)
+
+
+def _none_for_all(stream_ids: Iterable[str]) -> list[str | None]:
+    """`*` needs a key for all streams."""
+    return [None if one == ALL else one for one in stream_ids]
 
 
 def _until(wanted: str | float | None) -> float | None:

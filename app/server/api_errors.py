@@ -166,8 +166,8 @@ async def refuse(refusal: ApiError, scope: Scope, receive: Receive, send: Send) 
 
 def answer_errors(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> JSONResponse:
-        told = api_error(error)
-        return JSONResponse(told.body, told.status, told.headers)
+        shown = api_error(error)
+        return JSONResponse(shown.body, shown.status, shown.headers)
 
     async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
@@ -176,13 +176,13 @@ def answer_errors(app: FastAPI) -> None:
     async def answer_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         status = error.status_code
-        told = ApiError(status, str(error.detail), _HTTP_CODES.get(status, "http_error"))
+        shown = ApiError(status, str(error.detail), _HTTP_CODES.get(status, "http_error"))
         headers = dict(error.headers or {})
         path = getattr(request.scope.get("route"), "path_format", None)
         if status == 405 and (methods := app.openapi()["paths"].get(path)):
             # Starlette lists one route's methods; this path has a route for each method.
             headers["Allow"] = ", ".join(sorted(methods)).upper()
-        return JSONResponse(told.body, told.status, headers)
+        return JSONResponse(shown.body, shown.status, headers)
 
     for kind in (
         ApiError,

@@ -18,6 +18,7 @@ from app.server import (
     frame_routes,
     moment_routes,
     picture_routes,
+    realtime,
     recap_routes,
     response_routes,
     search_routes,
@@ -81,9 +82,9 @@ def create_app(service: Service) -> FastAPI:
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )
     app.state.service = service
-    service.again = partial(response_routes.again, service)
+    service.resume = partial(response_routes.resume, service)
     answer_errors(app)
-    for free in (system_routes.router, frame_routes.router):
+    for free in (system_routes.router, frame_routes.router, realtime.router):
         app.include_router(free)
     for routes in _LIMITED:
         app.include_router(routes, dependencies=[Depends(limited)])
@@ -96,6 +97,6 @@ def create_app(service: Service) -> FastAPI:
     )
     # The first one that is added is the last one that sees a request.
     app.add_middleware(KeyGuard, keys=service.keys)
-    for guard, told in guards(service.settings.service, service.keys, service.metrics.saw_request):
-        app.add_middleware(guard, **told)
+    for guard, more in guards(service.settings.service, service.keys, service.metrics.saw_request):
+        app.add_middleware(guard, **more)
     return app

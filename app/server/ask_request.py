@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from app.server.api_errors import ApiError
 from app.server.chat_documents import ImagePart, InputMessage, Message, VideoPart, Wishes
-from app.server.time_range import AskedSpan
+from app.server.time_range import QuestionSpan
 from encoders import Turn
 from vstream.decoding.token_choice import Decoding
 from vstream.service.fetched_media import IS_MEDIA
@@ -27,7 +27,7 @@ _JPEGS = "data:video/jpeg;base64,"
 @dataclass(frozen=True)
 class NamedStream:
     stream_id: str
-    span: AskedSpan
+    span: QuestionSpan
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class AskRequest:
     plan: bool = True
     tools_ignored: bool = False
     media: tuple[MediaUrl, ...] = ()
-    spans: Mapping[str, AskedSpan] = field(default_factory=dict)
+    spans: Mapping[str, QuestionSpan] = field(default_factory=dict)
     """By stream, in place of its own where the moment of the question is pinned."""
 
 
@@ -154,7 +154,7 @@ def parse_stream_url(url: str) -> NamedStream:
     """Raises ApiError for anything but a stream's URL."""
     with suppress(ValueError):
         parts = urlsplit(url)
-        span = AskedSpan.model_validate(dict(parse_qsl(parts.query)))
+        span = QuestionSpan.model_validate(dict(parse_qsl(parts.query)))
         stream_id = unquote(parts.netloc + parts.path.rstrip("/"))
         if parts.scheme == "stream" and stream_id and "/" not in stream_id:
             return NamedStream(stream_id, span)

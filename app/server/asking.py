@@ -15,7 +15,7 @@ from app.server.ask_request import AskRequest, NamedStream
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.showing import REQUEST, passing_stream, require_ask
-from app.server.time_range import AskedSpan
+from app.server.time_range import QuestionSpan
 from memory import KVMemoryError
 from vstream.device.asker import Asker
 from vstream.errors import BusyError, VStreamError
@@ -74,9 +74,9 @@ async def _leave_with_client(request: Request, asker: Asker) -> None:
         asker.leave()
 
 
-def pinned(service: Service, streams: Iterable[NamedStream]) -> dict[str, AskedSpan]:
-    """Their stretches in stream time, and the moment that is now. Of one that makes no sense
-    nothing: whoever asks about it is told what is wrong.
+def pinned(service: Service, streams: Iterable[NamedStream]) -> dict[str, QuestionSpan]:
+    """Return their stretches in stream time, with the present moment. Leaves out malformed ones:
+    asking about those raises the error.
     """
     spans, loaded = {}, service.loaded
     for one in streams:
@@ -84,7 +84,7 @@ def pinned(service: Service, streams: Iterable[NamedStream]) -> dict[str, AskedS
             from_s, to_s = loaded.stream_range(one.stream_id, one.span)
             with loaded.streams.askable(one.stream_id) as stream:
                 as_of_s = one.span.as_of_s or stream.memory.newest_s
-            spans[one.stream_id] = AskedSpan(from_s=from_s, to_s=to_s, as_of_s=as_of_s)
+            spans[one.stream_id] = QuestionSpan(from_s=from_s, to_s=to_s, as_of_s=as_of_s)
     return spans
 
 
@@ -196,4 +196,4 @@ def seen_by(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
     Raises StoreError.
     """
     seen = sorted(service.loaded.streams.wanted())
-    return tuple(NamedStream(one, AskedSpan()) for one in seen if caller.may(Action.ASK, one))
+    return tuple(NamedStream(one, QuestionSpan()) for one in seen if caller.may(Action.ASK, one))

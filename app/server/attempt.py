@@ -1,7 +1,7 @@
-"""Attempt: a request in, under which id, since when and about which moments it is answered out.
+"""Attempt: the id, time and moments under which a request is answered.
 
-Whoever hands a request to one worker after another says so in its scope, where no client can, for
-the answers of all to be one.
+When one worker after another answers a request, the ingress puts them into its scope, out of the
+client's reach, so that all give one answer.
 """
 
 import secrets
@@ -10,28 +10,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.server.time_range import AskedSpan
+from app.server.time_range import QuestionSpan
 
 KEY = "vstream.attempt"
-"""Of a scope: a dictionary of plain values."""
+"""Key in a scope; its value is a dictionary of plain values."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """`spans` are those of the streams whose moments are pinned."""
+    """`spans` holds the spans of the streams whose moments are pinned."""
 
     id: str
     created_at: int
-    spans: Mapping[str, AskedSpan]
+    spans: Mapping[str, QuestionSpan]
 
 
 def new_attempt() -> dict[str, Any]:
-    """As it stands in a scope."""
+    """Return a new attempt, in the form that a scope holds."""
     return {"id": secrets.token_hex(16), "created_at": int(time.time())}
 
 
 def attempt_of(scope: Mapping[str, Any]) -> Attempt:
-    """The one that a request is, be it the only one."""
-    told = scope.get(KEY) or new_attempt()
-    spans = {stream_id: AskedSpan(**span) for stream_id, span in told.get("spans", {}).items()}
-    return Attempt(told["id"], told["created_at"], spans)
+    """Return the attempt in a request's scope, or a new one if there is none."""
+    found = scope.get(KEY) or new_attempt()
+    spans = {stream_id: QuestionSpan(**span) for stream_id, span in found.get("spans", {}).items()}
+    return Attempt(found["id"], found["created_at"], spans)

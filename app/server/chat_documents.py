@@ -24,8 +24,8 @@ def only(*understood: Any) -> BeforeValidator:
     def check(value: Any) -> Any:
         if value is None or any(value == one and type(value) is type(one) for one in understood):
             return value
-        told = " or ".join(json.dumps(one) for one in understood if one or one == 0)
-        problem = f"only {told} is supported here" if told else "not supported here: leave it out"
+        known = " or ".join(json.dumps(one) for one in understood if one or one == 0)
+        problem = f"only {known} is supported here" if known else "not supported here: leave it out"
         raise PydanticCustomError(UNSUPPORTED, "{problem}", {"problem": problem})
 
     return BeforeValidator(check)

@@ -51,12 +51,12 @@ async def complete(
 ) -> Any:
     """Ask about one or more streams. A `video_citation` annotation cites each moment used."""
     model = require_model(service, wanted.model)
-    told, stop = wanted.response_format or ResponseFormat(), wanted.stop or ()
+    output_format, stop = wanted.response_format or ResponseFormat(), wanted.stop or ()
     ask_request = ask_request_of(
         wanted.messages,
         wanted,
-        told.type,
-        told.json_schema.schema_ if told.json_schema else None,
+        output_format.type,
+        output_format.json_schema.schema_ if output_format.json_schema else None,
         max_tokens=wanted.max_completion_tokens or wanted.max_tokens,
         seed=wanted.seed,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
@@ -105,8 +105,8 @@ async def _chunks(
 ) -> AsyncIterator[str]:
     def chunk(delta: dict[str, Any] | None, finish: str | None = None, **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        told = {"object": "chat.completion.chunk", "choices": [] if delta is None else [choice]}
-        return event_of({**head, **told, **more})
+        body = {"object": "chat.completion.chunk", "choices": [] if delta is None else [choice]}
+        return event_of({**head, **body, **more})
 
     try:
         yield chunk({"role": "assistant", "content": ""})

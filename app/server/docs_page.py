@@ -19,8 +19,8 @@ def docs_page(api: dict[str, Any]) -> str:
         for method, route in methods.items():
             title = f"<code>{method.upper()} {escape(path)}</code> {escape(route['summary'])}"
             fields = "".join(_fields(api, route))
-            told = f"<p>{escape(route.get('description', ''))}</p><dl>{fields}</dl>"
-            parts.append(f"<details><summary>{title}</summary>{told}</details>")
+            body = f"<p>{escape(route.get('description', ''))}</p><dl>{fields}</dl>"
+            parts.append(f"<details><summary>{title}</summary>{body}</details>")
     return "\n".join(parts)
 
 
@@ -31,6 +31,6 @@ def _fields(api: dict[str, Any], route: dict[str, Any]) -> list[str]:
         name = kind.get("schema", {}).get("$ref", "").rpartition("/")[2]
         named |= api["components"]["schemas"].get(name, {}).get("properties", {})
     return [
-        f"<dt><code>{escape(name)}</code></dt><dd>{escape(told.get('description', ''))}</dd>"
-        for name, told in named.items()
+        f"<dt><code>{escape(name)}</code></dt><dd>{escape(field.get('description', ''))}</dd>"
+        for name, field in named.items()
     ]

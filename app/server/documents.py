@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
+from app.server.keys import Action, Caller
 from vstream.service.webhook_delivery import shown_receiver
 from vstream.sources.address import redacted
 
@@ -83,6 +84,7 @@ class StreamDocument(BaseModel):
     reconnects: int
     restarts: int
     memory: MemoryDocument
+    can: list[Action] = Field([], description="What the caller's key may do with this stream.")
 
 
 class ModelDocument(BaseModel):
@@ -254,12 +256,12 @@ class AlertDocument(BaseModel):
     secret: str | None = Field(None, description="A generated webhook secret; returned once.")
 
 
-def stream_document(keeper: "StreamKeeper") -> StreamDocument:
-    """Describe a stream, without its secrets."""
+def stream_document(keeper: "StreamKeeper", caller: Caller) -> StreamDocument:
+    """Describe a stream to a caller, without its secrets."""
     spec, status, source = keeper.spec, keeper.status, keeper.spec.source
     with keeper.model.turn:
         stats = keeper.session.memory.stats()
-    told = {
+    facts = {
         "source": {
             "type": source.kind,
             "url": None if source.url is None else redacted(source.url),
@@ -268,6 +270,7 @@ def stream_document(keeper: "StreamKeeper") -> StreamDocument:
             "loop": source.loop,
         },
         "error": status.problem and vars(status.problem),
+        "can": [action for action in Action if caller.may(action, spec.id)],
         "policy": keeper.session.policy.name,
         "sampled_fps": keeper.model.sample_fps,
         "frames": frames_of(status),
@@ -280,7 +283,7 @@ def stream_document(keeper: "StreamKeeper") -> StreamDocument:
             "seconds": stats.seconds_by_tier,
         },
     }
-    return StreamDocument.model_validate({**vars(spec), **vars(status), **told})
+    return StreamDocument.model_validate({**vars(spec), **vars(status), **facts})
 
 
 def frames_of(status: "StreamStatus") -> dict[str, int]:
@@ -302,7 +305,7 @@ def dropped_of(status: "StreamStatus") -> dict[str, int]:
 
 def alert_document(record: "AlertRecord", secret: str | None = None) -> AlertDocument:
     """Describe an alert, without its webhooks' secrets except a `secret` just generated."""
-    told = {
+    facts = {
         "judged": record.judged,
         "skipped": record.skipped,
         "fired": record.fired,
@@ -310,11 +313,12 @@ def alert_document(record: "AlertRecord", secret: str | None = None) -> AlertDoc
         "firings": [firing_document(record, one) for one in record.firings.copy()],
         "error": record.problem,
         "actions": [
-            {"type": one.type, "url": shown_receiver(one.url)} for one in record.spec.actions
+            {"type": one.type, "url": shown_receiver(one.url), "picture": one.picture}
+            for one in record.spec.actions
         ],
         "secret": secret,
     }
-    return AlertDocument.model_validate({**vars(record.spec), **vars(record), **told})
+    return AlertDocument.model_validate({**vars(record.spec), **vars(record), **facts})
 
 
 def firing_document(record: "AlertRecord", past: "PastFiring") -> FiringDocument:
@@ -360,11 +364,11 @@ def frame_url(stream_id: str, at_s: float) -> str:
     return _picture_url(stream_id, "frame.jpg", at_s)
 
 
-def pictured(firing: dict[str, Any]) -> dict[str, Any]:
-    """Add the URLs of a firing's pictures."""
+def pictured(firing: dict[str, Any], base: str = "") -> dict[str, Any]:
+    """Add the URLs of a firing's pictures, which begin with `base`."""
     of = firing["stream_id"], firing["at_s"]
     clip_url = _picture_url(of[0], "clip.webp", of[1])
-    return {**firing, "frame_url": frame_url(*of), "clip_url": clip_url}
+    return {**firing, "frame_url": base + frame_url(*of), "clip_url": base + clip_url}
 
 
 def _picture_url(stream_id: str, name: str, at_s: float) -> str:

@@ -1,4 +1,4 @@
-"""AskedEvents: select the events that a client asked for and may see, and write them as lines."""
+"""EventFilter: selects the events that a client asks for and may see, and writes them as lines."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _OF_FIRINGS = (EventKind.ALERT_FIRED, EventKind.ALERT_DESCRIBED)
 
 
 @dataclass(frozen=True)
-class AskedEvents:
+class EventFilter:
     """What the request asks for."""
 
     last_event_id: str | None
@@ -28,16 +28,18 @@ class AskedEvents:
     kind: str | None
     since: str | None
 
-    def told(self, events: EventLog, caller: Caller, zone: ZoneInfo) -> AsyncIterator[str]:
-        """Misses no event after this call. Raises ApiError, QuestionError."""
+    def lines(self, events: EventLog, caller: Caller, zone: ZoneInfo) -> AsyncIterator[str]:
+        """Return the lines to send. Misses no event after this call. Raises ApiError,
+        QuestionError.
+        """
         if self.last_event_id is not None and not self.last_event_id.isdecimal():
             raise ApiError(400, "Last-Event-ID must be the id of an event", "invalid_value")
         from_id = None if self.last_event_id is None else int(self.last_event_id)
         if from_id is None and self.since is not None:
             from_id = _id_of(self.since, zone)  # Last-Event-ID, sent on reconnecting, wins
-        return self._told(events.follow(from_id), caller)
+        return self._lines(events.follow(from_id), caller)
 
-    async def _told(self, following: AsyncIterator[Event], caller: Caller) -> AsyncIterator[str]:
+    async def _lines(self, following: AsyncIterator[Event], caller: Caller) -> AsyncIterator[str]:
         yield ": listening\n\n"
         async for event in with_pauses(following, _PING_S):
             if event is None:
@@ -50,7 +52,7 @@ class AskedEvents:
 
 
 def _id_of(since: str, zone: ZoneInfo) -> int:
-    """The id that events since then come after. Raises ApiError."""
+    """Return the id that events since then come after. Raises ApiError."""
     if since.isdecimal() and len(since) >= _ID_DIGITS:
         return int(since)
     now = datetime.now(zone)
@@ -61,20 +63,20 @@ def _id_of(since: str, zone: ZoneInfo) -> int:
 
 
 def _names_of(event: Event) -> list[str]:
-    """The event's kind, and for alerts told as watches also its name before 0.3."""
+    """Return the event's kind, and for alerts reported as watches also its name before 0.3."""
     old = [event.kind.replace("alert.", "watch.")] if "watch_id" in event.data else []
     return [event.kind, *old]
 
 
 def _document(event: Event, name: str) -> str:
-    told = {
+    document = {
         "id": event.id,
         "type": name,
         "stream_id": event.stream_id,
         "at": event.at,
         "data": pictured(event.data) if event.kind in _OF_FIRINGS else event.data,
     }
-    return event_of(told, kind=name, event_id=event.id)
+    return event_of(document, kind=name, event_id=event.id)
 
 
 def _may_see(caller: Caller, event: Event) -> bool:

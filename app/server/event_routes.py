@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 
 from app.server.access import CallerHere, ServiceHere
-from app.server.event_lines import AskedEvents
+from app.server.event_lines import EventFilter
 from app.server.sse import EVENT_STREAM
 
 router = APIRouter(prefix="/v1", tags=["events"])
@@ -47,7 +47,7 @@ async def events(
     """Stream the states of streams, firings of alerts and finished answers: from now on, or since
     an event or a time, which may be before the service started.
     """
-    asked = AskedEvents(last_event_id, stream_id, kind, since)
-    told = asked.told(service.events, caller, ZoneInfo(service.settings.service.timezone))
+    wanted = EventFilter(last_event_id, stream_id, kind, since)
+    lines = wanted.lines(service.events, caller, ZoneInfo(service.settings.service.timezone))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(told, media_type="text/event-stream", headers=headers)
+    return StreamingResponse(lines, media_type="text/event-stream", headers=headers)

@@ -52,7 +52,7 @@ def newest(
         and stream_id in (None, one.stream_id)
         and alert_id in (None, record.id)
     ]
-    wanted.sort(key=lambda told: told[1].id, reverse=True)
+    wanted.sort(key=lambda pair: pair[1].id, reverse=True)
     return FiringList(
         data=[firing_document(record, one) for record, one in wanted[:limit]],
         has_more=len(wanted) > limit,

@@ -10,5 +10,5 @@ def dated(text: str) -> str:
     try:
         return str(json.loads(text)["captured_at"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        told = 'a text message is {"captured_at": ...}'
-        raise ApiError(422, told, "invalid_value") from None
+        why = 'a text message is {"captured_at": ...}'
+        raise ApiError(422, why, "invalid_value") from None

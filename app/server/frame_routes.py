@@ -68,10 +68,10 @@ async def push_many(socket: WebSocket, service: ServiceHere, stream_id: str) -> 
                 if message.get("bytes") is None:
                     captured_at = dated(message.get("text") or "")
                     continue
-                told = await to_thread.run_sync(
+                pushed = await to_thread.run_sync(
                     _push, service, stream_id, message["bytes"], captured_at
                 )
-                answer = told.model_dump()
+                answer = pushed.model_dump()
             except (ApiError, VStreamError, KVMemoryError) as error:
                 answer = api_error(error).body
             captured_at = None

@@ -141,17 +141,22 @@ class ApiKeys:
 
 def master_key(environment: Mapping[str, str]) -> str | None:
     """Read VSTREAM_API_KEY, or the file named by VSTREAM_API_KEY_FILE. Raises SettingsError."""
-    key = environment.get("VSTREAM_API_KEY") or None
-    file = environment.get("VSTREAM_API_KEY_FILE") or None
+    return secret_in(environment, "VSTREAM_API_KEY")
+
+
+def secret_in(environment: Mapping[str, str], name: str) -> str | None:
+    """Read the variable, or the file named by the variable NAME_FILE. Raises SettingsError."""
+    secret = environment.get(name) or None
+    file = environment.get(f"{name}_FILE") or None
     if file is None:
-        return key
-    if key is not None:
-        raise SettingsError("VSTREAM_API_KEY and VSTREAM_API_KEY_FILE are both set; unset one")
+        return secret
+    if secret is not None:
+        raise SettingsError(f"{name} and {name}_FILE are both set; unset one")
     try:
         return Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"VSTREAM_API_KEY_FILE: reading {file}: {error}; name a file that holds only the key"
+            f"{name}_FILE: reading {file}: {error}; name a file that holds only the secret"
         ) from None
 
 

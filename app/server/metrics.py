@@ -130,13 +130,13 @@ class Metrics:
     def text(self) -> tuple[bytes, str]:
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
-    def tell_of_streams(self, model: VideoLLM, keepers: Keepers) -> None:
+    def report_streams(self, model: VideoLLM, keepers: Keepers) -> None:
         """Report the state of these streams and their model from now on."""
         self._up.set(1)
         model.scheduler.on_round = self._saw_round
         self.registry.register(_Read(lambda: _of_all(model, keepers())))
 
-    def tell_of_service(self, alerts: Alerts, webhooks: WebhookSender, events: EventLog) -> None:
+    def report_service(self, alerts: Alerts, webhooks: WebhookSender, events: EventLog) -> None:
         """Report the state of these alerts, webhooks and events from now on."""
         self.registry.register(_Read(lambda: _of_service(alerts, webhooks, events)))
 
@@ -229,8 +229,8 @@ def _of_all(model: VideoLLM, keepers: Sequence[StreamKeeper]) -> Iterator[Metric
     statuses = {one.spec.id: one.status for one in keepers}
     yield from _of_streams(statuses)
     yield from _of_memories({one.spec.id: one.session.memory for one in keepers})
-    told = {(model.name, model.fingerprint): 1}
-    yield _gauge("vstream_model", "1 for the loaded model.", told, "model", "fingerprint")
+    info = {(model.name, model.fingerprint): 1}
+    yield _gauge("vstream_model", "1 for the loaded model.", info, "model", "fingerprint")
     running, waiting = model.scheduler.num_running, model.scheduler.num_waiting
     yield _gauge("vstream_num_requests_running", "Answers being decoded.", {(): running})
     yield _gauge("vstream_num_requests_waiting", "Questions waiting.", {(): waiting})
@@ -261,27 +261,27 @@ def _of_service(alerts: Alerts, webhooks: WebhookSender, events: EventLog) -> It
 
 
 def _of_streams(statuses: Mapping[str, StreamStatus]) -> Iterator[Metric]:
-    told = statuses.items()
-    up = {(name,): one.state is StreamState.RUNNING for name, one in told}
+    each = statuses.items()
+    up = {(name,): one.state is StreamState.RUNNING for name, one in each}
     yield _gauge("vstream_stream_up", "1 while frames come.", up, "stream_id")
     states = {
-        (name, state.value): one.state is state for name, one in told for state in StreamState
+        (name, state.value): one.state is state for name, one in each for state in StreamState
     }
     about = "1 for the state it is in."
     yield _gauge("vstream_stream_state", about, states, "stream_id", "state")
-    ages = {(name,): one.last_frame_age_s for name, one in told if one.last_frame_age_s is not None}
+    ages = {(name,): one.last_frame_age_s for name, one in each if one.last_frame_age_s is not None}
     about = "Age of the newest frame."
     yield _gauge("vstream_stream_last_frame_age_seconds", about, ages, "stream_id")
-    frames = {(name, stage): n for name, one in told for stage, n in frames_of(one).items()}
+    frames = {(name, stage): n for name, one in each for stage, n in frames_of(one).items()}
     about = "Frames, by the stage they reached."
     yield _counter("vstream_stream_frames", about, frames, "stream_id", "stage")
-    dropped = {(name, reason): n for name, one in told for reason, n in dropped_of(one).items()}
+    dropped = {(name, reason): n for name, one in each for reason, n in dropped_of(one).items()}
     about = "Frames dropped, by reason."
     yield _counter("vstream_stream_frames_dropped", about, dropped, "stream_id", "reason")
-    reconnects = {(name,): one.counts.reconnects for name, one in told}
+    reconnects = {(name,): one.counts.reconnects for name, one in each}
     about = "Reconnections to the source."
     yield _counter("vstream_stream_reconnects", about, reconnects, "stream_id")
-    errors = {(name, one.problem.code): 1 for name, one in told if one.problem is not None}
+    errors = {(name, one.problem.code): 1 for name, one in each if one.problem is not None}
     yield _gauge("vstream_stream_error", "1 for the current error.", errors, "stream_id", "code")
 
 

@@ -49,8 +49,8 @@ def _found(seeker: Seeker, wanted: MomentsRequest, stretches: Stretches) -> Foun
         yield "begun", lambda: FindingProgress(judged=finding.judged, known=finding.known)
         for span in finding:
             yield "span", FoundSpanDocument.of(span)
-        told = finding.document()
-        del told["spans"]
-        yield "done", FoundSpans(data=[FoundSpanDocument.of(one) for one in finding.spans], **told)
+        facts = finding.document()
+        del facts["spans"]
+        yield "done", FoundSpans(data=[FoundSpanDocument.of(one) for one in finding.spans], **facts)
     finally:
         seeker.service.metrics.found(finding)

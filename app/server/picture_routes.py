@@ -16,7 +16,7 @@ from app.server.looking import Looker, LookerHere
 from app.server.time_range import TimeRange
 from encoders import Frame
 from vstream.device.asker import Asker
-from vstream.service.clip import KeptPicture, animated, pictures_around, pictures_within
+from vstream.service.clip import KeptPicture, animated, picture_at, pictures_around, pictures_within
 from vstream.service.clip_video import clip_video
 
 router = APIRouter(prefix="/v1/streams", tags=["frames"])
@@ -72,14 +72,10 @@ def _frame(looker: Looker, moment: TimeRange) -> Response:
             return _response(_jpeg(newest), newest.stream_s, newest.captured_at)
     _, to_s = loaded.stream_range(stream_id, moment)
     with loaded.streams.askable(stream_id) as stream, loaded.model.turn:
-        kept = stream.memory.visible(to_s)
-        if not kept:
-            raise _nothing("t")
-        info = stream.memory.info(kept[-1])
-        picture = stream.memory.thumbnail(kept[-1])
-    if not picture:
+        kept = picture_at(stream.memory, to_s)
+    if kept is None:
         raise _nothing("t")
-    return _response(picture, info.end_s, info.captured_at)
+    return _response(kept.jpeg, kept.end_s, kept.captured_at)
 
 
 @router.get(
@@ -127,9 +123,9 @@ def _clip(looker: Looker, span: TimeRange, asker: Asker) -> Response:
         pictures = pictures_within(stream.memory, from_s, to_s)
     if not pictures:
         raise _nothing("from")
-    told = _part_of(clip_video(pictures, asker), looker.request.headers.get("range", ""))
-    told.headers.update(_about(stream_id, pictures))
-    return told
+    response = _part_of(clip_video(pictures, asker), looker.request.headers.get("range", ""))
+    response.headers.update(_about(stream_id, pictures))
+    return response
 
 
 def _bounded(from_s: float | None, to_s: float | None, newest_s: float) -> tuple[float, float]:
@@ -139,8 +135,8 @@ def _bounded(from_s: float | None, to_s: float | None, newest_s: float) -> tuple
     if from_s is None:
         from_s = to_s - MOST_S
     if to_s - from_s > MOST_S + _SLACK_S:
-        told = f"a clip lasts up to {MOST_S:.0f} s: ask for a shorter range"
-        raise ApiError(422, told, "clip_too_long", param="to")
+        why = f"a clip lasts up to {MOST_S:.0f} s: ask for a shorter range"
+        raise ApiError(422, why, "clip_too_long", param="to")
     return from_s, to_s
 
 

@@ -53,9 +53,9 @@ class RecapDocument(BaseModel):
     @classmethod
     def of(cls, recap: "Recap", zone: ZoneInfo) -> Self:
         """Describe a finished recap; times in its title are in `zone`."""
-        told = recap.document()
-        del told["entries"]
+        facts = recap.document()
+        del facts["entries"]
         entries = [RecapEntryDocument.of_entry(entry) for entry in recap.entries]
         begins_at, ends_at = recap.between
         between = {"begins_at": begins_at, "ends_at": ends_at, "timezone": zone.key}
-        return cls(title=recap.title(zone), data=entries, **between, **told)
+        return cls(title=recap.title(zone), data=entries, **between, **facts)

@@ -1,7 +1,7 @@
-"""ResponseRecord: one response and all that was told of it, also as lines that outlive the process.
+"""ResponseRecord: one response and its events, also as lines that outlive the process.
 
-A response is a list of events, as OpenAI's Responses API streams them: who looks at it, while
-it runs or afterwards, reads the same list.
+A response is a list of events in the form that OpenAI's Responses API streams them. Its readers see
+the same list while it runs and afterwards.
 """
 
 import json
@@ -16,15 +16,15 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from app.server.ask_request import AskRequest
-from app.server.told import Told
+from app.server.sent_events import SentEvents
 from encoders import Turn
 from memory.locks import Rank, ranked_condition
 from vstream.device.asker import Asker
 
 _EVENT_BYTES = 1 << 10
-"""About what an event of a few letters takes."""
+"""About the size of an event of a few letters."""
 _LOOK_S = 0.1
-"""So often one looks for what another process tells."""
+"""How often to look for events of another process."""
 ENDED = frozenset({"completed", "failed", "cancelled", "incomplete"})
 IS_RESPONSE = re.compile(r"resp_[0-9a-f]{32}")
 DELTA = "response.output_text.delta"
@@ -35,7 +35,7 @@ _NOTED = (*_WHOSE, "is_kept", "id", "created_at", "shows_media")
 
 @dataclass(eq=False)
 class ResponseRecord:
-    """One response; guarded by its condition."""
+    """One response; its condition, `changed`, guards it."""
 
     owner: str
     model: str
@@ -61,12 +61,12 @@ class ResponseRecord:
     events: list[dict[str, Any]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=lambda: ranked_condition(Rank.RESPONSE))
     refresh: Callable[[], None] | None = None
-    """Of one that another process answers: look for what has been told since."""
+    """If another process answers it: fetch its new events."""
     is_left: bool = False
-    """Whether another process is to go on with it."""
+    """Whether another process is to continue it."""
     num_noted: int = 0
     """Lines of it that are in the store."""
-    _told: Told = field(default_factory=Told)
+    _sent: SentEvents = field(default_factory=SentEvents)
 
     @property
     def item_id(self) -> str:
@@ -74,50 +74,50 @@ class ResponseRecord:
 
     @property
     def num_bytes(self) -> int:
-        """About what it takes of host RAM."""
-        said = [self.text, self.request.system, self.instructions or "", *self.metadata.values()]
-        said.append(self.request.decoding.schema or "")
-        said += [text for turn in self.turns for text in (turn.question, turn.answer)]
-        return _EVENT_BYTES * len(self.events) + 4 * sum(map(len, said))
+        """About how much host RAM it takes."""
+        texts = [self.text, self.request.system, self.instructions or "", *self.metadata.values()]
+        texts.append(self.request.decoding.schema or "")
+        texts += [text for turn in self.turns for text in (turn.question, turn.answer)]
+        return _EVENT_BYTES * len(self.events) + 4 * sum(map(len, texts))
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The dialogue up to and with this response."""
+        """The dialogue up to and including this response."""
         return (*self.request.dialogue, Turn(self.request.text, self.text))
 
     @property
     def place(self) -> dict[str, Any]:
-        """Where its text is, as events say it."""
+        """Where its text is, in the form that events use."""
         return {"item_id": self.item_id, "output_index": 0, "content_index": 0}
 
     @property
     def can_go_on(self) -> bool:
-        """Whether another process would say the same, to who looks it up."""
+        """Whether another process could continue it with the same text, for a later look-up."""
         decoding = self.request.decoding
         is_drawn = decoding.temperature > 0 and decoding.seed is None
         return self.background and not is_drawn and not self.shows_media
 
     def say(self, kind: str, **content: Any) -> None:
-        """To all who follow; under its condition. What another process has said of it already is
-        passed over. Raises OtherAnswerError.
+        """Send an event to all followers, without what another process has said already. Call it
+        with the condition held. Raises OtherAnswerError.
         """
-        event = self._told.news({"type": kind, "sequence_number": 0, **content})
+        event = self._sent.news({"type": kind, "sequence_number": 0, **content})
         if event is not None:
             self.events.append(event)
             self.changed.notify_all()
 
     def end(self, status: str) -> None:
-        """To all who follow, whatever has been said; under its condition."""
-        self.status, self.ended_at, self.text = status, time.time(), self._told.text
-        told = {"type": f"response.{status}", "sequence_number": len(self.events)}
-        self.events.append({**told, "response": response_document(self)})
+        """Send the last event to all followers. Call it with the condition held."""
+        self.status, self.ended_at, self.text = status, time.time(), self._sent.text
+        last = {"type": f"response.{status}", "sequence_number": len(self.events)}
+        self.events.append({**last, "response": response_document(self)})
         self.changed.notify_all()
 
     def follow(
         self, after: int = -1, stop: threading.Event | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Events from `after` on, until the last, or `stop`, or until it is left. Raises
-        StoreError.
+        """Yield the events after number `after`, until the last one, `stop`, or until it is left to
+        another process. Raises StoreError.
         """
         place = after + 1
         while True:
@@ -134,39 +134,39 @@ class ResponseRecord:
                 return
 
     def lines(self, after: int) -> list[str]:
-        """What `of_lines` makes it of again, without the first `after`: of a piece of text that is
-        the text alone.
+        """Return the lines that `of_lines` reads, without the first `after`. A piece of text is
+        only its text.
         """
-        said: list[Any] = [one["delta"] if one["type"] == DELTA else one for one in self.events]
+        noted: list[Any] = [one["delta"] if one["type"] == DELTA else one for one in self.events]
         if not after:
-            noted = {name: getattr(self, name) for name in _NOTED}
-            said.insert(0, {**noted, "request": _REQUEST.dump_python(self.request, mode="json")})
-        return [json.dumps(one, ensure_ascii=False) for one in said[max(0, after - 1) :]]
+            facts = {name: getattr(self, name) for name in _NOTED}
+            noted.insert(0, {**facts, "request": _REQUEST.dump_python(self.request, mode="json")})
+        return [json.dumps(one, ensure_ascii=False) for one in noted[max(0, after - 1) :]]
 
     @classmethod
     def of_lines(cls, lines: Sequence[str], asker: Asker) -> "ResponseRecord":
-        """Raises KeyError, TypeError, ValueError for what were no `lines`."""
+        """Read it from `lines`. Raises KeyError, TypeError, ValueError for anything else."""
         noted = json.loads(lines[0])
         noted["request"] = _REQUEST.validate_python(noted["request"])
-        made = cls(**noted, asker=asker, num_noted=1)
-        made.take(lines[1:])
-        return made
+        record = cls(**noted, asker=asker, num_noted=1)
+        record.take(lines[1:])
+        return record
 
     def take(self, lines: Sequence[str]) -> None:
-        """What another process has said of it since."""
+        """Add what another process has said since."""
         with self.changed:
             for line in lines:
-                told = json.loads(line)
-                if isinstance(told, str):
-                    self.text += told
-                    self.say(DELTA, **self.place, delta=told, logprobs=[])
+                event = json.loads(line)
+                if isinstance(event, str):
+                    self.text += event
+                    self.say(DELTA, **self.place, delta=event, logprobs=[])
                     continue
-                self.say(told.pop("type"), **told)
-                self._become(told.get("response"))
+                self.say(event.pop("type"), **event)
+                self._become(event.get("response"))
             self.num_noted += len(lines)
 
     def _become(self, document: dict[str, Any] | None) -> None:
-        """As the newest event has the whole of it."""
+        """Take over the whole response from the newest event, if it holds one."""
         if document is None:
             return
         self.status, self.usage, self.error = (
@@ -177,48 +177,48 @@ class ResponseRecord:
             self.annotations = message["content"][0]["annotations"]
 
     def begin_again(self) -> None:
-        """Go on with what another process has begun, from the first word."""
-        self._told.begin_again()
+        """Answer again, from the first word, what another process has begun."""
+        self._sent.begin_again()
         self.text = ""
 
 
-def response_document(made: ResponseRecord) -> dict[str, Any]:
-    """As OpenAI's Responses API has it, and `vstream` with what the answer rests on."""
-    decoding = made.request.decoding
-    has_text = made.text or made.status in ("completed", "incomplete")
-    item_status = "completed" if made.status == "completed" else "incomplete"
-    details = {"reason": "max_output_tokens"} if made.status == "incomplete" else None
+def response_document(record: ResponseRecord) -> dict[str, Any]:
+    """Return it as in OpenAI's Responses API, with the answer's evidence in `vstream`."""
+    decoding = record.request.decoding
+    has_text = record.text or record.status in ("completed", "incomplete")
+    item_status = "completed" if record.status == "completed" else "incomplete"
+    details = {"reason": "max_output_tokens"} if record.status == "incomplete" else None
     return {
-        "id": made.id,
+        "id": record.id,
         "object": "response",
-        "created_at": made.created_at,
-        "status": made.status,
-        "background": made.background,
-        "error": made.error,
+        "created_at": record.created_at,
+        "status": record.status,
+        "background": record.background,
+        "error": record.error,
         "incomplete_details": details,
-        "instructions": made.instructions,
+        "instructions": record.instructions,
         "max_output_tokens": decoding.max_tokens,
-        "metadata": made.metadata,
-        "model": made.model,
-        "output": [message_of(made, item_status)] if has_text else [],
+        "metadata": record.metadata,
+        "model": record.model,
+        "output": [message_of(record, item_status)] if has_text else [],
         "parallel_tool_calls": False,
-        "previous_response_id": made.previous,
-        "store": made.is_kept,
+        "previous_response_id": record.previous,
+        "store": record.is_kept,
         "temperature": decoding.temperature,
         "tool_choice": "none",
         "tools": [],
         "top_p": decoding.top_p,
-        "usage": made.usage,
-        "vstream": made.evidence,
+        "usage": record.usage,
+        "vstream": record.evidence,
     }
 
 
-def message_of(made: ResponseRecord, status: str) -> dict[str, Any]:
-    said = {"type": "output_text", "text": made.text, "annotations": made.annotations}
+def message_of(record: ResponseRecord, status: str) -> dict[str, Any]:
+    part = {"type": "output_text", "text": record.text, "annotations": record.annotations}
     return {
-        "id": made.item_id,
+        "id": record.item_id,
         "type": "message",
         "role": "assistant",
         "status": status,
-        "content": [{**said, "logprobs": []}],
+        "content": [{**part, "logprobs": []}],
     }

@@ -44,7 +44,7 @@ router = APIRouter(prefix="/v1/responses", tags=["questions"])
 
 
 class TextFormat(BaseModel):
-    """As in /v1/chat/completions, but with the schema's fields next to `type`."""
+    """Like the format in /v1/chat/completions, but with the schema's fields next to `type`."""
 
     model_config = ConfigDict(strict=True, populate_by_name=True)
 
@@ -132,9 +132,9 @@ async def create(
     request: Request,
     wanted: ResponseRequest,
 ) -> Any:
-    """Ask; with `background` the answer is looked up later, with `stream` listened to."""
+    """Ask. With `background`, look the answer up later; with `stream`, follow its events."""
     model, attempt = require_model(service, wanted.model), attempt_of(request.scope)
-    ask_request = replace(_asked(wanted), spans=attempt.spans)
+    ask_request = replace(_ask_request(wanted), spans=attempt.spans)
     if wanted.previous_response_id is not None:
         before = await _found(service, wanted.previous_response_id, caller)
         streams = ask_request.streams or before.request.streams
@@ -149,9 +149,9 @@ async def create(
     shown = await shown_by(service, caller, asker, ask_request)
     ask_request = replace(ask_request, media=())  # it is kept, for an hour
     ask = partial(begin, service, caller, asker, ask_request, shown)
-    # Unless in the background, what is wrong with the question is an error of this request.
+    # In the foreground, a fault in the question is an error of this request.
     begun = None if wanted.background else await in_thread(request, ask)
-    made = ResponseRecord(
+    record = ResponseRecord(
         owner=caller.name,
         model=model,
         request=ask_request,
@@ -166,14 +166,14 @@ async def create(
         created_at=attempt.created_at,
     )
     start = partial(
-        service.responses.begin, made, lambda: begun or ask(), partial(finished, service)
+        service.responses.begin, record, lambda: begun or ask(), partial(finished, service)
     )
     await to_thread.run_sync(start)
     if wanted.stream:
-        return _streamed(request, service, made, -1)
+        return _streamed(request, service, record, -1)
     if not wanted.background:
-        await in_thread(request, lambda: _wait(made))
-    return JSONResponse(response_document(made))
+        await in_thread(request, lambda: _wait(record))
+    return JSONResponse(response_document(record))
 
 
 async def _following(
@@ -202,42 +202,42 @@ async def retrieve(
     stream: bool = False,
     starting_after: Annotated[int, Query(ge=-1, description="A sequence_number.")] = -1,
 ) -> Any:
-    """A response as it is now or, with `stream`, its events after one."""
-    made = await _found(service, response_id, caller)
+    """Return a response as it is now or, with `stream`, its events after `starting_after`."""
+    record = await _found(service, response_id, caller)
     if stream:
-        return _streamed(request, service, made, starting_after)
-    return JSONResponse(response_document(made))
+        return _streamed(request, service, record, starting_after)
+    return JSONResponse(response_document(record))
 
 
 @router.post("/{response_id}/cancel", summary="Cancel a response", response_model=ResponseDocument)
 async def cancel(service: ServiceHere, caller: CallerHere, response_id: str) -> Any:
-    """Answer no more."""
+    """Stop answering."""
     return JSONResponse(response_document(await _cancelled(service, response_id, caller)))
 
 
 @router.delete("/{response_id}", summary="Delete a response")
 async def delete(service: ServiceHere, caller: CallerHere, response_id: str) -> Deleted:
-    """Cancel and forget it."""
-    made = await _cancelled(service, response_id, caller)
-    await to_thread.run_sync(service.responses.forget, made)
+    """Cancel it and forget it."""
+    record = await _cancelled(service, response_id, caller)
+    await to_thread.run_sync(service.responses.forget, record)
     return Deleted(id=response_id, object="response")
 
 
-def _asked(wanted: ResponseRequest) -> AskRequest:
+def _ask_request(wanted: ResponseRequest) -> AskRequest:
     given = wanted.input
     if isinstance(given, str):
         given = [InputMessage(role="user", content=given)]
     if wanted.instructions:
         given = [InputMessage(role="developer", content=wanted.instructions), *given]
-    told = (wanted.text or TextOptions()).format
+    text = (wanted.text or TextOptions()).format
     messages = given or [InputMessage(role="user", content="")]
     max_tokens = wanted.max_output_tokens
-    return ask_request_of(messages, wanted, told.type, told.schema_, max_tokens=max_tokens)
+    return ask_request_of(messages, wanted, text.type, text.schema_, max_tokens=max_tokens)
 
 
-def _wait(made: ResponseRecord) -> None:
-    with made.changed:
-        made.changed.wait_for(lambda: made.status in ENDED)
+def _wait(record: ResponseRecord) -> None:
+    with record.changed:
+        record.changed.wait_for(lambda: record.status in ENDED)
 
 
 async def _found(service: Service, response_id: str, caller: Caller) -> ResponseRecord:
@@ -246,41 +246,41 @@ async def _found(service: Service, response_id: str, caller: Caller) -> Response
 
 
 async def _cancelled(service: Service, response_id: str, caller: Caller) -> ResponseRecord:
-    """Once it has ended. Not in a thread of those that answer: they may all be held by what is to
-    be cancelled. Raises ApiError, StoreError.
+    """Cancel a response and return it once it has ended. Uses none of the answering threads, as
+    the answers to cancel may hold them all. Raises ApiError, StoreError.
     """
     give_up_at = time.monotonic() + _CANCEL_S
     await to_thread.run_sync(service.responses.cancel, response_id, caller.name)
     while True:
-        made = await _found(service, response_id, caller)
-        if made.status in ENDED or time.monotonic() > give_up_at:
-            return made
+        record = await _found(service, response_id, caller)
+        if record.status in ENDED or time.monotonic() > give_up_at:
+            return record
         await asyncio.sleep(_LOOK_S)
 
 
-def again(service: Service, made: ResponseRecord) -> tuple[Ask, Finish]:
-    """How to go on with what another process has left. Raises ApiError where its key is not good
-    any more.
+def resume(service: Service, record: ResponseRecord) -> tuple[Ask, Finish]:
+    """Return how to continue what another process has left. Raises ApiError if its key is no longer
+    valid.
     """
-    caller = service.keys.named(made.owner)
+    caller = service.keys.named(record.owner)
     if caller is None or not service.loaded:
         raise no_key()
-    made.asker = Asker(caller.holder)
-    ask = lambda: begin(service, caller, made.asker, made.request)  # noqa: E731  the asker of then
+    record.asker = Asker(caller.holder)
+    ask = lambda: begin(service, caller, record.asker, record.request)  # noqa: E731  its asker then
     return ask, partial(finished, service)
 
 
 def _streamed(
-    request: Request, service: Any, made: ResponseRecord, after: int
+    request: Request, service: Any, record: ResponseRecord, after: int
 ) -> StreamingResponse:
     async def events() -> AsyncIterator[str]:
         gone = threading.Event()
-        following = made.follow(after, gone)
+        following = record.follow(after, gone)
         try:
             while True:
                 event = await in_thread(request, lambda: next(following, None), abandon=True)
                 if event is None:
-                    if made.is_left:
+                    if record.is_left:
                         yield event_of(_LEFT.body)
                     return
                 yield event_of(event, kind=event["type"])

@@ -1,4 +1,4 @@
-"""Service: what lives as long as the process: the model, streams, alerts and so on.
+"""Service: holds what lives as long as the process: the model, streams, alerts and so on.
 
 A thread loads the model, so that the server can already answer `/health` and `/ready`.
 """
@@ -6,6 +6,7 @@ A thread loads the model, so that the server can already answer `/health` and `/
 import secrets
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -17,19 +18,20 @@ import structlog
 
 from app.server.answering import Answering
 from app.server.api_errors import ApiError
-from app.server.background import KEPT_S, MOST_KEPT, Again, BackgroundResponses
+from app.server.background import KEPT_S, MOST_KEPT, BackgroundResponses, Resume
 from app.server.documents import pictured, rfc3339
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
 from app.server.recap_documents import RecapDocument
 from app.server.settings import ServiceSettings
 from app.server.time_range import TimeRange
-from memory import MemoryReader, StoreError, tier_of
+from memory import KVMemoryError, MemoryReader, StoreError, tier_of
 from memory.locks import Rank, ranked_lock
 from vstream.decoding.grammar_trials import MOST_WAITING
 from vstream.device.free_memory import leave_out_of_collections
 from vstream.device.scheduler import Limits
 from vstream.device.shares import RateLimit, Shares
+from vstream.errors import VStreamError
 from vstream.models.video_llm import VideoLLM, load_video_llm
 from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
@@ -37,11 +39,13 @@ from vstream.service.alert_record import FiredAlert
 from vstream.service.alert_spec import WebhookSpec
 from vstream.service.alerts import Alerts
 from vstream.service.answer_log import open_answer_log
+from vstream.service.clip import picture_at
 from vstream.service.event import MOST
 from vstream.service.event_log import EventLog
 from vstream.service.kept_events import KeptEvents
 from vstream.service.owed_webhook import MOST as MOST_OWED
 from vstream.service.owed_webhook import OwedWebhook
+from vstream.service.past_firing import PastFiring
 from vstream.service.recaps import MadeRecap, Recaps
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_lines import StreamLines
@@ -64,20 +68,20 @@ class Phase(StrEnum):
 
 
 class Service:
-    """One for each process."""
+    """The service of one process."""
 
     def __init__(
         self, settings: ServiceSettings, keys: ApiKeys, *, is_one_of_many: bool = False
     ) -> None:
-        """`model` and all that needs it are there once `phase` is ready. Those of many over one
-        store are one service: each is told which streams to watch, and all tell of all.
+        """`loaded` is available once `phase` is ready. With `is_one_of_many`, this is one of
+        several workers over one store: each is assigned its streams, and each reports on all.
         """
         limits = settings.service
         self.is_one_of_many = is_one_of_many
         self.settings = settings
         self.keys = keys
         self.page_token = secrets.token_urlsafe()
-        """By this the page of this process is known, whose visitors are one caller."""
+        """Identifies the page of this process, whose visitors count as one caller."""
         self.started_at = time.time()
         self.phase = Phase.LOADING
         self.failure: Exception | None = None
@@ -98,10 +102,10 @@ class Service:
         self.answering = Answering(limits.max_running + limits.max_waiting + MOST_WAITING)
         tasks = tier_of(settings.memory.store).tasks(MOST_KEPT, KEPT_S)
         self.responses = BackgroundResponses(self.events, self.answering, tasks)
-        self.again: Again | None = None
-        """How to go on with a response that another process has left."""
+        self.resume: Resume | None = None
+        """How to continue a response that another process has left."""
         self.on_failed: Callable[[], None] = lambda: None
-        """Called if the service cannot begin, in the loading thread."""
+        """Called in the loading thread if the service cannot start."""
         self._drained_at = 0.0
         self._running: _Loaded | None = None
         self._loading: threading.Thread | None = None
@@ -119,14 +123,14 @@ class Service:
         """Load the model and open the streams; `phase` and `failure` say how that went."""
         try:
             self._running = _Loaded(self, self._load_model())
-            self._keep_lines()  # a store that was away may be back, or no stream opens either
+            self._keep_lines()  # a store that was away may be back; else no stream opens either
             self._open_known(self._running)
             leave_out_of_collections()
             with self._phase_lock:
                 if self.phase is Phase.LOADING:
                     self.phase = Phase.READY
                     _log.info("ready", model=self._running.model.name)
-        except Exception as error:  # noqa: BLE001  told by /ready and by run
+        except Exception as error:  # noqa: BLE001  reported by /ready and by run
             self.failure = error
             self.phase = Phase.FAILED
             self.on_failed()
@@ -172,11 +176,11 @@ class Service:
         loaded.alerts.open_known(self.settings.alerts)
         loaded.send_owed({one.spec.id for one in loaded.streams.all()})
         loaded.recaps.begin()
-        if self.again is not None:
-            self.responses.go_on(self.again)
+        if self.resume is not None:
+            self.responses.go_on(self.resume)
 
     def _keep_lines(self) -> None:
-        """Events and owed webhooks, unless they are already, or nothing lasts there."""
+        """Keep events and owed webhooks in the store, if it lasts and does not keep them yet."""
         try:
             tier = tier_of(self.settings.memory.store)
             if not self.events.is_kept and (lines := tier.lines("events", MOST)):
@@ -194,13 +198,14 @@ class Service:
 
 
 class _Loaded:
-    """What there is once the model is loaded."""
+    """Everything that needs the loaded model."""
 
     def __init__(self, service: Service, model: VideoLLM) -> None:
         settings, limits = service.settings, service.settings.service
         self.model = model
         model.scheduler.limits = Limits(limits.max_running, limits.max_waiting)
         self._service = service
+        self._base = limits.public_url or ""
         self.streams = Streams(
             settings,
             model,
@@ -220,7 +225,7 @@ class _Loaded:
             service.events,
             limits.max_alerts,
             on_fired=lambda fired: service.metrics.saw_firing(fired.past.stream_id),
-            on_told=self._tell,
+            on_ready=self._send_firing,
             on_forgotten=self._forget,
         )
         self.recaps = Recaps(
@@ -232,8 +237,8 @@ class _Loaded:
             on_made=self.send_recap,
         )
         self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
-        service.metrics.tell_of_streams(model, self.streams.all)
-        service.metrics.tell_of_service(self.alerts, service.webhooks, service.events)
+        service.metrics.report_streams(model, self.streams.all)
+        service.metrics.report_service(self.alerts, service.webhooks, service.events)
 
     def stream_range(
         self, stream_id: str, span: TimeRange, *, between_blocks: bool = False
@@ -260,8 +265,8 @@ class _Loaded:
         return from_s, to_s
 
     def zone_of(self, stream_ids: Iterable[str]) -> ZoneInfo:
-        """The zone of times in words: that of these streams, or the service's where they have none
-        or several.
+        """Return the zone for times in words: that of these streams, or the service's if they have
+        none or several.
         """
         own = {spec.timezone for one in stream_ids if (spec := self.streams.spec_of(one))}
         zone = own.pop() if len(own) == 1 else None
@@ -290,12 +295,12 @@ class _Loaded:
         self._service.metrics.forget(keeper.spec.id)
 
     def send_owed(self, stream_ids: Collection[str]) -> None:
-        """The webhooks of these streams that another process has not come to send."""
+        """Send the webhooks of these streams that another process still owed."""
         webhooks = self._service.webhooks
         try:
             owed = [one for one in webhooks.owed() if one.stream_id in stream_ids]
         except StoreError as error:
-            _log.warning("webhooks that are owed are not known", reason=str(error))
+            _log.warning("owed webhooks cannot be read", reason=str(error))
             return
         actions = {one.id: one.actions for one in self._service.settings.recaps}
         actions |= {one.id: one.spec.actions for one in self.alerts.all()}
@@ -305,19 +310,34 @@ class _Loaded:
             else:
                 webhooks.settle(one)
 
-    def _tell(self, fired: FiredAlert) -> None:
+    def _send_firing(self, fired: FiredAlert) -> None:
         alert, past = fired.alert, fired.past
         kind, of = f"{alert.spec.told_as}.fired", (alert.id, past.stream_id, past.at_s)
-        self._send(alert.spec.actions, kind, time.time(), pictured(fired.document), of)
+        document = pictured(fired.document, self._base)
+        wants_picture = any(action.picture for action in alert.spec.actions)
+        picture = self._picture_of(past) if wants_picture else None
+        self._send(alert.spec.actions, kind, time.time(), document, of, picture)
+
+    def _picture_of(self, past: PastFiring) -> str | None:
+        """As a `data:` URL; None if it is gone."""
+        try:
+            with self.streams.askable(past.stream_id) as stream, self.model.turn:
+                kept = picture_at(stream.memory, past.at_s)
+        except (VStreamError, KVMemoryError) as error:
+            _log.warning("webhook without picture", stream=past.stream_id, reason=str(error))
+            return None
+        return kept and f"data:image/jpeg;base64,{b64encode(kept.jpeg).decode()}"
 
     def send_recap(self, made: MadeRecap) -> None:
-        """To its webhooks."""
+        """Send a recap to its webhooks."""
         document = {
             "recap_id": made.spec.id,
             "from": rfc3339(made.begin_at),
             "to": rfc3339(made.end_at),
             **RecapDocument.of(made.recap, made.zone).model_dump(by_alias=True),
         }
+        for entry in document["data"]:
+            entry["frame_url"] = self._base + entry["frame_url"]
         of = made.spec.id, made.stream_ids[0], None
         self._send(made.spec.actions, "recap.made", made.end_at, document, of)
 
@@ -328,11 +348,15 @@ class _Loaded:
         at: float,
         document: dict[str, Any],
         of: tuple[str, str, float | None],
+        picture: str | None = None,
     ) -> None:
-        """`of` is the alert or recap, the stream, and its moment; see OwedWebhook."""
+        """`of` is the alert or recap, the stream, and its moment; see OwedWebhook. `picture` is for
+        those that want it.
+        """
         for action in actions:
-            assert action.secret is not None, "one is made up when the alert is set; see RecapSpec"
-            delivery = WebhookDelivery.of(action.url, action.secret, kind, at, document)
+            assert action.secret is not None, "setting the alert makes one; see RecapSpec"
+            content = {**document, "picture": picture} if action.picture else document
+            delivery = WebhookDelivery.of(action.url, action.secret, kind, at, content)
             self._service.webhooks.send(delivery, OwedWebhook.of_delivery(delivery, *of))
 
 

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import tzlocal
 import yaml
@@ -43,6 +44,11 @@ class ServiceConfig(BaseModel):
         False, description="Let API callers use sources and webhooks on private networks."
     )
     allow_webcams: bool = Field(False, description="Let API callers open this machine's webcams.")
+    public_url: str | None = Field(
+        None,
+        description="Address of this service for others, e.g. https://cameras.example.org. Links "
+        "in webhooks begin with it; unset: they are paths.",
+    )
     timezone: str = Field(
         default_factory=lambda: tzlocal.get_localzone_name() or "UTC",
         description="IANA time zone for times written in words, for streams without their own.",
@@ -98,6 +104,18 @@ class ServiceConfig(BaseModel):
         if wrong := [text for text, origin in found.items() if origin is None]:
             raise ValueError(f"{wrong[0]!r} is no origin: write e.g. https://panel.example.org")
         return tuple(str(origin) for origin in found.values())
+
+    @field_validator("public_url")
+    @classmethod
+    def _without_slash(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise ValueError("write e.g. https://cameras.example.org")
+        if parts.query or parts.fragment:
+            raise ValueError("leave out everything from ? or # on")
+        return url.rstrip("/")
 
 
 class ServiceSettings(VStreamConfig):

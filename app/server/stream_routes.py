@@ -59,7 +59,7 @@ class StreamChange(BaseModel):
 def create(service: ServiceHere, caller: CallerHere, spec: StreamSpec) -> StreamDocument:
     """Add a stream and open its source at once."""
     require(caller, Action.MANAGE, spec.id)
-    return stream_document(service.loaded.streams.create(spec))
+    return stream_document(service.loaded.streams.create(spec), caller)
 
 
 @router.get("", summary="List streams")
@@ -68,7 +68,9 @@ def all_streams(service: ServiceHere, caller: CallerHere) -> StreamList:
     streams = service.loaded.streams
     return StreamList(
         data=[
-            stream_document(one) for one in streams.all() if caller.may(Action.READ, one.spec.id)
+            stream_document(one, caller)
+            for one in streams.all()
+            if caller.may(Action.READ, one.spec.id)
         ],
         stored=caller.visible(streams.stored()),
     )
@@ -91,7 +93,7 @@ def probe(service: ServiceHere, caller: CallerHere, wanted: ProbeRequest) -> Pro
 def one(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
     """Return a stream's settings and state."""
     require(caller, Action.READ, stream_id)
-    return stream_document(service.loaded.streams.get(stream_id))
+    return stream_document(service.loaded.streams.get(stream_id), caller)
 
 
 @router.patch("/{stream_id}", summary="Change a stream")
@@ -106,7 +108,7 @@ def change(
     except ValidationError as error:
         raise invalid_value(error.errors()) from None
     keeper.change(spec)
-    return stream_document(keeper)
+    return stream_document(keeper, caller)
 
 
 @router.delete("/{stream_id}", summary="Delete a stream")
@@ -124,24 +126,24 @@ def delete(
 
 
 @router.post("/{stream_id}/pause", summary="Pause a stream")
-def pause(keeper: Managed) -> StreamDocument:
+def pause(keeper: Managed, caller: CallerHere) -> StreamDocument:
     """Close the source. The stream can still be asked about."""
     keeper.pause()
-    return stream_document(keeper)
+    return stream_document(keeper, caller)
 
 
 @router.post("/{stream_id}/resume", summary="Resume a stream")
-def resume(keeper: Managed) -> StreamDocument:
+def resume(keeper: Managed, caller: CallerHere) -> StreamDocument:
     """Reopen the source."""
     keeper.resume()
-    return stream_document(keeper)
+    return stream_document(keeper, caller)
 
 
 @router.post("/{stream_id}/restart", summary="Restart a stream")
-def restart(keeper: Managed) -> StreamDocument:
+def restart(keeper: Managed, caller: CallerHere) -> StreamDocument:
     """Close and reopen the source at once."""
     keeper.restart()
-    return stream_document(keeper)
+    return stream_document(keeper, caller)
 
 
 @router.delete("/{stream_id}/memory", summary="Forget a range of time")

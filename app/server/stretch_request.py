@@ -114,8 +114,8 @@ async def _events(
     request: Request, asker: Asker, found: Found, how_far: Callable[[], BaseModel]
 ) -> AsyncIterator[str]:
     try:
-        async for told in with_pauses(_told(request, found), _PAUSE_S):
-            kind, one = told or ("progress", how_far())
+        async for event in with_pauses(_found_events(request, found), _PAUSE_S):
+            kind, one = event or ("progress", how_far())
             yield event_of(one.model_dump(by_alias=True), kind)
     except Exception as error:  # noqa: BLE001  headers are sent: report the error in the stream
         yield event_of(api_error(error).body)
@@ -126,6 +126,6 @@ async def _events(
     yield DONE
 
 
-async def _told(request: Request, found: Found) -> AsyncIterator[tuple[str, BaseModel]]:
+async def _found_events(request: Request, found: Found) -> AsyncIterator[tuple[str, BaseModel]]:
     while (one := await in_thread(request, lambda: next(found, None), abandon=True)) is not None:
         yield one

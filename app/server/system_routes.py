@@ -56,8 +56,8 @@ async def health() -> Health:
 )
 async def ready(service: ServiceHere, request: Request) -> Any:
     """Succeed once the model is loaded and while the store takes blocks."""
-    told = await in_threads(request, Work.TELLING, lambda: _ready(service))
-    return JSONResponse(told.model_dump(), 200 if told.store == "ok" else 503)
+    state = await in_threads(request, Work.TELLING, lambda: _ready(service))
+    return JSONResponse(state.model_dump(), 200 if state.store == "ok" else 503)
 
 
 def _ready(service: Service) -> Ready:
@@ -68,8 +68,8 @@ def _ready(service: Service) -> Ready:
     named = {"model": model, "model_name": name.name if name.is_dir() else str(name)}
     if phase is not Phase.READY:
         since_s = time.time() - service.started_at if phase is Phase.LOADING else None
-        told = Ready(status=phase, store="unknown", streams=0, detail=failure, **named)
-        return told.model_copy(update={"loading_s": since_s})
+        unready = Ready(status=phase, store="unknown", streams=0, detail=failure, **named)
+        return unready.model_copy(update={"loading_s": since_s})
     keepers = service.loaded.streams.all()
     problems = [keeper.status.problem for keeper in keepers]
     away = [one.message for one in problems if one is not None and one.code == STORE_AWAY]

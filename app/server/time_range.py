@@ -1,4 +1,4 @@
-"""TimeRange: which stretch of a stream a request means."""
+"""TimeRange: the stretch of a stream that a request means."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,11 +20,11 @@ class TimeRange(BaseModel):
         return self == TimeRange()
 
 
-class AskedSpan(TimeRange):
-    """The stretch that a question is about; what came after `as_of_s` is as if it were not yet."""
+class QuestionSpan(TimeRange):
+    """The stretch that a question is about; nothing after `as_of_s` counts."""
 
     as_of_s: float | None = Field(None, ge=0, le=1e10)
 
     def at_s(self, to_s: float | None) -> float | None:
-        """The moment of the question, where the stretch ends at `to_s`; None is now."""
+        """Return the moment of the question if the stretch ends at `to_s`; None is now."""
         return min((one for one in (to_s, self.as_of_s) if one is not None), default=None)

@@ -151,7 +151,7 @@ def policy_of(contender: Contender, settings: PlaySettings, model: VideoLLM) -> 
     if kind is None:
         return settings.policy(contender, model)
     limit = settings.configured(contender).engine.max_answer_tokens
-    return kind(shape_of(model, limit), kind.told(contender.settings))
+    return kind(shape_of(model, limit), kind.read_settings(contender.settings))
 
 
 def play_stream(

@@ -143,7 +143,7 @@ def _contenders(
             if not one.is_watching and (settings or is_planned):
                 raise SettingsError(f"contender: {one.policy} has no settings")
             own = more.get(one.policy) or POLICIES.find(one.opened_under)
-            own.told(settings)
+            own.read_settings(settings)
             if budget is None or (one.is_watching and own.card.takes_budget):
                 found.append(one)
             elif policy != ALL:

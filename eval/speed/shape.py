@@ -1,5 +1,5 @@
-"""measure_shape measures a model of a published shape beside the least possible times and beside
-plain transformers, on the same random weights.
+"""measure_shape: measure a model of a published shape against the lowest possible times and plain
+transformers, with the same random weights.
 """
 
 import time
@@ -44,7 +44,7 @@ from vstream.device.scheduler import Limits
 
 
 class _Ours(NamedTuple):
-    """What was measured of one session; `drawn` is of answers that are drawn at random."""
+    """The measurements of one session; `drawn` is for sampled answers, `best` for greedy ones."""
 
     frame_s: float
     stages: Row
@@ -59,16 +59,16 @@ class _Ours(NamedTuple):
 def measure_shape(
     name: str,
     random_weights: RandomWeights = False,
-    frames: Annotated[int, typer.Option(min=2, help="Before it is asked.")] = 256,
+    frames: Annotated[int, typer.Option(min=2, help="To ingest before the questions.")] = 256,
     askers: Annotated[
-        list[int] | None, typer.Option(min=1, help="At once; may be given again.")
+        list[int] | None, typer.Option(min=1, help="Questions at once; repeatable.")
     ] = None,
     hours: Annotated[
         list[float] | None,
-        typer.Option(min=0.01, help="Of history at which it is asked, too; several times."),
+        typer.Option(min=0.01, help="Also ask with this much history; repeatable."),
     ] = None,
 ) -> Figures:
-    """A model of a published shape beside the least possible times, and beside plain use."""
+    """Measure a model of a published shape against the lowest possible times and plain use."""
     weights = weights_of(name, random_weights)
     family = random_family(name, weights)
     rates = measure_rates(weights.device, weights.dtype)
@@ -78,13 +78,13 @@ def measure_shape(
     past = list(islice(coming, seen_frames))
     block_tokens = len(family.encode([past[:per_block]])[0].embeddings)
     window_tokens = block_tokens * wanted.window_frames // per_block
-    plain = measure_plain(weights, family, past, window_tokens)  # before anything is changed
+    plain = measure_plain(weights, family, past, window_tokens)  # while all is unchanged
     flops = tower_flops(family, past[:per_block])
     model = unending(random_video_llm(name, weights, family))
     floors = Floors.of(rates, weights, model.decoder)
     with PeakMemory(weights.device) as peak:
         ours = _measured(model, coming, frames, askers or [1, 8, 32], hours or [])
-    # The window's left edge stands still for a step, so that most frames see less than all of it.
+    # The window's left edge moves only once a step, so most frames see less than a full window.
     mean_window = window_tokens * (1 - (wanted.window_stride - 1) / 2 / wanted.window_frames)
     ingest_floor_s = floors.ingest_s(flops, block_tokens / per_block, mean_window)
     fetched_bytes = round(ours.frame_bytes * min(seen_frames, ours.history_frames))
@@ -125,7 +125,7 @@ def _measured(
     askers: Sequence[int],
     hours: Sequence[float],
 ) -> _Ours:
-    """`num_frames`, then so many `askers` at once, then an index of so many `hours`."""
+    """Ingest `num_frames`, then ask with each number of `askers`, then with `hours` of history."""
     model.scheduler.limits = Limits(max_running=max(askers))
     config = roomy_config()
     store = HostTier(config.memory.host_bytes)
@@ -164,7 +164,7 @@ def _step(name: str, ours_ms: float, floor_s: float, plain_s: float | None) -> R
 
 
 def _ingest(session: Session, frames: Iterator[Frame], num_frames: int) -> tuple[float, Row]:
-    """With a full window: over the second half of `num_frames`, or as many as come after it."""
+    """Measure ingest with a full window: the second half of `num_frames`, or those after it."""
     family = session.model.family
     step = session.encoding.stride_blocks * family.frames_per_block
     warm = max(family.recommended.window_frames, num_frames // 2)
@@ -175,7 +175,7 @@ def _ingest(session: Session, frames: Iterator[Frame], num_frames: int) -> tuple
 def _first_token_ms(
     session: Session, store: BlockStore, hours: float, questions: Questions
 ) -> float:
-    """With so much history; the newest blocks are the session's."""
+    """Return the first token's time with that much history; its newest blocks are the session's."""
     model = session.model
     wanted = round(3600 * hours * model.sample_fps / model.family.frames_per_block)
     past = LongPast(store, max(wanted, store.next_id))
@@ -184,8 +184,8 @@ def _first_token_ms(
 
 
 def _tokens_per_s(session: Session, num_askers: int, questions: Questions) -> float:
-    """Of all answers, from the first token of any to the last, in the second of two rounds: in the
-    first a card may have to record steps of that many.
+    """Return the rate of all answers, from the first token of any to the last, in the second of two
+    rounds: in the first a GPU may have to record steps of that batch size.
     """
 
     def ask(number: int) -> tuple[float, float]:

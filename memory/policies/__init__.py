@@ -17,7 +17,7 @@ _REPLACED = {"captions": "goldfish"}
 def require_policy(name: str | None, settings: Mapping[str, Any]) -> None:
     """Raise ValueError unless a policy of that name (None: the default) accepts these settings."""
     try:
-        POLICIES.find(name or DEFAULT).told(settings)
+        POLICIES.find(name or DEFAULT).read_settings(settings)
     except (UnknownNameError, PolicyError) as error:
         raise ValueError(str(error)) from None
 
@@ -25,7 +25,7 @@ def require_policy(name: str | None, settings: Mapping[str, Any]) -> None:
 def policy_named(name: str, shape: ModelShape, settings: Mapping[str, Any]) -> MemoryPolicy:
     """Return the policy of that name for a model. Raises UnknownNameError, PolicyError."""
     policy = POLICIES.find(name)
-    return policy(shape, policy.told(settings))
+    return policy(shape, policy.read_settings(settings))
 
 
 def instead_of(policy: MemoryPolicy, name: str) -> MemoryPolicy:

@@ -196,7 +196,7 @@ class MemoryPolicy:
         self.settings: Any = settings
 
     @classmethod
-    def told(cls, settings: Mapping[str, Any]) -> PolicySettings:
+    def read_settings(cls, settings: Mapping[str, Any]) -> PolicySettings:
         """Return its settings, validated. Raises PolicyError, naming the bad and the known ones."""
         try:
             return cls.Settings(**settings)

@@ -1,1 +1,1 @@
-"""Rows of bytes: one layer of one block each, how they are made, moved and decoded."""
+"""Make, move and decode rows of bytes; each row is one layer of one block."""

@@ -1,4 +1,4 @@
-"""FloatCodec: keys and values kept as floating-point numbers, as given or rounded to one dtype."""
+"""FloatCodec: keeps keys and values as floating-point numbers, exact or rounded to one dtype."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""IntegerCodec: keys and values in, small unsigned integers with their scales and zeros out.
+"""IntegerCodec: quantises keys and values to small unsigned integers with scales and zeros.
 
 Source: KIVI (Liu et al., ICML 2024), section 3: keys are quantised along the tokens (each channel
 by itself), values along the channels (each token by itself), both asymmetrically. With `levels` =
@@ -8,12 +8,12 @@ by itself), values along the channels (each token by itself), both asymmetricall
 
 Differs from the paper: keys are taken before RoPE, where a channel's large bias is the same for
 all tokens and so vanishes in `zero`. `zero` is the middle of the group's range, not its low end, so
-its own rounding to float16 costs no more than a slightly larger scale. A group is all tokens of the
-block (all dims of the head) unless a largest size is given; then the groups are of equal size.
+rounding it to float16 costs only a slightly larger scale. A group is all tokens of the block (all
+dims of the head) unless a largest size is given; then all groups have equal sizes.
 
 Values of video vary less along the tokens than along the channels (VidKV, Tao et al. 2025,
-arXiv 2503.16257): with `values_by_channel` they are quantised as keys are where that takes fewer
-bytes. Rows of before, which are longer then, are read as well.
+arXiv 2503.16257): `values_by_channel` quantises them like keys if that takes fewer bytes. Earlier
+rows, which are longer then, are still read.
 """
 
 from math import ceil, prod
@@ -29,23 +29,23 @@ from memory.kv_block import EncodedRows, KeysAndValues, OfBlock
 
 _ROW_ALIGN_BYTES = 16
 _CPU_SLAB_NUMEL = 1 << 19
-"""Numbers dequantised at once on a CPU, where the temporaries should stay in its cache."""
+"""Numbers dequantised at once on a CPU, so that the temporaries stay in its cache."""
 
 
 class IntegerCodec(BlockCodec):
     """A row is the scales and zeros of keys and values (float16), then their codes.
 
-    Scales in float16 halve what a row spends on them against float32; the error of the attention
-    output grows by less than a fiftieth. A block with numbers beyond float16 is refused.
+    Float16 scales take half the bytes of float32; the error of the attention output grows by less
+    than a fiftieth. A block with numbers beyond float16 is refused.
     """
 
     bits: ClassVar[int]
     max_group_tokens: ClassVar[int | None] = None
     max_group_dims: ClassVar[int | None] = None
     has_zero: ClassVar[bool] = True
-    """Else `zero` is 0 and is not kept."""
+    """Whether `zero` is kept; else it is 0."""
     keys_by_token: ClassVar[bool] = False
-    """Keys are quantised as values are."""
+    """Whether keys are quantised like values."""
     values_by_channel: ClassVar[bool] = False
 
     def row_bytes(self, layout: RowLayout) -> int:
@@ -82,20 +82,20 @@ class IntegerCodec(BlockCodec):
         return keys.flatten(1, 2), values.flatten(1, 2)
 
     def fitted(self, grouped: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Scales and zeros (float16) and codes (uint8) of numbers that share them along `axis`."""
+        """Return scales, zeros (float16) and codes (uint8); numbers along `axis` share a scale."""
         levels = 2**self.bits - 1
         zero, reach = self._middle(grouped, axis)
-        # Rounded up, so that no code leaves [0, levels]; the least float16 serves constant groups.
+        # Rounded up, so that no code leaves [0, levels]; constant groups get the least float16.
         scale = (reach * (2 / levels * (1 + 2**-10)) + 2**-24).half()
         codes = ((grouped - zero) / scale.float()).add_(levels / 2).round_().to(torch.uint8)
         return scale, zero, codes
 
     def numbers(self, codes: Tensor, scale: Tensor, zero: Tensor) -> tuple[Tensor, Tensor]:
-        """What codes stand for, as a factor of `scale` and what is added to the product."""
+        """Return what codes stand for: a factor of `scale`, and a term to add to the product."""
         return codes, zero - scale * ((2**self.bits - 1) / 2)
 
     def _middle(self, grouped: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-        """Where groups have their zero, in float16, and how far numbers lie from it at most."""
+        """Return the zeros of groups, in float16, and how far numbers lie from them at most."""
         low = grouped.amin(axis, keepdim=True)
         high = grouped.amax(axis, keepdim=True)
         zero = ((low + high) / 2).half() if self.has_zero else torch.zeros_like(low).half()
@@ -106,7 +106,7 @@ class IntegerCodec(BlockCodec):
         if not self.values_by_channel:
             return by_token
         by_channel = by_token[0], by_token[0]
-        return min(by_token, by_channel, key=self._row_bytes)  # of equals the one of before
+        return min(by_token, by_channel, key=self._row_bytes)  # if equal, the earlier format
 
     def _groups_by_token(self, layout: RowLayout) -> "_BothGroups":
         shape = (layout.kv_heads, layout.tokens, layout.head_dim)
@@ -125,14 +125,14 @@ class IntegerCodec(BlockCodec):
         return ceil(groups.num_codes * self.bits / 8)
 
     def _quantised(self, numbers: Tensor, groups: "_Groups") -> tuple[Tensor, Tensor]:
-        """Float16 [layers, scales then zeros] and uint8 [layers, code_bytes]."""
+        """Return float16 [layers, scales then zeros] and uint8 [layers, code_bytes]."""
         scale, zero, codes = self.fitted(groups.grouped(numbers.float()), groups.axis)
         kept = (scale, zero) if self.has_zero else (scale,)
         scales = torch.cat([one.flatten(1) for one in kept], dim=1)
         return scales, _packed(codes.flatten(1), self.bits)
 
     def _dequantise(self, rows: Tensor, both: "_BothGroups", *into: Tensor) -> None:
-        """Into keys and values, each [kv_heads, blocks, tokens, head_dim]."""
+        """Write into keys and values, each [kv_heads, blocks, tokens, head_dim]."""
         each = 1 + self.has_zero
         num_scales = [groups.num_scales for groups in both for _ in range(each)]
         scale_bytes = 2 * sum(num_scales)
@@ -150,8 +150,8 @@ class IntegerCodec(BlockCodec):
 class _Groups:
     """How the numbers of one layer, `shape` = [kv_heads, tokens, head_dim], share their scales.
 
-    `axis` (counted from the end) is split into [count, size], with a size of no more than
-    `largest`; the last group is padded if need be.
+    `axis` (counted from the end) is split into [count, size], with a size of at most `largest`; the
+    last group is padded if necessary.
     """
 
     def __init__(self, shape: tuple[int, int, int], axis: int, largest: int | None) -> None:
@@ -165,14 +165,14 @@ class _Groups:
         self.num_codes, self.num_scales = prod(self.code_shape), prod(self.scale_shape)
 
     def grouped(self, numbers: Tensor) -> Tensor:
-        """[layers, *shape] -> [layers, *code_shape]; padding repeats the last number."""
+        """Reshape [layers, *shape] to [layers, *code_shape]; padding repeats the last number."""
         if self.num_padded:
             last = numbers.narrow(self.axis, -1, 1)
             numbers = torch.cat((numbers, *([last] * self.num_padded)), dim=self.axis)
         return torch.unflatten(numbers, self.axis, (self.count, self.size))
 
     def expand(self, codes: Tensor, scale: Tensor, low: Tensor, out: Tensor) -> None:
-        """codes * scale + low, each [blocks, numbers], into `out` [kv_heads, blocks, ...]."""
+        """Write codes * scale + low, each [blocks, numbers], into `out` [kv_heads, blocks, ...]."""
         codes = torch.unflatten(codes, 1, self.code_shape).transpose(0, 1)
         scale = torch.unflatten(scale, 1, self.scale_shape).transpose(0, 1)
         low = torch.unflatten(low, 1, self.scale_shape).transpose(0, 1)
@@ -180,18 +180,18 @@ class _Groups:
             padded = torch.addcmul(low, codes, scale).flatten(self.axis - 1, self.axis)
             out.copy_(padded.narrow(self.axis, 0, self.shape[self.axis]))
         else:
-            # One kernel that reads bytes and writes the result: nothing of its size in between.
+            # One kernel reads bytes and writes the result, without temporaries of its size.
             torch.addcmul(
                 low, codes, scale, out=torch.unflatten(out, self.axis, (self.count, self.size))
             )
 
 
 _BothGroups = tuple[_Groups, _Groups]
-"""Of keys and of values."""
+"""The groups of keys and of values."""
 
 
 def _packed(codes: Tensor, bits: int) -> Tensor:
-    """[layers, codes] -> [layers, bytes]: the first ones in the lowest bits of all bytes."""
+    """Pack [layers, codes] into [layers, bytes]; the first codes fill each byte's lowest bits."""
     if bits == 8:
         return codes
     first, *others = codes.split(ceil(codes.shape[1] * bits / 8), dim=1)

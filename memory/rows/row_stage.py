@@ -1,9 +1,8 @@
-"""Encoded rows of one layer in, their keys and values in one piece out.
+"""Decode encoded rows of one layer into contiguous keys and values.
 
-On a card they go through RowStage. Rows lie scattered in the process's memory; a card reads pinned
-memory at the full rate of its bus while the processor goes on, and what lies elsewhere its driver
-copies first, with one thread. So rows are gathered in one pinned buffer, by several threads, and
-the card fetches that.
+On a GPU they go through RowStage. Rows lie scattered in the process's memory. A GPU reads pinned
+memory at the full rate of its bus while the CPU goes on; anything else its driver first copies,
+with one thread. So several threads gather the rows in one pinned buffer, and the GPU fetches that.
 """
 
 from collections import defaultdict
@@ -23,11 +22,11 @@ from memory.locks import Rank, ranked_lock
 
 _COPIERS = 8
 _SHARE_BYTES = 1 << 20
-"""A thread is worth its while from so many bytes on."""
+"""The least number of bytes that is worth a thread."""
 
 
 class RowStage:
-    """One for a device. May be called from any thread."""
+    """Stages rows for one device. Safe from any thread."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -37,10 +36,12 @@ class RowStage:
         self._lock = ranked_lock(Rank.ROW_STAGE)
 
     def stack(self, rows: Sequence[bytes]) -> UInt8[Tensor, "rows row_bytes"]:
-        """Rows of one length, in the order given. Work of the current stream finds them there."""
+        """Copy rows of equal length to the device, in the order given. Later work on the current
+        CUDA stream may use them.
+        """
         with self._lock:
             if self._fetched is not None:
-                self._fetched.synchronize()  # before the card is done with it nothing is laid there
+                self._fetched.synchronize()  # wait until the GPU has read the buffer
             gathered = self._room(len(rows), len(rows[0]))
             self._gather(rows, gathered.numpy())
             staged = gathered.to(self._device, non_blocking=True, copy=True)
@@ -70,7 +71,7 @@ class RowStage:
 
 @cache
 def stage_of(device: torch.device) -> RowStage:
-    """The stage that all memories of a device share: they are read one after the other."""
+    """Return the stage that all memories of a device share; they are read one after another."""
     return RowStage(device)
 
 
@@ -81,7 +82,7 @@ def decoded(
     dtype: torch.dtype,
     device: torch.device,
 ) -> KeysAndValues:
-    """Row after row, in the order given, on `device`; those that are alike are decoded together."""
+    """Decode rows on `device`, in the order given; rows of one form are decoded together."""
     alike: dict[tuple[RowForm, int], list[int]] = defaultdict(list)
     for place, (row, form) in enumerate(zip(rows, forms, strict=True)):
         alike[form, len(row)].append(place)
@@ -103,7 +104,7 @@ def decoded(
 def _decoded_alike(
     rows: Sequence[bytes], form: RowForm, dtype: torch.dtype, device: torch.device
 ) -> KeysAndValues:
-    if device.type == "cuda":  # as bytes: the fewest that can cross to it
+    if device.type == "cuda":  # as bytes: the least to transfer
         stacked = stage_of(device).stack(rows)
     else:
         joined = torch.frombuffer(bytearray().join(rows), dtype=torch.uint8)

@@ -97,8 +97,8 @@ class HostTier(BlockStore):
         try:
             return self._blocks[block_id]
         except KeyError:
-            told = f"host tier: block {block_id} is not kept (any more)"
-            raise BlockNotFoundError(told) from None
+            why = f"host tier: block {block_id} is not kept (any more)"
+            raise BlockNotFoundError(why) from None
 
 
 class InMemory(Tier):

@@ -1,6 +1,6 @@
-"""Tier: a place that streams are kept in, found by the scheme of its address.
+"""Tier: keeps streams at one address; its scheme finds the tier.
 
-What stands below it says of the streams at an address what their tier does.
+The functions at the end do for an address what its tier does.
 """
 
 import os
@@ -30,15 +30,16 @@ _PASSWORD = re.compile(r"(?i)((?:username|password)=)[^&]*")
 
 
 def store_name(store: str) -> str:
-    """`store` without user name and password, wherever the address of a server holds them.
+    """Return `store` without user name and password, wherever the address holds them.
 
-    Hides rather too much: all before the last "@" goes, for a password may hold any character.
+    Hides too much rather than too little: everything before the last "@" goes, as a password may
+    hold any character.
     """
     return _PASSWORD.sub(r"\1***", _USER_INFO.sub(lambda found: f"{found[1] or ''}***@", store))
 
 
 def require_stream_id(stream_id: str) -> str:
-    """`stream_id`, which becomes a part of file names. Raises StoreError if it must not."""
+    """Return `stream_id`. Raises StoreError if it must not become part of a file name."""
     if not _STREAM_ID.fullmatch(stream_id):
         raise StoreError(
             f"stream id {stream_id!r}: use up to 128 of A-Z a-z 0-9 . _ - and no dot at the start"
@@ -47,7 +48,7 @@ def require_stream_id(stream_id: str) -> str:
 
 
 def writer_name() -> str:
-    """This process as other ones see it write a stream."""
+    """Return the name of this process as the writer of a stream, HOST:PID."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -56,7 +57,9 @@ StreamState = Literal["live", "stored"]
 
 @dataclass(frozen=True)
 class StoredStream:
-    """`state` is live while a process writes it. `from_s` to `to_s` is what is kept, 0 without."""
+    """A stream in a store. `state` is live while a process writes it; `from_s` to `to_s` is the
+    stretch that is kept, both 0 without blocks.
+    """
 
     id: str
     state: StreamState
@@ -65,45 +68,45 @@ class StoredStream:
     to_s: float
     bytes_by_tier: dict[str, int]
     damaged: int = 0
-    """Places in its files where blocks are damaged or missing; they are not counted."""
+    """Places in its files where blocks are damaged or missing; these blocks are not counted."""
     error: str | None = None
     """Why its blocks cannot be read; then none are counted."""
 
 
 @dataclass(frozen=True)
 class FoundStream:
-    """What made a stream, and whether a process writes it now."""
+    """The provenance of a stream, and whether a process writes it now."""
 
     provenance: Provenance
     state: StreamState
     note: dict[str, Any]
-    """Its writer's own, see `KVMemory.set_note`."""
+    """The writer's own note, see `KVMemory.set_note`."""
     note_lost: bool = False
-    """Whether that is empty because what held it is damaged."""
+    """Whether the note is empty because it is damaged."""
     writer: str | None = None
-    """The process that writes it, as `writer_name` gives it there, where the tier knows it."""
+    """The `writer_name` of the process that writes it, if the tier knows it."""
 
 
 class Tier:
-    """The streams at one address; it holds nothing open. All it does raises StoreError.
+    """The streams at one address; keeps nothing open. All methods raise StoreError.
 
-    As it stands here they end with the process that writes them, in host RAM. One whose streams
-    last says so in `lasts`, and does otherwise all that stands below. Ids were checked before.
+    This base class is host RAM, where streams end with the process that writes them. A tier whose
+    streams outlive it sets `lasts` and overrides everything else. Ids are checked by the caller.
     """
 
     name: ClassVar[str] = ""
-    """The scheme of its addresses, as `file` of file:///DIR."""
+    """The scheme of its addresses, such as `file` in file:///DIR."""
     lasts: ClassVar[bool] = False
     """Whether streams outlive the process that writes them, and other processes can read them."""
     budget: ClassVar[str | None] = None
     """The setting that bounds each stream's blocks; None: `host_bytes`."""
 
     def __init__(self, store: str) -> None:
-        """Raises StoreError for an address that makes no sense."""
+        """Raises StoreError for a malformed address."""
         self.store = store
 
     def enter(self, stream_id: str, provenance: Provenance | None) -> StreamEntry:
-        """Become the one writer of a stream; None takes any provenance, and begins no stream.
+        """Become the one writer of a stream; None accepts any provenance, and creates no stream.
 
         Raises FingerprintMismatchError if the stream is of another provenance.
         """
@@ -112,30 +115,30 @@ class Tier:
         return StreamEntry(provenance)
 
     def blocks(self, entry: StreamEntry, config: MemoryConfig) -> "BlockStore":
-        """The blocks of a stream that was entered here."""
+        """Return the blocks of a stream that was entered here."""
         raise NotImplementedError
 
     def follow(self, stream_id: str) -> "tuple[Provenance, FollowedSource]":
-        """What made a stream, and its blocks, while another process may write it."""
+        """Return a stream's provenance and blocks, while another process may write it."""
         raise StoreError(
             f"store {store_name(self.store)}: other processes cannot read it; keep streams in "
             "file:///DIR or redis://HOST"
         )
 
     def ids(self) -> list[str]:
-        """Of all streams, in alphabetical order, without a look at them."""
+        """Return the ids of all streams in alphabetical order, without reading the streams."""
         return []
 
     def streams(self) -> list[StoredStream]:
-        """All of them, by id, live or not. One that cannot be read says so by itself."""
+        """Return all streams, by id, live or not. One that cannot be read has an `error`."""
         return []
 
     def find(self, stream_id: str) -> FoundStream | None:
-        """One stream, without a look at its blocks; None if there is none."""
+        """Return one stream without reading its blocks; None if there is none."""
         return None
 
     def find_all(self) -> dict[str, FoundStream | StoreError]:
-        """As `find`, of all streams, by id; a StoreError for one that cannot be read by itself."""
+        """Do `find` for all streams, by id; a stream that cannot be read maps to its StoreError."""
         found: dict[str, FoundStream | StoreError | None] = {}
         for stream_id in self.ids():
             try:
@@ -160,22 +163,22 @@ class Tier:
             entry.erase()
 
     def lines(self, name: str, most: int) -> LineLog | None:
-        """The newest `most` lines of that name beside the streams; None where nothing lasts."""
+        """Return the newest `most` lines of that name beside the streams; None if nothing lasts."""
         return None
 
     def dialogue(self, stream_id: str, name: str) -> "RedisDialogue | None":
-        """What was said about a stream under that name; None where no dialogue is remembered."""
+        """Return the dialogue about a stream under that name; None if the tier keeps none."""
         return None
 
     def tasks(self, most: int, kept_s: float) -> "RedisTasks | None":
-        """Work that outlives who does it; None where no other process could go on with it."""
+        """Return tasks that may outlive their process; None if no other could continue them."""
         return None
 
     def require_there(self) -> None:
-        """Raises StoreError where nothing was ever kept, as at an address that is mistyped."""
+        """Raise StoreError if nothing was ever kept here, as at a mistyped address."""
 
     def check(self) -> str:
-        """What there is to say about it for people, if it can be used. Leaves no trace in it."""
+        """Describe it for people, if it can be used. Leaves no trace in it."""
         return store_name(self.store)
 
 
@@ -184,7 +187,7 @@ _found = cache(TIERS.find)
 
 
 def tier_of(store: str) -> Tier:
-    """The tier at an address. Raises StoreError if there is none of its scheme."""
+    """Return the tier at an address. Raises StoreError if its scheme has none."""
     shown = store_name(store)
     try:
         return _found(shown.partition(":")[0])(store)
@@ -195,17 +198,17 @@ def tier_of(store: str) -> Tier:
 
 
 def stored_ids(store: str) -> list[str]:
-    """Ids of all streams of a store, without a look at them. Raises StoreError."""
+    """Return the ids of all streams of a store, without reading them. Raises StoreError."""
     return tier_of(store).ids()
 
 
 def stored_streams(store: str) -> list[StoredStream]:
-    """All streams of a store, by id; one that cannot be read says so. Raises StoreError."""
+    """Return all streams of a store, by id; an unreadable one has an `error`. Raises StoreError."""
     return tier_of(store).streams()
 
 
 def find_stream(store: str, stream_id: str) -> FoundStream | None:
-    """One stream of a store, without a look at its blocks; None if there is none.
+    """Return one stream of a store without reading its blocks; None if there is none.
 
     Raises StoreError, also for an id that no stream can have.
     """
@@ -213,8 +216,8 @@ def find_stream(store: str, stream_id: str) -> FoundStream | None:
 
 
 def find_streams(store: str) -> dict[str, FoundStream | StoreError]:
-    """All streams of a store by id, without a look at their blocks, as cheaply as can be; a
-    StoreError for one that cannot be read by itself. Raises StoreError.
+    """Return all streams of a store by id, without reading their blocks and as cheaply as possible.
+    A stream that cannot be read maps to its StoreError. Raises StoreError.
     """
     return tier_of(store).find_all()
 

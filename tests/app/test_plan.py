@@ -51,7 +51,7 @@ def test_a_block_is_as_large_in_every_codec_as_it_is_said_to_be(name, codec):
 
 def planned(shape, policy, settings, dtype, count):
     kind = POLICIES.find(policy)
-    made = kind(model_shape(shape), kind.told(settings))
+    made = kind(model_shape(shape), kind.read_settings(settings))
     return made, stored_bytes(made, shape, count * shape.frames, "int8", dtype)
 
 
@@ -61,7 +61,7 @@ def test_a_bounded_policy_keeps_within_what_is_said(name, policy, monkeypatch):
     monkeypatch.setattr("app.plan._PICTURE_BYTES", 0)
     shape, dtype = ALL[name], dtype_of(name)
     kind = POLICIES.find(policy)
-    made = kind(model_shape(shape), kind.told(BOUNDED[policy]))
+    made = kind(model_shape(shape), kind.read_settings(BOUNDED[policy]))
     count = 9 + (made.keep_blocks() or 0) * 9 // 8
     config = MemoryConfig(host_bytes=8 << 30)
     with closing(random_memory(shape, config, made)) as memory:
@@ -85,7 +85,7 @@ def test_the_embedded_model_fills_files_as_it_is_said_to(codec, frames, tmp_path
         session.push(frames)
     measured = sum(path.stat().st_size for path in tmp_path.rglob("*.vskv"))
     policy = POLICIES.find("default")
-    made = policy(model_shape(EMBEDDED), policy.told({}))
+    made = policy(model_shape(EMBEDDED), policy.read_settings({}))
     said = stored_bytes(made, EMBEDDED, len(frames), codec, "float32")
     assert said / measured == A_TENTH
 

@@ -27,7 +27,7 @@ def said(model, policy, codec):
     """GB: what an hour adds, or where there is a bound, all after a week."""
     hub_id, dtype = MODELS[model]
     shape, kind = shape_of(hub_id), POLICIES.find(policy)
-    made = kind(model_shape(shape), kind.told({}))
+    made = kind(model_shape(shape), kind.read_settings({}))
 
     def held(frames):
         return stored_bytes(made, shape, frames, codec, dtype) / 1e9

@@ -173,7 +173,7 @@ def test_the_oracle_selects_what_is_wanted_and_the_best_of_the_rest(data, top_k,
             assert (layers, queries.shape, similarity, chunk_blocks) == ([3], (1, 2), "cosine", 1)
             return sorted(sorted(self.ids, key=lambda block: -scores[block])[:top_k])
 
-    told = Oracle.told({"retrieve_blocks": top_k, "similarity": "cosine"})
+    told = Oracle.read_settings({"retrieve_blocks": top_k, "similarity": "cosine"})
     oracle = Oracle(ModelShape(), told)
     oracle.wanted = data.draw(st.lists(st.integers(0, 29), max_size=top_k, unique=True))
     found = oracle.select(3, torch.zeros(2), Past())

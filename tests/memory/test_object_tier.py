@@ -322,9 +322,9 @@ def _told(process):
 @pytest.mark.parametrize(
     ("store", "told"),
     [
-        ("s3://", "is no address of an object store"),
-        ("s3://key:secret@bucket/streams", "is no address of an object store"),
-        ("object://streams", "is no address of an object store"),
+        ("s3://", "not an address of an object store"),
+        ("s3://key:secret@bucket/streams", "not an address of an object store"),
+        ("object://streams", "not an address of an object store"),
         ("object:///streams?region=x", "only local=/DIR"),
     ],
 )

@@ -239,7 +239,7 @@ def test_a_server_that_refuses_for_now_is_waited_for(valkey_server, setting):
         client.config_set(setting, 1)
         append(memory, 2)
         assert memory.num_acknowledged == 1
-        assert "takes nothing for now" in memory.away
+        assert "accepts no writes for now" in memory.away
         client.config_set(setting, 0)
         drained(memory)
         assert memory.num_acknowledged == 3

@@ -222,7 +222,7 @@ def test_what_waits_is_bounded_and_ingestion_waits_instead(server):
     config = MemoryConfig(store=server.url, buffer_bytes=1 << 20)
     with open_memory(config, "camera", "model-a", 2, 8, 64, CPU) as memory:
         server.kill()
-        with pytest.raises(StoreAwayError, match="blocks wait already"):
+        with pytest.raises(StoreAwayError, match="blocks are waiting already"):
             append_large(memory, 200)
         waiting = memory.stats().waiting
         assert waiting == memory.num_blocks < 200

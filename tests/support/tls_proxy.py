@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 def tls_proxy(port, folder):
     """Yields its port. The certificate is its own: clients must not ask who signed it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*_made_certificate(folder))
+    context.load_cert_chain(*made_certificate(folder))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -32,10 +32,19 @@ def tls_proxy(port, folder):
         thread.join(20)
 
 
-def _made_certificate(folder):
+def made_certificate(folder):
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    files = ["-subj", "/CN=localhost", "-keyout", key, "-out", certificate]
+    files = [
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    ]
     subprocess.run([*made.split(), *files], check=True, capture_output=True)
     return certificate, key
 

@@ -295,7 +295,7 @@ def mass_of(state, block_id):
 
 
 def looked_at(model):
-    return LookedAt(shape_of(model, 6), LookedAt.told(SMALL["default"]))
+    return LookedAt(shape_of(model, 6), LookedAt.read_settings(SMALL["default"]))
 
 
 def test_a_block_is_found_by_the_tokens_that_were_looked_at_most(model, tmp_path):

@@ -1,9 +1,9 @@
-"""AlertBook: the alerts of a service by id, as the notes of their streams have them.
+"""AlertBook: holds the alerts of a service by id, as the notes of their streams have them.
 
-An alert stands in the notes of all its streams, any of which may go on without the others. Of many
-services that are one each has all alerts, judges them on the streams that it watches, and follows
-what the others note: of two versions the newer one counts, and that an alert has ended is noted in
-its place for a while.
+An alert stands in the notes of all its streams, as any of them may go on without the others. Each
+worker of a cluster has all alerts, judges them on the streams that it watches, and follows what the
+others note: the newer of two versions counts, and the end of an alert stays noted in its place for
+a while.
 """
 
 import secrets
@@ -18,7 +18,7 @@ from memory.locks import Rank, ranked_lock
 from vstream.alert import Alert
 from vstream.errors import BusyError, ConfiguredError, UnknownAlertError, VStreamError
 from vstream.service.alert_record import AlertRecord
-from vstream.service.alert_spec import AlertSpec
+from vstream.service.alert_spec import ALL, AlertSpec
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
 from vstream.speaking import speaking_policy
@@ -30,7 +30,7 @@ _Noted = Mapping[str, Any]
 
 
 class AlertBook:
-    """May be used from any thread; `lock` is that of the records and what they hold."""
+    """Safe from any thread; `lock` guards the records and what they hold."""
 
     def __init__(self, streams: Streams, most: int) -> None:
         self.lock = ranked_lock(Rank.ALERTS)
@@ -38,7 +38,7 @@ class AlertBook:
         self._most = most
         self._records: dict[str, AlertRecord] = {}
         self._ended: dict[str, float] = {}
-        """By id, when; of those that others have to hear of."""
+        """When alerts ended, by id, if the other workers have to learn it."""
 
     def get(self, alert_id: str) -> AlertRecord:
         """Raises UnknownAlertError."""
@@ -48,12 +48,14 @@ class AlertBook:
         return found
 
     def all(self) -> list[AlertRecord]:
-        """In the order in which they were set."""
+        """Return all alerts, in the order in which they were set."""
         with self.lock:
             return list(self._records.values())
 
     def make(self, spec: AlertSpec, owner: str = "", alert_id: str | None = None) -> AlertRecord:
-        """One to be entered, on those of its streams that are here. Raises SettingsError."""
+        """Make an alert on those of its streams that are here; `enter` adds it. Raises
+        SettingsError.
+        """
         alerts = {keeper: alert_on(keeper, spec) for keeper in self.here(spec)}
         alert_id = alert_id or f"alert_{secrets.token_hex(12)}"
         return AlertRecord(alert_id, spec, owner, time.time(), on_streams=alerts)
@@ -73,27 +75,26 @@ class AlertBook:
         return found
 
     def require_changeable(self, alert_id: str) -> AlertRecord:
-        """Raises UnknownAlertError, ConfiguredError for one that others would begin again."""
+        """Raises UnknownAlertError, ConfiguredError for one that other workers would set again."""
         found = self.get(alert_id)
         if found.is_declared and self._streams.is_one_of_many:
-            raise ConfiguredError(f"alert {alert_id} is of the configuration: change that")
+            raise ConfiguredError(f"alert {alert_id} is declared in the configuration: change that")
         return found
 
     def drop_without(self, wanted: Set[str]) -> None:
-        """Those that have none of these streams: another service has told that they ended."""
+        """Drop alerts on none of these streams: another worker has reported their end."""
         with self.lock:
             for one in list(self._records.values()):
-                is_over = not one.on_streams and not wanted & set(one.spec.stream_ids)
-                if is_over and not one.is_declared:
+                stays = one.on_streams or one.is_declared or ALL in one.spec.stream_ids
+                if not stays and not any(map(one.spec.is_on, wanted)):
                     del self._records[one.id]
 
     def here(self, spec: AlertSpec) -> list[StreamKeeper]:
-        """Those of the streams that it names that are watched here, in its order."""
-        here = {keeper.spec.id: keeper for keeper in self._streams.all()}
-        return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
+        """Return those of its streams that are watched here, by id."""
+        return [keeper for keeper in self._streams.all() if spec.is_on(keeper.spec.id)]
 
     def noted_beside(self, stream_id: str) -> list[dict[str, Any]]:
-        """What the note of a stream is to hold."""
+        """Return what the note of a stream is to hold."""
         with self.lock:
             alerts = [one.noted for one in self._records.values() if one.is_noted_beside(stream_id)]
             if not self._streams.is_one_of_many:
@@ -104,18 +105,16 @@ class AlertBook:
         return [*alerts, *ended]
 
     def take(self, noted: Iterable[_Noted]) -> set[str]:
-        """Have the alerts as notes have them, where these are newer. The streams whose notes have
-        to follow.
-        """
+        """Adopt the alerts in notes that are newer. Return the streams whose notes must follow."""
         newest: dict[str, _Noted] = {}
         for kept in noted:
-            with told_of_errors("?"):
+            with logging_errors("?"):
                 name = kept["id"]
                 if _at(kept) > _at(newest.get(name)):
                     newest[name] = kept
         streams = set()
         for name, kept in newest.items():
-            with told_of_errors(name):
+            with logging_errors(name):
                 streams |= self._take(name, kept)
         return streams
 
@@ -147,7 +146,7 @@ class AlertBook:
         return was_on | known.noted_on
 
     def rules(self, spec: AlertSpec) -> dict[StreamKeeper, SpeakingPolicy]:
-        """By stream that is watched here. Raises SettingsError."""
+        """Return the rule for each stream that is watched here. Raises SettingsError."""
         return {keeper: rule_on(keeper, spec) for keeper in self.here(spec)}
 
     def _enter(self, made: AlertRecord) -> None:
@@ -157,8 +156,8 @@ class AlertBook:
 
 
 @contextmanager
-def told_of_errors(alert_id: str) -> Iterator[None]:
-    """An alert that cannot be set keeps no other from it."""
+def logging_errors(alert_id: str) -> Iterator[None]:
+    """Log why an alert cannot be set, so that the others still are."""
     try:
         yield
     except (KeyError, TypeError, ValueError, VStreamError) as error:
@@ -166,11 +165,11 @@ def told_of_errors(alert_id: str) -> Iterator[None]:
 
 
 def take_firings(record: AlertRecord) -> None:
-    """What the notes of its streams say of its firings there, as far as it does not know them."""
+    """Take what its streams' notes say of its firings there, unless it knows them already."""
     for keeper in record.on_streams:
         noted = keeper.note.get("firings", {}).get(record.id)
         if noted is not None and not record.fired_on[keeper.spec.id]:
-            with told_of_errors(record.id):
+            with logging_errors(record.id):
                 record.take_noted(keeper.spec.id, noted)
 
 
@@ -186,7 +185,7 @@ def rule_on(keeper: StreamKeeper, spec: AlertSpec) -> SpeakingPolicy:
 
 
 def _at(kept: _Noted | None) -> float:
-    """When it was noted so; of an earlier version when the alert was made."""
+    """Return when it was noted so; for notes of an earlier version, when the alert was made."""
     if kept is None:
         return -1.0
     return float(kept.get("ended_at", kept.get("changed_at", kept.get("created_at", 0.0))))

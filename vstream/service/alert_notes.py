@@ -1,7 +1,7 @@
-"""AlertNotes: alerts in, what the notes of their streams hold of them out, as soon as it can be.
+"""AlertNotes: writes alerts and their firings into the notes of their streams, as soon as possible.
 
-An alert stands in the notes of all its streams, any of which may go on without the others; what it
-has told of each stands in that one's own.
+An alert stands in the notes of all its streams, as any of them may go on without the others; its
+firings on a stream stand in that stream's note alone.
 """
 
 import time
@@ -18,28 +18,28 @@ from vstream.service.streams import Streams
 _log = structlog.get_logger()
 _RETRY_S = 5.0
 _SPACING_S = 1.0
-"""Firings are noted at most so often beside a stream: a note waits for the disk."""
+"""Firings are noted beside a stream at most this often: a note waits for the disk."""
 
 
 class AlertNotes:
-    """Of any thread, but `go_on`, which belongs to the thread that judges."""
+    """Safe from any thread, but `go_on` belongs to the thread that judges."""
 
     def __init__(self, streams: Streams, book: AlertBook) -> None:
         self._streams = streams
         self._book = book
         self._due: dict[str, float] = {}
-        """Streams beside which something is to be written, and from when on."""
+        """Streams with something to write, and from when on."""
         self._written_at: dict[str, float] = {}
         self._lock = ranked_lock(Rank.ALERT_NOTES)
         """What was gathered later is written later."""
 
     def write(self, stream_id: str) -> None:
-        """Note at once, or again and again until the store is there."""
+        """Write at once; without a store, try again until it is there."""
         with self._lock:
             self._write(stream_id)
 
     def write_soon(self, stream_id: str) -> None:
-        """`go_on` does, where that was not done just now."""
+        """Let `go_on` write, but not right after the last time."""
         due = self._written_at.get(stream_id, -inf) + _SPACING_S
         self._due.setdefault(stream_id, due)
 
@@ -57,12 +57,12 @@ class AlertNotes:
         self._written_at[stream_id] = time.monotonic()
         alerts, firings = self._book.noted_beside(stream_id), {}
         for one in self._book.all():
-            if (told := one.noted_of(stream_id)) is not None:
-                firings[one.id] = told
+            if (noted := one.noted_of(stream_id)) is not None:
+                firings[one.id] = noted
         try:
             self._streams.get(stream_id).remember(alerts=alerts, firings=firings)
         except UnknownStreamError:
-            self._written_at.pop(stream_id, None)  # and with it its alerts
+            self._written_at.pop(stream_id, None)  # its alerts went with it
         except KVMemoryError as error:
             _log.warning("alerts not kept yet", stream=stream_id, reason=str(error))
             self._due[stream_id] = time.monotonic() + _RETRY_S

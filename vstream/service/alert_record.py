@@ -1,4 +1,4 @@
-"""AlertRecord: one standing question of a service, and what has come of it."""
+"""AlertRecord: one alert of a service, and what has come of it."""
 
 from collections import Counter, deque
 from collections.abc import Mapping, Set
@@ -13,13 +13,13 @@ from vstream.service.stream_keeper import StreamKeeper
 from vstream.speaking.policy import SpeakingPolicy
 
 _EVIDENCE = 8
-"""So many moments go with a firing, the best ones."""
+"""How many moments go with a firing, the best ones."""
 _FIRINGS = 50
 
 
 @dataclass(eq=False)
 class AlertRecord:
-    """One alert, and what has come of it so far."""
+    """One alert, with its judgements and firings so far."""
 
     id: str
     spec: AlertSpec
@@ -27,22 +27,22 @@ class AlertRecord:
     created_at: float
     changed_at: float = 0.0
     is_declared: bool = False
-    """By a configuration file, which alone remembers it."""
+    """Declared in a configuration file, which alone remembers it."""
     fired_on: Counter[str] = field(default_factory=Counter)
-    """How often on each stream."""
+    """How often it fired on each stream."""
     last_probability: dict[str, float] = field(default_factory=dict)
     problem: str | None = None
     firings: deque[PastFiring] = field(default_factory=partial(deque, maxlen=_FIRINGS))
-    """The newest ones, newest first."""
+    """The newest firings, newest first."""
     on_streams: dict[StreamKeeper, Alert] = field(default_factory=dict, repr=False)
-    """Of those that are still watched; replaced as a whole when one is not."""
+    """For streams that are still watched; replaced as a whole when one is not."""
 
     def __post_init__(self) -> None:
         self.changed_at = self.changed_at or self.created_at
 
     def take(self, spec: AlertSpec, rules: dict[StreamKeeper, SpeakingPolicy]) -> None:
-        """Be as `spec` wants, judged on the streams of `rules`. What has come of another condition,
-        or of streams that are not watched any more, goes; all else goes on.
+        """Become what `spec` wants, judged on the streams of `rules`. Results for another
+        condition, or for streams that are no longer watched, go; all others stay.
         """
         is_other = spec.condition != self.spec.condition
         if is_other:
@@ -58,16 +58,16 @@ class AlertRecord:
             keeper: kept.get(keeper) or Alert(keeper.session, spec.condition, rule, spec.every_s)
             for keeper, rule in rules.items()
         }
-        of = set(spec.stream_ids)
-        past = [one for one in self.firings if one.stream_id in of]
+        past = [one for one in self.firings if spec.is_on(one.stream_id)]
         self.firings = deque(past, maxlen=_FIRINGS)
-        self.fired_on = Counter({name: n for name, n in self.fired_on.items() if name in of})
-        self.last_probability = {name: p for name, p in self.last_probability.items() if name in of}
+        self.fired_on = Counter({name: n for name, n in self.fired_on.items() if spec.is_on(name)})
+        seen = {name: p for name, p in self.last_probability.items() if spec.is_on(name)}
+        self.last_probability = seen
         self.spec, self.on_streams = spec, alerts
 
     def take_noted(self, stream_id: str, noted: Mapping[str, Any]) -> None:
-        """Go on with what `noted_of` gave of it before, unless its condition was another. Raises
-        KeyError, TypeError, ValueError for anything else.
+        """Continue from what `noted_of` gave, unless its condition was another. Raises KeyError,
+        TypeError, ValueError for anything else.
         """
         if noted["condition"] != self.spec.condition:
             return
@@ -78,7 +78,7 @@ class AlertRecord:
         self.fired_on[stream_id] += int(noted["fired"])
 
     def leave(self, stream_ids: Set[str]) -> None:
-        """What has come of it on these streams is another service's to tell."""
+        """Drop what has come of it on these streams: another worker reports that now."""
         past = [one for one in self.firings if one.stream_id not in stream_ids]
         self.firings = deque(past, maxlen=_FIRINGS)
         for stream_id in stream_ids:
@@ -87,7 +87,7 @@ class AlertRecord:
 
     @property
     def noted(self) -> dict[str, Any]:
-        """As the notes of its streams hold it, but for its firings."""
+        """What the notes of its streams hold of it, except its firings."""
         return {
             "id": self.id,
             "owner": self.owner,
@@ -97,7 +97,7 @@ class AlertRecord:
         }
 
     def noted_of(self, stream_id: str) -> dict[str, Any] | None:
-        """What is to be kept of its firings on a stream, JSON-able; None if there was none."""
+        """Return what to keep of its firings on a stream, JSON-able; None if there are none."""
         if not self.fired_on[stream_id]:
             return None
         kept = [one.noted for one in self.firings.copy() if one.stream_id == stream_id]
@@ -105,8 +105,8 @@ class AlertRecord:
         return {**of, "fired": self.fired_on[stream_id], "kept": kept}
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> bool:
-        """The firings at the moments of [from_s, to_s], and what was said of one of them at others;
-        whether there was any. How often it fired stays known.
+        """Drop the firings at moments of [from_s, to_s], and what was said of any such moment at
+        later ones; return whether there was any. How often it fired stays known.
         """
         was = [one.said for one in self.firings]
         gone = {
@@ -126,7 +126,7 @@ class AlertRecord:
 
     @property
     def noted_on(self) -> set[str]:
-        """Ids of all streams whose note holds it: those that are watched."""
+        """Ids of all streams whose notes hold it: those that are watched."""
         return {self.noted_beside, *(one.spec.id for one in self.on_streams)}
 
     def is_noted_beside(self, stream_id: str) -> bool:
@@ -134,7 +134,7 @@ class AlertRecord:
 
     @property
     def ids(self) -> dict[str, str]:
-        """As what is told of it names it."""
+        """Its id, by the names that its events and webhooks use."""
         old = {"watch_id": self.id} if self.spec.told_as == "watch" else {}
         return {"alert_id": self.id, **old}
 
@@ -144,23 +144,23 @@ class AlertRecord:
 
     @property
     def last_fired_at(self) -> float | None:
-        """As far as it is not forgotten."""
+        """When it last fired, as far as that is not forgotten."""
         return self.firings[0].fired_at if self.firings else None
 
     @property
     def judged(self) -> int:
-        """Moments that were judged."""
+        """Moments judged so far."""
         return sum(alert.num_judged for alert in self.on_streams.values())
 
     @property
     def skipped(self) -> int:
-        """Ticks that went by unjudged."""
+        """Ticks that passed without a judgement."""
         return sum(alert.num_skipped for alert in self.on_streams.values())
 
 
 @dataclass(frozen=True)
 class FiredAlert:
-    """An alert whose time has come."""
+    """An alert that has just fired."""
 
     alert: AlertRecord
     firing: Firing
@@ -168,8 +168,8 @@ class FiredAlert:
 
     @property
     def document(self) -> dict[str, Any]:
-        """JSON-able, as events and webhooks carry it; `evidence` best first. `sentence` is about
-        what was seen since `from_s`; both are None as long as it is not known.
+        """Return what events and webhooks carry, JSON-able; `evidence` best first. `sentence` is
+        about what was seen since `from_s`; both are None until it is known.
         """
         said = self.past.said
         return {

@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from memory import UnknownNameError
 from vstream.speaking import SPEAKING
 
+ALL = "*"
+
 
 class WebhookSpec(BaseModel):
     """Where to post a firing."""
@@ -17,6 +19,8 @@ class WebhookSpec(BaseModel):
     url: str = Field(max_length=2048)
     secret: str | None = Field(None, max_length=200)
     """Signs each request; if unset, one is generated and returned once."""
+    picture: bool = False
+    """Send the picture that decided along, as a `data:` URL."""
 
 
 def _signed(actions: tuple[WebhookSpec, ...]) -> tuple[WebhookSpec, ...]:
@@ -43,7 +47,7 @@ class AlertSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
-        min_length=1, max_length=64
+        min_length=1, max_length=64, description="`*`: all streams, also those added later."
     )
     condition: str = Field(min_length=1, max_length=1000)
     """For example `tell me when a parcel is at the door`."""
@@ -70,6 +74,10 @@ class AlertSpec(BaseModel):
     """`watch`, until 0.3: events and webhooks use the names from when alerts were called watches,
     and carry the id as `watch_id` too. Alerts created under the old name default to this.
     """
+
+    def is_on(self, stream_id: str) -> bool:
+        """Whether it is about that stream."""
+        return ALL in self.stream_ids or stream_id in self.stream_ids
 
     @property
     def speaking(self) -> tuple[Any, ...]:

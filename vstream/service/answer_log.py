@@ -1,7 +1,7 @@
-"""AnswerLog: answers in, lines of what was asked and answered out, without what is forgotten.
+"""AnswerLog: logs questions and their answers as lines, without what is forgotten.
 
-An entry rests on moments: the blocks that were read, and the moment that was asked about. It goes
-whole with any of them.
+An entry depends on moments: the blocks that were read, and the moment of the question. Forgetting
+any of them deletes the whole entry.
 """
 
 import json
@@ -21,12 +21,12 @@ from vstream.service.stream_lines import StreamLines
 
 _log = structlog.get_logger()
 MOST = 10_000
-"""So many entries are kept, the newest ones."""
+"""How many entries are kept, the newest ones."""
 
 
 @dataclass(frozen=True)
 class LoggedAnswer:
-    """Times that end in `_s` are stream time, `at` is seconds since the epoch."""
+    """One entry. Times that end in `_s` are stream time, `at` is in seconds since the epoch."""
 
     id: int
     """Later answers have higher ids."""
@@ -48,12 +48,12 @@ class LoggedAnswer:
     total_ms: float
 
     @classmethod
-    def from_answer(cls, id_: int, model: str, told: StreamAnswer) -> Self:
-        answer = told.answer
+    def from_answer(cls, id_: int, model: str, answered: StreamAnswer) -> Self:
+        answer = answered.answer
         return cls(
             id=id_,
-            at=told.as_of,
-            stream_id=told.stream_id,
+            at=answered.as_of,
+            stream_id=answered.stream_id,
             question=answer.question.text,
             answer=answer.text,
             at_s=answer.asked_at_s,
@@ -72,13 +72,13 @@ class LoggedAnswer:
         return json.dumps(asdict(self))
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Self:
-        """Raises KeyError, TypeError, ValueError for what was no `line`."""
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """Read a parsed `line`. Raises KeyError, TypeError, ValueError for anything else."""
         spans = {
-            name: tuple((float(begin), float(end)) for begin, end in told[name])
+            name: tuple((float(begin), float(end)) for begin, end in document[name])
             for name in ("evidence", "spans")
         }
-        return cls(**{**told, **spans})
+        return cls(**{**document, **spans})
 
     @property
     def oldest_s(self) -> float:
@@ -94,33 +94,33 @@ class LoggedAnswer:
 
 
 class AnswerLog(Closing):
-    """Of any thread. Answers are given also where they cannot be written down."""
+    """Safe from any thread. A failure to log never holds up an answer."""
 
     def __init__(self, lines: LineLog) -> None:
-        """Go on with `lines`. Raises StoreError."""
+        """Continue `lines`. Raises StoreError."""
         self._lines = StreamLines(lines, LoggedAnswer.of)
         self._lock = ranked_lock(Rank.ANSWER_LOG)
         self._forgotten = JustForgotten()
 
-    def add(self, id_: int, model: str, told: StreamAnswer) -> None:
-        """`id_` is higher than that of the last one."""
-        entry = LoggedAnswer.from_answer(id_, model, told)
+    def add(self, id_: int, model: str, answered: StreamAnswer) -> None:
+        """Log an answer; `id_` is higher than the last entry's."""
+        entry = LoggedAnswer.from_answer(id_, model, answered)
         with self._lock:
-            if any(entry.without(*one) is None for one in self._forgotten.since(told.as_of)):
+            if any(entry.without(*one) is None for one in self._forgotten.since(answered.as_of)):
                 return
             try:
                 self._lines.add([entry])
             except StoreError as error:
-                _log.error("answer not logged", stream=told.stream_id, reason=str(error))
+                _log.error("answer not logged", stream=answered.stream_id, reason=str(error))
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
-        """What rests on a moment of [from_s, to_s] of that stream; see `StreamLines.forget`."""
+        """Delete entries that depend on a moment of [from_s, to_s]; see `StreamLines.forget`."""
         with self._lock:
             self._forgotten.add(stream_id, from_s, to_s)
             self._lines.forget(stream_id, from_s, to_s)
 
     def newest(self, is_wanted: Callable[[LoggedAnswer], bool]) -> Iterator[LoggedAnswer]:
-        """Those that are wanted, newest first. Raises StoreError."""
+        """Return the wanted entries, newest first. Raises StoreError."""
         return filter(is_wanted, reversed(self._lines.all()))
 
     def close(self) -> None:
@@ -128,8 +128,8 @@ class AnswerLog(Closing):
 
 
 def open_answer_log(path: Path | None, shared: str | None) -> AnswerLog | None:
-    """In that file, if any, which has one writer; for services that are one in their `shared` store
-    instead. Raises StoreError.
+    """Open the log in that file, which has one writer, or None without a path. Workers of a cluster
+    keep it in their `shared` store instead. Raises StoreError.
     """
     if path is None:
         return None

@@ -33,6 +33,13 @@ class KeptPicture(NamedTuple):
     jpeg: bytes
 
 
+def picture_at(memory: MemoryReader, at_s: float | None) -> KeptPicture | None:
+    """Return the newest picture at `at_s` or at all, unless none is kept or it is damaged. Call it
+    with the model's turn.
+    """
+    return next(iter(_some_of(memory, memory.visible(at_s)[-1:], 1)), None)
+
+
 def pictures_around(memory: MemoryReader, at_s: float) -> list[KeptPicture]:
     """Return the pictures of the seconds around `at_s`, or the newest before, without damaged ones.
     Call it with the model's turn.

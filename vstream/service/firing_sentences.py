@@ -49,16 +49,16 @@ class FiringSentences:
     def __init__(
         self,
         events: EventLog,
-        on_told: Callable[[FiredAlert], None],
+        on_ready: Callable[[FiredAlert], None],
         on_said: Callable[[str], None],
         wake: Callable[[], None],
     ) -> None:
-        """`on_told` is called once for each firing: with its sentence, or when that has taken too
+        """`on_ready` is called once for each firing: with its sentence, or when that has taken too
         long. `on_said` is called with the stream of each sentence. `wake` is called, in any thread,
         when `go_on` has something to do.
         """
         self._events = events
-        self._on_told = on_told
+        self._on_ready = on_ready
         self._on_said = on_said
         self._wake = wake
         self._lock = ranked_lock(Rank.FIRINGS)
@@ -74,7 +74,7 @@ class FiringSentences:
             one.job.add_done_callback(lambda done: self._wake())
         except BusyError as error:
             _log.warning("no sentence", alert=fired.alert.id, reason=str(error))
-            self._on_told(fired)
+            self._on_ready(fired)
 
     def go_on(self) -> None:
         """Report what has been said, and the firings that have waited long enough."""
@@ -85,7 +85,7 @@ class FiringSentences:
                 one.job.cancel()
             if not one.is_told and (one.job.done() or one.waited_s > PATIENCE_S):
                 one.is_told = True
-                self._on_told(one.fired)
+                self._on_ready(one.fired)
 
     def forget(self, stream_id: str, from_s: float) -> None:
         """Drop what is being said of moments from `from_s` on. From any thread."""
@@ -101,7 +101,7 @@ class FiringSentences:
         for one in self._waiting:
             one.job.cancel()
             if not one.is_told:
-                self._on_told(one.fired)
+                self._on_ready(one.fired)
 
     def _end(self, one: _Waiting) -> None:
         said, fired = _said(one), one.fired

@@ -1,4 +1,4 @@
-"""What services keep beside a stream that none has now: what is about a stretch of it goes."""
+"""Forget a stretch of a stream in what services keep beside it, while no service has it."""
 
 from memory import KVMemory, tier_of
 from vstream.service.event import MOST as MOST_EVENTS
@@ -11,7 +11,7 @@ from vstream.service.stream_notes import NOTE, service_note
 
 
 def forget_firings(memory: KVMemory, stream_id: str, from_s: float, to_s: float) -> None:
-    """Those in the note of a stream. Raises StoreError."""
+    """Forget firings in the note of a stream. Raises StoreError."""
     noted = service_note(memory.note)
     if firings := noted.get("firings"):
         left = {**noted, "firings": left_of(firings, stream_id, from_s, to_s)}
@@ -19,8 +19,8 @@ def forget_firings(memory: KVMemory, stream_id: str, from_s: float, to_s: float)
 
 
 def forget_lines(store: str, stream_id: str, from_s: float, to_s: float) -> None:
-    """Events and webhooks that are owed, beside the streams of a store. Raises StoreError, also
-    while a service has them.
+    """Forget events and owed webhooks beside the streams of a store. Raises StoreError, also while
+    a service has them open.
     """
     tier = tier_of(store)
     if (lines := tier.lines("events", MOST_EVENTS)) is not None:

@@ -1,8 +1,8 @@
-"""OwedWebhook: a message that is to be delivered in, a line that is kept until it is out.
+"""OwedWebhook: keeps a message as a line until it has been delivered.
 
-Who dies in between leaves it to whoever watches its stream next, so a receiver may get a message
-twice, under one id. Neither the address nor the secret is in the line: they stand where the alert
-or the recap does.
+If the process dies in between, the next service that watches the stream sends it, so a receiver may
+get a message twice, under one id. The line holds neither the address nor the secret: those stay
+with the alert or the recap.
 """
 
 import hashlib
@@ -15,19 +15,19 @@ from vstream.service.alert_spec import WebhookSpec
 from vstream.service.webhook_delivery import WebhookDelivery
 
 MOST = 4096
-"""So many are kept, the newest ones."""
+"""How many are kept, the newest ones."""
 
 
 @dataclass(frozen=True)
 class OwedWebhook:
-    """`source` is the id of the alert or recap, `to` stands for the address."""
+    """One message. `source` is the id of the alert or recap, `to` a digest of the address."""
 
     id: str
     source: str
     to: str
     stream_id: str
     oldest_s: float | None
-    """The moment of the stream that it is about; None: of no one moment, as a recap."""
+    """The moment of the stream that it is about; None if there is no single one, as for a recap."""
     body: str
 
     @classmethod
@@ -38,7 +38,7 @@ class OwedWebhook:
         return cls(delivery.id, source, _digest(delivery.url), stream_id, at_s, body)
 
     def delivery(self, actions: Iterable[WebhookSpec]) -> WebhookDelivery | None:
-        """To that of the receivers for which it is, if that is still one."""
+        """Return the delivery to its receiver, if that is still among the actions."""
         for action in actions:
             if _digest(action.url) == self.to and action.secret is not None:
                 return WebhookDelivery(action.url, action.secret, self.body.encode(), self.id)
@@ -46,16 +46,16 @@ class OwedWebhook:
 
     @property
     def line(self) -> str:
-        """JSON, as `of` reads it."""
+        """JSON for `of` to read."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Self:
-        """Raises TypeError, ValueError for what was no line of it."""
-        return cls(**told)
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """Read a parsed `line`. Raises TypeError, ValueError for anything else."""
+        return cls(**document)
 
     def without(self, stream_id: str, from_s: float, to_s: float) -> Self | None:
-        """What is left of it once [from_s, to_s] of that stream is forgotten, as of an event."""
+        """Return what is left of it once [from_s, to_s] of that stream is forgotten; see Event."""
         if self.stream_id != stream_id or self.oldest_s is None or self.oldest_s < from_s:
             return self
         if self.oldest_s <= to_s:

@@ -5,10 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from vstream.errors import QuestionError
-from vstream.service.alert_spec import DeclaredActions
+from vstream.service.alert_spec import ALL, DeclaredActions, WebhookSpec
 from vstream.times.zone import zone_of
-
-ALL = "*"
 
 
 class RecapSpec(BaseModel):
@@ -27,6 +25,13 @@ class RecapSpec(BaseModel):
     effort: Literal["quick", "default", "thorough"] = "default"
     actions: DeclaredActions = ()
     """Webhooks to send it to. Each needs a secret."""
+
+    @field_validator("actions")
+    @classmethod
+    def _without_picture(cls, actions: tuple[WebhookSpec, ...]) -> tuple[WebhookSpec, ...]:
+        if any(action.picture for action in actions):
+            raise ValueError("a recap has many pictures: follow the frame_url of each entry")
+        return actions
 
     @field_validator("timezone")
     @classmethod

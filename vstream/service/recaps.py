@@ -1,9 +1,9 @@
-"""Recaps: clock times in, a report of what came and left since the day before out, at each of them.
+"""Recaps: reports, at given clock times, what came and left since the day before.
 
-One thread looks at the clock and makes what is due, one report after the other. What was made is
-noted beside the streams that it tells of before it is sent: a service that starts again does not
-send it twice. What has been due for more than `LATE_S` is passed over. Of many services that are
-one, the one that watches the first of the streams makes it.
+One thread watches the clock and makes the reports that are due, one after another. Each is noted
+beside its streams before it is sent, so a service that restarts does not send it twice. A report
+more than `LATE_S` late is skipped. In a cluster, the worker that watches the first of its streams
+makes it.
 """
 
 import threading
@@ -21,25 +21,26 @@ from memory import KVMemoryError
 from vstream.device.asker import Asker
 from vstream.errors import VStreamError
 from vstream.search.recap import EFFORTS, Recap
+from vstream.service.alert_spec import ALL
 from vstream.service.event import EventKind
 from vstream.service.event_log import EventLog
-from vstream.service.recap_spec import ALL, RecapSpec
+from vstream.service.recap_spec import RecapSpec
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
 from vstream.times.when import clock_before, stream_range
 
 _log = structlog.get_logger()
 LATE_S = 3600.0
-"""So long after its time a report is still made, as where the service was being restarted."""
+"""How late a report may still be made, for example after a restart."""
 _LOOK_S = 15.0
 _SETTLE_S = 60.0
-"""So long a report waits for streams that nobody watches now: they may be being taken over."""
+"""How long a report waits for streams that nobody watches now: a worker may be taking them over."""
 _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class MadeRecap:
-    """A report that has been made, of [`begin_at`, `end_at`] in seconds since the epoch."""
+    """A finished report on [`begin_at`, `end_at`], in seconds since the epoch."""
 
     spec: RecapSpec
     recap: Recap
@@ -50,7 +51,7 @@ class MadeRecap:
 
 
 class Recaps:
-    """`begin` once the streams are there."""
+    """Makes all reports. Call `begin` once the streams are open."""
 
     def __init__(
         self,
@@ -63,14 +64,14 @@ class Recaps:
         layers: Sequence[int] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`zone_of` some streams is the zone of times there. `on_made` is called in the thread of
-        the reports. `layers` as in MomentSearch; `clock` gives seconds since the epoch.
+        """`zone_of` returns the time zone of some streams. `on_made` is called in the thread that
+        makes reports. For `layers` see MomentSearch; `clock` returns seconds since the epoch.
         """
         self._streams, self._events, self._specs = streams, events, specs
         self._zone_of, self._on_made, self._layers = zone_of, on_made, layers
         self._clock = clock
         self._made: dict[str, float] = {}
-        """By id, until when the newest report of this process tells."""
+        """By id, the end of the newest report of this process."""
         self._stop = threading.Event()
         self._asker = Asker()
         self._thread = threading.Thread(target=self._make_on, name="recaps", daemon=True)
@@ -80,14 +81,14 @@ class Recaps:
             self._thread.start()
 
     def close(self) -> None:
-        """A report that is being made is given up; it is made by the next service."""
+        """Stop. A report in the making is given up; the next service makes it."""
         self._stop.set()
         self._asker.leave()
         if self._thread.is_alive():
             self._thread.join()
 
     def make_due(self) -> None:
-        """What is due now. One that fails is logged, and tried again the next time."""
+        """Make the reports that are due. Log one that fails, and try it again next time."""
         for spec in self._specs:
             try:
                 self._make_if_due(spec)
@@ -116,8 +117,8 @@ class Recaps:
         now = datetime.fromtimestamp(self._clock(), zone)
         due = clock_before(datetime.strptime(spec.at, "%H:%M").time(), now)
         due_at, begin_at = due.timestamp(), (due - _DAY).timestamp()  # by the clock: a day is a day
-        told_at = [note.noted.get("recaps", {}).get(spec.id, 0.0) for note in wanted.values()]
-        is_made = max([self._made.get(spec.id, 0.0), *told_at]) >= due_at
+        noted_at = [note.noted.get("recaps", {}).get(spec.id, 0.0) for note in wanted.values()]
+        is_made = max([self._made.get(spec.id, 0.0), *noted_at]) >= due_at
         late_s = now.timestamp() - due_at
         if is_made or late_s > LATE_S or (len(ids) < len(wanted) and late_s < _SETTLE_S):
             return
@@ -127,7 +128,7 @@ class Recaps:
         for keeper in self._streams.all():
             if keeper.spec.id in ids:
                 self._note(keeper, spec.id, due_at)
-        self._tell(made)
+        self._report(made)
 
     def _recap(self, spec: RecapSpec, ids: Sequence[str], begin_at: float, end_at: float) -> Recap:
         with ExitStack() as reading:
@@ -154,10 +155,10 @@ class Recaps:
         except KVMemoryError as error:
             _log.warning("recap not noted", stream=keeper.spec.id, reason=str(error))
 
-    def _tell(self, made: MadeRecap) -> None:
-        """Each stream's listeners, without its words; then who is to get it."""
+    def _report(self, made: MadeRecap) -> None:
+        """Publish an event for each stream, without the words; then call `on_made`."""
         for stream_id in made.stream_ids:
-            told = [one for one in made.recap.entries if one.stream == stream_id]
+            entries = [one for one in made.recap.entries if one.stream == stream_id]
             self._events.publish(
                 EventKind.RECAP_MADE,
                 stream_id,
@@ -165,7 +166,7 @@ class Recaps:
                     "recap_id": made.spec.id,
                     "from": made.begin_at,
                     "to": made.end_at,
-                    "entries": len(told),
+                    "entries": len(entries),
                 },
             )
         self._on_made(made)

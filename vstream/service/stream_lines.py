@@ -1,6 +1,4 @@
-"""StreamLines: what is told of moments of streams in, lines that outlive the process out, without
-what is forgotten.
-"""
+"""StreamLines: keeps lines about moments of streams after the process, except what is forgotten."""
 
 import json
 import time
@@ -18,11 +16,11 @@ from memory.locks import Rank, ranked_lock
 
 _log = structlog.get_logger()
 _COUNT_S = 60.0
-"""So often lines are looked through to which others add."""
+"""How often to look through lines that other processes add to."""
 
 
 class OfMoments(Protocol):
-    """What one line says."""
+    """The content of one line."""
 
     @property
     def stream_id(self) -> str | None: ...
@@ -33,67 +31,67 @@ class OfMoments(Protocol):
 
     @property
     def line(self) -> str:
-        """JSON, as `of` reads it."""
+        """JSON for `of` to read."""
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Self:
-        """Raises KeyError, TypeError, ValueError for what was no line of it."""
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """Read a parsed `line`. Raises KeyError, TypeError, ValueError for anything else."""
 
     def without(self, stream_id: str, from_s: float, to_s: float) -> Self | None:
-        """What is left of it once [from_s, to_s] of that stream is forgotten."""
+        """Return what is left of it once [from_s, to_s] of that stream is forgotten."""
 
 
-Told = TypeVar("Told", bound=OfMoments)
+Entry = TypeVar("Entry", bound=OfMoments)
 
 
-class StreamLines(Closing, Generic[Told]):
-    """Of any thread."""
+class StreamLines(Closing, Generic[Entry]):
+    """Safe from any thread."""
 
-    def __init__(self, lines: LineLog, read: Callable[[Mapping[str, Any]], Told]) -> None:
-        """Go on with `lines`, each of which `read` understands. Raises StoreError."""
+    def __init__(self, lines: LineLog, read: Callable[[Mapping[str, Any]], Entry]) -> None:
+        """Continue `lines`; `read` turns each, parsed, into an entry. Raises StoreError."""
         self._lines = lines
         self._read = read
         self._lock = ranked_lock(Rank.LINES)
         self._oldest: dict[str, float] = {}
-        """By stream, the oldest moment that a line is about."""
+        """By stream, the oldest moment of any line."""
         self._counted_at = time.monotonic()
         self._owed: list[tuple[str, float, float]] = []
-        """Stretches that are to be forgotten, once that can be written."""
+        """Stretches to forget, once that can be written."""
         with self._lock:
             self._count_all()
 
-    def all(self) -> list[Told]:
-        """Oldest first. Raises StoreError."""
+    def all(self) -> list[Entry]:
+        """Return all entries, oldest first. Raises StoreError."""
         with self._lock:
             return list(self._understood(self._lines.read()))
 
-    def add(self, told: Sequence[Told]) -> None:
+    def add(self, entries: Sequence[Entry]) -> None:
         """Raises StoreError."""
         with self._lock:
             self._settle()
-            self._lines.append([one.line for one in told])
-            for one in told:
+            self._lines.append([one.line for one in entries])
+            for one in entries:
                 self._count(one)
 
     def drop(self, line_id: str) -> None:
-        """The one with that id. Raises StoreError."""
+        """Delete the line with that id. Raises StoreError."""
         with self._lock:
             self._settle()
             self._lines.rewrite(lambda line: None if _id_of(line) == line_id else line)
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
-        """What was told of [from_s, to_s], at once; where that cannot be written now, with what is
-        added or forgotten next.
+        """Forget [from_s, to_s] of a stream at once, or, if that cannot be written now, before the
+        next change.
         """
         with self._lock:
-            with _told_later(stream_id):
+            with _or_later(stream_id):
                 if self._lines.is_shared and time.monotonic() > self._counted_at + _COUNT_S:
                     self._count_all()
             if from_s == -inf and self._oldest.get(stream_id, inf) > to_s:
                 return  # nothing has left what is retained
             self._owed = [one for one in self._owed if not _holds((from_s, to_s), stream_id, one)]
             self._owed.append((stream_id, from_s, to_s))
-            with _told_later(stream_id):
+            with _or_later(stream_id):
                 self._settle()
 
     def close(self) -> None:
@@ -101,7 +99,7 @@ class StreamLines(Closing, Generic[Told]):
             self._lines.close()
 
     def _settle(self) -> None:
-        """Forget what is to be forgotten. With the lock held. Raises StoreError."""
+        """Forget the stretches that are owed. Call it with the lock held. Raises StoreError."""
         while self._owed:
             stream_id, from_s, to_s = self._owed[0]
             before = self._oldest.pop(stream_id, inf)
@@ -113,25 +111,25 @@ class StreamLines(Closing, Generic[Told]):
             del self._owed[0]
 
     def _left(self, stream_id: str, from_s: float, to_s: float, line: str) -> str | None:
-        for told in self._understood([line]):
-            if (left := told.without(stream_id, from_s, to_s)) is not None:
+        for entry in self._understood([line]):
+            if (left := entry.without(stream_id, from_s, to_s)) is not None:
                 self._count(left)
                 return left.line
         return None
 
     def _count_all(self) -> None:
-        """With the lock held. Raises StoreError."""
+        """Note the oldest moments of all lines. Call it with the lock held. Raises StoreError."""
         self._counted_at = time.monotonic()
         for one in self._understood(self._lines.read()):
             self._count(one)
 
-    def _count(self, told: Told) -> None:
-        if told.stream_id is not None and told.oldest_s is not None:
-            oldest = self._oldest.get(told.stream_id, inf)
-            self._oldest[told.stream_id] = min(oldest, told.oldest_s)
+    def _count(self, entry: Entry) -> None:
+        if entry.stream_id is not None and entry.oldest_s is not None:
+            oldest = self._oldest.get(entry.stream_id, inf)
+            self._oldest[entry.stream_id] = min(oldest, entry.oldest_s)
 
-    def _understood(self, lines: Iterable[str]) -> Iterator[Told]:
-        """Of a line that was cut short nobody knows."""
+    def _understood(self, lines: Iterable[str]) -> Iterator[Entry]:
+        """Yield the entries of the lines; skip lines that were cut short."""
         for line in lines:
             try:
                 yield self._read(json.loads(line))
@@ -140,8 +138,8 @@ class StreamLines(Closing, Generic[Told]):
 
 
 @contextmanager
-def _told_later(stream_id: str) -> Iterator[None]:
-    """What is owed stays so where the store is away."""
+def _or_later(stream_id: str) -> Iterator[None]:
+    """Log a failure to forget; what is owed stays owed until the store is back."""
     try:
         yield
     except StoreError as error:

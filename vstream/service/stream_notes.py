@@ -1,4 +1,4 @@
-"""StreamNotes: a store in, what services noted beside its streams out, by stream, to go on with."""
+"""StreamNotes: reads what services noted beside the streams of a store, to continue with them."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,18 +19,16 @@ from vstream.service.stream_spec import StreamSpec, kept_spec
 
 _log = structlog.get_logger()
 NOTE = "service"
-"""Under this name the note of a stream holds what a service needs to go on with it."""
+"""The name in a stream's note for what a service needs to continue with it."""
 ABANDONED: dict[str, Any] = {"spec": None, "alerts": [], "firings": {}}
-"""What is noted beside a stream with which no service is to go on."""
+"""The note of a stream that no service should continue with."""
 _DYING_S = 4.0
-"""So long a stream of another process may seem to be watched by it, which was killed."""
+"""How long a stream may seem to be watched by a process that was killed."""
 _LOOK_S = 0.1
 
 
 def service_note(note: Mapping[str, Any]) -> dict[str, Any]:
-    """What a service noted, out of the whole `note` of a stream. An alert was a
-    watch before 0.3.
-    """
+    """Return the service's part of a stream's `note`. Before 0.3 an alert was a watch."""
     noted = dict(note.get(NOTE, {}))
     old = [{**one, "spec": {**one["spec"], "told_as": "watch"}} for one in noted.pop("watches", [])]
     return {**noted, "alerts": old} if old else noted
@@ -45,13 +43,13 @@ class StreamNote:
     """See `service_note`."""
     is_live: bool
     writer: str | None
-    """That process, HOST:PID, where the store knows it."""
+    """That process, HOST:PID, if the store knows it."""
     configured: StreamSpec | None = None
-    """As the configuration has it, which alone knows: its passwords stay there."""
+    """Its spec in the configuration, which is kept nowhere else: passwords stay there."""
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a service is to watch it. Earlier versions kept several memories of one stream,
+        """Whether a service should watch it. Earlier versions kept several memories of one stream,
         all with its note.
         """
         if self.configured is not None:
@@ -65,18 +63,18 @@ class StreamNote:
 
     @property
     def spec(self) -> StreamSpec:
-        """As a service was told to watch it. Raises StoreError if it is not understood."""
+        """How a service should watch it. Raises StoreError if the note cannot be read."""
         if self.configured is not None:
             return self.configured
         try:
             return kept_spec(self.noted["spec"])
         except (KeyError, TypeError, ValueError) as error:
-            told = f"what a service noted beside stream {self.stream_id} is not understood: {error}"
-            raise StoreError(told) from error
+            why = f"the note of a service beside stream {self.stream_id} cannot be read: {error}"
+            raise StoreError(why) from error
 
 
 class StreamNotes:
-    """May be used from any thread. All calls raise StoreAwayError."""
+    """Safe from any thread. All methods raise StoreAwayError."""
 
     def __init__(
         self,
@@ -84,15 +82,15 @@ class StreamNotes:
         configured: Iterable[StreamSpec],
         not_read: Callable[[str, StoreError], None],
     ) -> None:
-        """`not_read` is told once of each stream that cannot be read by itself: others can."""
+        """`not_read` is called once for each stream that cannot be read although others can."""
         self._config = config
         self._configured = {spec.id: spec for spec in configured}
         self._not_read = not_read
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def all(self) -> dict[str, StreamNote]:
-        """By stream, in a few round trips, with those that are configured and not stored yet; a
-        stream that cannot be read is left out.
+        """Return all notes by stream, in a few round trips, including configured streams that are
+        not stored yet. A stream that cannot be read is left out.
         """
         notes = {
             stream_id: StreamNote(stream_id, {}, False, None, spec)
@@ -103,8 +101,8 @@ class StreamNotes:
                 notes[stream_id] = self._of(stream_id, found)
                 continue
             notes.pop(stream_id, None)
-            if stream_id not in self._told:  # as one of a newer version
-                self._told.add(stream_id)
+            if stream_id not in self._reported:  # for example one of a newer version
+                self._reported.add(stream_id)
                 self._not_read(stream_id, found)
         return notes
 
@@ -117,8 +115,8 @@ class StreamNotes:
         return None if spec is None else StreamNote(stream_id, {}, False, None, spec)
 
     def left(self) -> list[StreamNote]:
-        """Those that a service watched which is no more, and no configuration tells of. One that
-        was killed still holds them, for as long as a lease.
+        """Return streams, in no configuration, whose service has ended. A service that was killed
+        still holds them for as long as a lease lasts.
         """
         wait_until = time.monotonic() + _DYING_S
         while True:
@@ -130,16 +128,16 @@ class StreamNotes:
             time.sleep(_LOOK_S)
 
     def note_abandoned(self, stream_id: str) -> None:
-        """No service that starts is to go on with this stream, which none watches. StoreError."""
+        """Keep services from continuing with a stream that none watches. Raises StoreError."""
         found = find_stream(self._config.store, stream_id)
         if found is not None and (noted := service_note(found.note)).get("spec"):
             values = {**noted, **ABANDONED}
             note_stored(self._config, stream_id, {**found.note, NOTE: values})
 
     def _of(self, stream_id: str, found: FoundStream) -> StreamNote:
-        if found.note_lost and stream_id not in self._told:
-            self._told.add(stream_id)
-            _log.error("what a service noted beside a stream is lost", stream=stream_id)
+        if found.note_lost and stream_id not in self._reported:
+            self._reported.add(stream_id)
+            _log.error("the note of a service beside a stream is lost", stream=stream_id)
         live = found.state == "live"
         spec = self._configured.get(stream_id)
         return StreamNote(stream_id, service_note(found.note), live, found.writer, spec)

@@ -1,4 +1,4 @@
-"""Streams: the streams of one service and of its store, by id; created, listed, asked, deleted."""
+"""Streams: creates, lists, asks and deletes the streams of one service and its store, by id."""
 
 import threading
 import time
@@ -28,6 +28,7 @@ from vstream.config import VStreamConfig
 from vstream.device.free_memory import return_free_memory
 from vstream.errors import (
     BusyError,
+    ConfiguredError,
     StreamExistsError,
     UnknownStreamError,
     VStreamError,
@@ -51,19 +52,19 @@ from vstream.sources.permission import SourcePolicy
 
 _log = structlog.get_logger()
 _LOOK_S = 0.5
-"""So often the states of all streams are looked at, for events to be told."""
+"""How often to look at the states of all streams, to publish changes as events."""
 _TRIM_S = 10.0
-"""So often freed memory goes back to the system."""
+"""How often freed memory goes back to the system."""
 
 
 class Askable(Describable, Protocol):
-    """What can be asked about a stream as well."""
+    """A stream that also answers questions."""
 
     def ask(self, question: Question) -> AnswerStream: ...
 
 
 class Streams:
-    """May be used from any thread."""
+    """Safe from any thread."""
 
     def __init__(
         self,
@@ -81,14 +82,14 @@ class Streams:
         on_adopted: Callable[[StreamKeeper], None] = lambda keeper: None,
         on_released: Callable[[StreamKeeper], None] = lambda keeper: None,
     ) -> None:
-        """`policy` is for sources that are not the operator's own, as `configured` ones are. At
-        most `max_streams` are watched, and share the host RAM that is configured; where others are
-        stored, half of it is for those, of which about `max_readers` are read at a time.
+        """`policy` restricts sources, except `configured` ones, which are the operator's own. At
+        most `max_streams` are watched, and share the configured host RAM. If the store lasts, half
+        of it is for stored streams, about `max_readers` of which are read at a time.
 
         `on_frame` is called in a stream's thread for each of its sampled frames, `on_forgotten`
-        once a stretch of a stream is deleted, which ends at inf if it is all of it. `on_adopted`
-        is called once a stream of another process is watched here, `on_released` before one is
-        watched no more, which goes on elsewhere.
+        once a stretch of a stream is deleted; the stretch ends at inf if that is everything.
+        `on_adopted` is called once a stream of another process is watched here, `on_released`
+        before another process takes a stream over.
         """
         self._config, self._model, self._events = config, model, events
         self._policy, self._max_streams = policy, max_streams
@@ -106,20 +107,20 @@ class Streams:
         self._monitor.start()
 
     def open_known(self) -> None:
-        """Begin with the configured streams, and go on with those that the API of a service was
-        told to watch. One that cannot be opened is logged, and told of in the events.
+        """Open the configured streams, and continue those that were created over the API. Log a
+        stream that cannot be opened, and publish an event.
         """
         notes = self._notes.all()
         for spec in self._configured:
-            with self._told_if_not_opened(spec.id):
+            with self._reporting_failure(spec.id):
                 self.create(spec, trusted=True, paused=spec.id in notes and notes[spec.id].paused)
         for note in self._notes.left():
-            with self._told_if_not_opened(note.stream_id):
+            with self._reporting_failure(note.stream_id):
                 self._adopt(note)
 
     def wanted(self) -> dict[str, StreamNote]:
-        """What is noted beside each stream that is to be watched, by id: here or, where others are
-        one service with this one, by any of them. Raises StoreError.
+        """Return the notes of all streams that should be watched, by id: here or, in a cluster, by
+        any worker. Raises StoreError.
         """
         if not self.is_one_of_many:
             return {
@@ -128,21 +129,21 @@ class Streams:
         return {stream_id: one for stream_id, one in self.known().items() if one.is_wanted}
 
     def known(self) -> dict[str, StreamNote]:
-        """All streams of the store and the configuration, by id: what services noted of them, and
-        who writes them now. One that cannot be read is left out. Raises StoreError.
+        """Return the notes and writers of all streams of the store and the configuration, by id. A
+        stream that cannot be read is left out. Raises StoreError.
         """
         return self._notes.all()
 
     def adopt(self, stream_id: str) -> StreamKeeper:
-        """Go on with a stream that another process has left, as its note or the configuration says,
-        with its alerts.
+        """Continue a stream that another process has left, and its alerts, as its note or the
+        configuration says.
 
-        Raises UnknownStreamError if no service is to watch it, StoreError if somebody writes it,
+        Raises UnknownStreamError if no service should watch it, StoreError if somebody writes it,
         and what `create` raises.
         """
         note = self._notes.find(require_stream_id(stream_id))
         if note is None or not note.is_wanted:
-            raise UnknownStreamError(f"no service has left a stream {stream_id} to go on with")
+            raise UnknownStreamError(f"no service has left a stream {stream_id} to continue")
         if note.is_live:
             by = note.writer or "another process"
             raise StoreError(f"stream {stream_id} is being written by {by}")
@@ -159,8 +160,8 @@ class Streams:
         return keeper
 
     def release(self, stream_id: str) -> None:
-        """Flush the stream and let go of it, for another process to `adopt` it: its note stays, and
-        nobody is told that it was deleted. One that another process has taken is only let go of.
+        """Flush the stream and close it, for another process to `adopt` it. Its note stays, and no
+        event reports it as deleted. If another process has taken it, it is only closed.
 
         Raises UnknownStreamError, StoreError.
         """
@@ -179,11 +180,11 @@ class Streams:
     def create(
         self, spec: StreamSpec, *, trusted: bool = False, paused: bool = False
     ) -> StreamKeeper:
-        """Open the stream's memory and begin to watch it, or to wait for `resume`; a source that is
-        not `trusted` must be allowed.
+        """Open the stream's memory and start to watch it, or wait for `resume` if `paused`. A
+        source that is not `trusted` must be allowed.
 
-        Raises StreamExistsError, BusyError if there are as many streams as may be, SourceError for
-        a source that is not allowed, and what `StreamKeeper` raises.
+        Raises StreamExistsError, BusyError if the limit of streams is reached, SourceError for a
+        source that is not allowed, and what `StreamKeeper` raises.
         """
         keeper = self._open(spec, trusted=trusted, paused=paused)
         self._events.publish(EventKind.STREAM_CREATED, spec.id, {})
@@ -191,7 +192,7 @@ class Streams:
         return keeper
 
     def _open(self, spec: StreamSpec, *, trusted: bool, paused: bool) -> StreamKeeper:
-        """As `create`, but the keeper is still to be started."""
+        """Do what `create` does, except starting the keeper."""
         policy = None if trusted else self._policy
         if policy is not None and spec.source.url is not None:
             policy.check(spec.source.url)
@@ -207,7 +208,7 @@ class Streams:
             config = config_of(spec, self._config, self._host_bytes)
             keeper = StreamKeeper(spec, config, self._model, policy, self._on_frame)
             try:
-                # Of a trusted one the configuration alone knows, and its passwords stay there.
+                # A trusted spec is in the configuration alone, so that its passwords stay there.
                 noted = None if trusted else spec.model_dump(mode="json")
                 keeper.remember(spec=noted, paused=paused)
             except StoreError:
@@ -222,18 +223,18 @@ class Streams:
         return keeper
 
     def find(self, stream_id: str) -> StreamKeeper | None:
-        """A stream that this service watches, if it does."""
+        """Return the keeper of a stream, if this service watches it."""
         return self._keepers.get(stream_id)
 
     def get(self, stream_id: str) -> StreamKeeper:
-        """As `find`. Raises UnknownStreamError."""
+        """Like `find`, but raises UnknownStreamError."""
         keeper = self.find(stream_id)
         if keeper is None:
             raise UnknownStreamError(f"there is no stream {stream_id} here")
         return keeper
 
     def spec_of(self, stream_id: str) -> StreamSpec | None:
-        """How a stream is watched, here or by another process; None of one that nobody watches."""
+        """Return the spec of a stream, watched here or elsewhere; None if nobody watches it."""
         if (keeper := self.find(stream_id)) is not None:
             return keeper.spec
         with suppress(StoreError):
@@ -242,17 +243,17 @@ class Streams:
         return None
 
     def all(self) -> list[StreamKeeper]:
-        """Those that this service watches, by id."""
+        """Return the keepers of all streams that this service watches, by id."""
         with self._lock:
             return [self._keepers[stream_id] for stream_id in sorted(self._keepers)]
 
     def stored(self) -> list[str]:
-        """Ids of the streams that are stored and not watched here. Raises StoreError."""
+        """Return the ids of stored streams that are not watched here. Raises StoreError."""
         return sorted(set(stored_ids(self._config.memory.store)) - set(self._keepers))
 
     @contextmanager
     def askable(self, stream_id: str) -> Iterator[Askable]:
-        """A stream as it is now, watched or stored. Raises UnknownStreamError, as `open_reader`."""
+        """Give a stream, watched or stored. Raises UnknownStreamError, `open_reader`'s errors."""
         keeper = self._keepers.get(stream_id)
         if keeper is not None:
             yield keeper.session
@@ -262,8 +263,8 @@ class Streams:
             yield reader
 
     def ask(self, stream_id: str, ask: Callable[[Askable], AnswerStream]) -> AnswerStream:
-        """What `ask` gives of what `askable` would give, also where the stream gets another writer
-        meanwhile. Raises UnknownStreamError, and what `OpenReaders.ask` raises.
+        """Return what `ask` returns for the stream, even if that gets another writer meanwhile.
+        Raises UnknownStreamError, and what `OpenReaders.ask` raises.
         """
         keeper = self._keepers.get(stream_id)
         if keeper is not None:
@@ -272,7 +273,7 @@ class Streams:
         return self._readers.ask(stream_id, ask)
 
     def passing(self) -> Session:
-        """An empty stream in host RAM that no list has, as configured; it goes with its last
+        """Return a session of an empty stream in host RAM, in no list; it ends with its last
         reference.
         """
         budgets = {"file_bytes": None, "redis_bytes": None, "retain_s": None}
@@ -281,13 +282,13 @@ class Streams:
         return open_session(self._config.model_copy(update={"memory": memory}), self._model, "-")
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> int:
-        """Delete [from_s, to_s] in every tier; how many blocks. UnknownStreamError, StoreError."""
+        """Delete [from_s, to_s]; return how many blocks. Raises UnknownStreamError, StoreError."""
         keeper = self._keepers.get(stream_id)
         if keeper is not None:
             gone = keeper.forget(from_s, to_s)
         else:
             policy, written = None, self._require_stored(stream_id).fingerprint
-            with suppress(KVMemoryError):  # of a package that is not here: all its notes go
+            with suppress(KVMemoryError):  # its package is missing: all its notes go
                 policy = policy_of_blocks(self._config, self._model, written)
             with open_stored(self._config.memory, stream_id, policy) as memory:
                 gone = memory.forget(from_s, to_s)
@@ -299,18 +300,16 @@ class Streams:
         return gone
 
     def delete(self, stream_id: str, *, purge: bool) -> None:
-        """Watch it no more; `purge` deletes its memory. Raises UnknownStreamError, StoreError,
-        ConfiguredError for one that others would begin again.
+        """Stop watching it; `purge` deletes its memory. Raises UnknownStreamError, StoreError,
+        ConfiguredError for a configured one, which other workers would start again.
         """
         if self.is_one_of_many and any(spec.id == stream_id for spec in self._configured):
-            raise StreamExistsError(
-                f"stream {stream_id} is of the configuration: take it out there"
-            )
+            raise ConfiguredError(f"the configuration declares stream {stream_id}: remove it there")
         with self._lock:
             keeper = self._keepers.get(stream_id)
             if keeper is not None:
                 away = keeper.session.memory.away
-                if purge and away is not None:  # nothing is done by halves
+                if purge and away is not None:  # do it whole or not at all
                     raise StoreAwayError(away)
                 del self._keepers[stream_id]
         if keeper is None:
@@ -330,8 +329,8 @@ class Streams:
             self._say_deleted(stream_id, purge)
 
     @contextmanager
-    def _told_if_not_opened(self, stream_id: str) -> Iterator[None]:
-        """One that cannot be opened keeps no other from it."""
+    def _reporting_failure(self, stream_id: str) -> Iterator[None]:
+        """Report a stream that cannot be opened, so that the others still are."""
         try:
             yield
         except (VStreamError, KVMemoryError) as error:
@@ -339,8 +338,8 @@ class Streams:
 
     def _say_not_opened(self, stream_id: str, error: Exception) -> None:
         _log.error("stream not opened", stream=stream_id, reason=str(error))
-        told = {"state": "error", "message": str(error)}
-        self._events.publish(EventKind.STREAM_STATE, stream_id, told)
+        state = {"state": "error", "message": str(error)}
+        self._events.publish(EventKind.STREAM_STATE, stream_id, state)
 
     def _say_deleted(self, stream_id: str, purged: bool) -> None:
         self._readers.drop(stream_id)
@@ -349,7 +348,7 @@ class Streams:
         self._events.publish(EventKind.STREAM_DELETED, stream_id, {"purged": purged})
 
     def close(self) -> None:
-        """Stop all of them and flush what they have seen."""
+        """Stop all streams and flush what they have seen."""
         self._stop.set()
         self._monitor.join()
         with ThreadPoolExecutor(self._max_streams) as threads:
@@ -357,7 +356,7 @@ class Streams:
         self._readers.close()
 
     def _require_stored(self, stream_id: str) -> Provenance:
-        """Raises UnknownStreamError."""
+        """Return the provenance of a stored stream. Raises UnknownStreamError."""
         unknown = UnknownStreamError(f"there is no stream {stream_id}")
         try:
             require_stream_id(stream_id)
@@ -368,15 +367,15 @@ class Streams:
         return found.provenance
 
     def _watch_states(self) -> None:
-        told: dict[StreamKeeper, StreamState] = {}
+        states: dict[StreamKeeper, StreamState] = {}
         trimmed_at = time.monotonic()
         while not self._stop.wait(_LOOK_S):
             if time.monotonic() - trimmed_at > _TRIM_S:
                 return_free_memory()
                 trimmed_at = time.monotonic()
-            told = {keeper: self._tell(keeper, told.get(keeper)) for keeper in self.all()}
+            states = {keeper: self._report(keeper, states.get(keeper)) for keeper in self.all()}
 
-    def _tell(self, keeper: StreamKeeper, before: StreamState | None) -> StreamState:
+    def _report(self, keeper: StreamKeeper, before: StreamState | None) -> StreamState:
         status = keeper.status
         if status.state != before:
             problem = status.problem

@@ -1,12 +1,12 @@
-"""WebhookSender: deliveries in from any thread, signed messages to their receivers out.
+"""WebhookSender: sends deliveries from any thread to their receivers, as signed messages.
 
 One thread with an event loop does all of it. At most `max_pending` deliveries are under way or
-wait; when one more comes, the oldest that is not being sent this moment is dropped and counted. A
-receiver gets one message at a time and at most `parallel` receivers are sent to at once, so that
-one that hangs holds up only its own; what waits for its next try holds up nobody.
+wait; when one more comes, the oldest that is not being sent right now is dropped and counted. Each
+receiver gets one message at a time, and at most `parallel` receivers are sent to at once, so one
+that hangs holds up only its own messages. A message that waits for its next try holds up nothing.
 
-What is owed is noted before its first try, by one more thread, and stays so until it is delivered
-or given up: what was dropped, or its process killed, is sent by the next one.
+Another thread notes each owed message before its first try. The note stays until the message is
+delivered or given up: if it was dropped, or the process killed, the next process sends it.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class WebhookCounts:
     delivered: int = 0
     failed: int = 0
     dropped: int = 0
-    """For want of room, or because the sender was closed."""
+    """For lack of room, or because the sender was closed."""
 
 
 @dataclass(eq=False)
@@ -53,7 +53,7 @@ class _Pending:
 
 
 class WebhookSender(Closing):
-    """Send without waiting. `on_outcome` is called in the sender's thread, for drops too."""
+    """Sends without waiting. `on_outcome` is called in the sender's thread, for drops too."""
 
     def __init__(
         self,
@@ -94,15 +94,15 @@ class WebhookSender(Closing):
 
     @property
     def is_kept(self) -> bool:
-        """Whether what is owed outlives the process."""
+        """Whether owed messages outlive the process."""
         return self._lines is not None
 
     def keep(self, lines: StreamLines[OwedWebhook]) -> None:
-        """From now on note there what is owed. Closes `lines` with itself."""
+        """Note owed messages in `lines` from now on. Closes `lines` with itself."""
         self._lines = lines
 
     def owed(self) -> list[OwedWebhook]:
-        """What is noted and not being sent here, oldest first. Raises StoreError."""
+        """Return the noted messages not being sent here, oldest first. Raises StoreError."""
         if self._lines is None:
             return []
         found = {one.id: one for one in self._lines.all()}
@@ -111,7 +111,7 @@ class WebhookSender(Closing):
         return [one for one in found.values() if one.id not in here]
 
     def settle(self, owed: OwedWebhook) -> None:
-        """It is owed no more. Does not wait."""
+        """Drop its note: it is no longer owed. Does not wait."""
         self._noting.submit(self._note, lambda lines: lines.drop(owed.id))
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
@@ -122,8 +122,8 @@ class WebhookSender(Closing):
     def send(
         self, delivery: WebhookDelivery, owed: OwedWebhook | None = None, *, is_noted: bool = False
     ) -> None:
-        """Take it over, and note what is `owed` unless it is. Never waits; after `close` it is
-        dropped.
+        """Take a delivery, and note it as `owed` unless `is_noted`. Never waits; drops it after
+        `close`.
         """
         with self._lock:
             if self._is_closed:
@@ -136,7 +136,7 @@ class WebhookSender(Closing):
             self._loop.call_soon_threadsafe(self._begin, pending)
 
     def close(self, grace_s: float = 5.0) -> None:
-        """Deliver what can be within `grace_s`, drop the rest, and end the thread."""
+        """Deliver for up to `grace_s`, drop the rest, and end the thread."""
         with self._lock:
             if not self._is_closed:
                 self._is_closed, self._grace_s = True, grace_s
@@ -179,21 +179,21 @@ class WebhookSender(Closing):
             outcome = WebhookOutcome(delivery, False, 0, error=type(error).__name__)
         with self._lock:
             if pending not in self._pending:
-                return  # dropped while it waited, and told so
+                return  # dropped while it waited, and reported
             del self._pending[pending]
             self._counts.delivered += outcome.delivered
             self._counts.failed += not outcome.delivered
         if owed is not None:
             self.settle(owed)
-        self._tell(outcome)
+        self._report(outcome)
 
     def _note(self, change: Callable[[StreamLines[OwedWebhook]], None]) -> None:
-        """A message is sent also where that cannot be noted."""
+        """Change the notes. A failure is only logged: the message is sent anyway."""
         try:
             if self._lines is not None:
                 change(self._lines)
         except StoreError as error:
-            log.error("webhooks are not noted", reason=str(error))
+            log.error("webhooks cannot be noted", reason=str(error))
 
     @asynccontextmanager
     async def _turn(self, pending: _Pending) -> AsyncIterator[None]:
@@ -207,7 +207,7 @@ class WebhookSender(Closing):
             try:
                 yield
             except BaseException:
-                pending.is_sending = False  # a success is not dropped any more
+                pending.is_sending = False  # a success can no longer be dropped
                 raise
 
     def _drop(self, pending: _Pending) -> None:
@@ -216,9 +216,9 @@ class WebhookSender(Closing):
         if pending.task is not None:
             self._loop.call_soon_threadsafe(pending.task.cancel)
         outcome = WebhookOutcome(pending.delivery, False, 0, error="dropped")
-        self._loop.call_soon_threadsafe(self._tell, outcome)
+        self._loop.call_soon_threadsafe(self._report, outcome)
 
-    def _tell(self, outcome: WebhookOutcome) -> None:
+    def _report(self, outcome: WebhookOutcome) -> None:
         if not outcome.delivered:
             log.warning(
                 "webhook not delivered",
@@ -229,4 +229,4 @@ class WebhookSender(Closing):
         try:
             self._on_outcome(outcome)
         except Exception:
-            log.exception("telling of a webhook failed", receiver=outcome.delivery.receiver)
+            log.exception("reporting a webhook failed", receiver=outcome.delivery.receiver)

@@ -1,10 +1,10 @@
-"""WebhookDelivery: a receiver and what happened in, one signed message, tried until it is taken.
+"""WebhookDelivery: delivers one signed message to a receiver, and retries until it is accepted.
 
 Standard Webhooks (https://www.standardwebhooks.com), symmetric: receivers check a message with any
-of its libraries, or by HMAC-SHA256 over `id.timestamp.body`. The same `webhook-id` in every
-attempt, so that a receiver can tell a repetition; a timestamp and a signature of its own for each.
-Tried again are failed connections, timeouts, 408, 429 and 5xx; a redirection is not followed and
-counts as a refusal.
+of its libraries, or by HMAC-SHA256 over `id.timestamp.body`. All attempts share one `webhook-id`,
+so that a receiver can recognise a repetition; each has its own timestamp and signature. Failed
+connections, timeouts, 408, 429 and 5xx are retried. A redirect is not followed and counts as a
+refusal.
 """
 
 import asyncio
@@ -43,15 +43,15 @@ from vstream.sources.network_address import (
     resolve,
 )
 
-_MAX_READ_BYTES = 4096  # of a response, out of politeness; what it says is not looked at
+_MAX_READ_BYTES = 4096  # of a response, out of politeness; its content is ignored
 _PREFIX = "whsec_"
 _MIN_BYTES, _MAX_BYTES = 24, 64  # what the specification allows
 
 
 @dataclass(frozen=True)
 class WebhookDelivery:
-    """One message. URL and secret are never shown: with many services the path is a secret too.
-    Raises SettingsError if they make no sense.
+    """One message. URL and secret are never shown: for many services the path is a secret too.
+    Raises SettingsError if they are malformed.
     """
 
     url: str = field(repr=False)
@@ -63,9 +63,9 @@ class WebhookDelivery:
     def of(
         cls, url: str, secret: str, kind: str, at: float, data: dict[str, Any]
     ) -> "WebhookDelivery":
-        """What the standard's payload is made of: type, time (seconds since the epoch) and data."""
-        told_at = datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
-        document = {"type": kind, "timestamp": told_at, "data": data}
+        """Make the standard's payload of type, time (seconds since the epoch) and data."""
+        timestamp = datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+        document = {"type": kind, "timestamp": timestamp, "data": data}
         return cls(url, secret, json.dumps(document, ensure_ascii=False).encode())
 
     def __post_init__(self) -> None:
@@ -74,13 +74,13 @@ class WebhookDelivery:
 
     @property
     def receiver(self) -> str:
-        """Host and port, fit for logs: what is slow or away as a whole."""
+        """Host and port, fit for logs; a receiver is slow or away as a whole."""
         host, port = _host_and_port(self.url)
         return f"{host}:{port}"
 
 
 def shown_receiver(url: str) -> str:
-    """`url` as others may see it: with many services anyone who knows the path may send there."""
+    """Return `url` without its path: for many services anyone who knows the path may send there."""
     host, port = _host_and_port(url)
     shown = f"[{host}]" if ":" in host else host
     return f"{urlsplit(url).scheme.lower()}://{shown}:{port}/***"
@@ -92,17 +92,17 @@ class RetryRule:
 
     max_tries: int = 6
     total_s: float = 300.0
-    """No attempt begins later than this after the first."""
+    """No attempt starts later than this after the first."""
     timeout_s: float = 10.0
-    """Of one attempt, from looking up the host to the end of the response."""
+    """For one attempt, from looking up the host to the end of the response."""
     min_wait_s: float = 1.0
     max_wait_s: float = 60.0
-    """Also where the receiver asks for more (Retry-After)."""
+    """Even if the receiver asks for more (Retry-After)."""
 
 
 @dataclass(frozen=True)
 class WebhookOutcome:
-    """What became of a delivery. `status` is the last that the receiver gave, if it gave any."""
+    """The outcome of a delivery. `status` is the receiver's last one, if there was any."""
 
     delivery: WebhookDelivery
     delivered: bool
@@ -114,8 +114,8 @@ class WebhookOutcome:
 def check_receiver(
     url: str, secret: str, allow_private: AllowPrivate, resolver: Resolver = resolve
 ) -> None:
-    """Whether anything could be delivered there, to say so early. Waits for the resolver. Raises
-    SettingsError. A delivery is checked again, by the address that it connects to.
+    """Check early that deliveries to a receiver are possible. Waits for the resolver. Raises
+    SettingsError. Each delivery checks again the address that it connects to.
     """
     signing_key(secret)
     host, port = _host_and_port(url)
@@ -138,12 +138,12 @@ def _host_and_port(url: str) -> tuple[str, int]:
 
 
 def new_secret() -> str:
-    """A secret for one receiver."""
+    """Make a secret for one receiver."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def signing_key(secret: str) -> bytes:
-    """The bytes that `secret` stands for. Raises SettingsError if they are none or too few."""
+    """Return the bytes that `secret` encodes. Raises SettingsError if there are too few or none."""
     try:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except ValueError:
@@ -151,13 +151,13 @@ def signing_key(secret: str) -> bytes:
     if not _MIN_BYTES <= len(key) <= _MAX_BYTES:
         raise SettingsError(
             f"webhook secret: give {_PREFIX} and {_MIN_BYTES} to {_MAX_BYTES} random bytes in "
-            "base64, or none, and one is made"
+            "base64, or leave it out to have one made"
         )
     return key
 
 
 def signed_headers(message_id: str, at_s: int, body: bytes, secret: str) -> dict[str, str]:
-    """The headers of one attempt at `at_s`, in seconds since the epoch."""
+    """Return the headers of one attempt at `at_s`, in seconds since the epoch."""
     signed = f"{message_id}.{at_s}.".encode() + body
     signature = hmac.new(signing_key(secret), signed, hashlib.sha256).digest()
     return {
@@ -173,7 +173,7 @@ class _FailedError(Exception):
     status: int | None = None
     may_pass: bool = False
     after_s: float | None = None
-    """How long the receiver wants to be left alone."""
+    """How long the receiver asks us to wait."""
 
 
 async def deliver(
@@ -182,7 +182,7 @@ async def deliver(
     rule: RetryRule,
     turn: Callable[[], AbstractAsyncContextManager[object]],
 ) -> WebhookOutcome:
-    """Try until it is taken or given up. `turn()` is entered for each attempt, not for waits."""
+    """Try until it is accepted or given up. `turn()` is entered for each attempt, not for waits."""
     tries = 0
     retrying = AsyncRetrying(
         retry=retry_if_exception(lambda error: getattr(error, "may_pass", False)),
@@ -220,7 +220,7 @@ async def _post(client: httpx.AsyncClient, delivery: WebhookDelivery, rule: Retr
     except ForbiddenAddressError as error:
         raise _FailedError(str(error)) from None
     except (httpx.TransportError, TimeoutError, OSError) as error:
-        if response is None:  # else it has answered already, and only the rest is missing
+        if response is None:  # else the status is there, and only the rest is missing
             reason = str(error) or f"no answer within {rule.timeout_s:g} s"
             raise _FailedError(reason, may_pass=True) from None
     assert response is not None
@@ -241,7 +241,7 @@ def _wait_s(state: RetryCallState, rule: RetryRule) -> float:
 
 
 def _retry_after_s(value: str) -> float | None:
-    """Seconds or a date, as HTTP has it."""
+    """Parse HTTP's Retry-After: seconds or a date."""
     if value.isascii() and value.isdecimal():
         return float(value[:9])
     try:

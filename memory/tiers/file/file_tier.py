@@ -32,7 +32,7 @@ from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_index import index_path
 from memory.tiers.file.segment_list import SegmentList
 from memory.tiers.file.state_log import StateLog
-from memory.tiers.file.whole_files import flush_folder, set_aside, told
+from memory.tiers.file.whole_files import flush_folder, set_aside, store_errors
 
 _log = structlog.get_logger()
 MAX_OPEN_FILES = 16
@@ -125,7 +125,7 @@ class FileTier(SegmentFolder, BlockStore):
         super().__init__(folder)
         self.budget_bytes = budget_bytes
         self._segment_bytes = segment_bytes
-        with told(f"{folder}: cannot be used for blocks"):
+        with store_errors(f"{folder}: cannot be used for blocks"):
             folder.mkdir(parents=True, exist_ok=True)
             paths = self._swept()
         self._segments = [SegmentFile(path, first) for first, path in paths.items()]
@@ -147,7 +147,7 @@ class FileTier(SegmentFolder, BlockStore):
         self.damage = self._list.damage_of(self._segments)
         for place in self.damage:
             _log.error("a store is damaged", what=place)
-        with told(f"{self._folder}: cannot be mended"):
+        with store_errors(f"{self._folder}: cannot be mended"):
             self._mend()
         self._state = self._noted.recover(self.next_id)
 
@@ -228,7 +228,7 @@ class FileTier(SegmentFolder, BlockStore):
         new = SegmentFile(segment_path(self._folder, old.first, generation + 1), old.first)
         partial = SegmentFile(new.path.with_suffix(".vskv.partial"), old.first)
         try:
-            with told(f"{partial.path}: cannot be written"):
+            with store_errors(f"{partial.path}: cannot be written"):
                 if records:
                     for block_id in filter(records.__contains__, block_ids):
                         partial.append(records[block_id])
@@ -256,7 +256,7 @@ class FileTier(SegmentFolder, BlockStore):
         segment = self._segments[self._at(block_id)]
         segment.leave_out(block_id)
         if not segment.block_ids and segment is not self._segments[-1]:
-            with told(f"{segment.path}: cannot be renamed"):
+            with store_errors(f"{segment.path}: cannot be renamed"):
                 self._set_aside(segment)
 
     def flush(self) -> None:
@@ -303,7 +303,7 @@ class FileTier(SegmentFolder, BlockStore):
             complete.index_bytes = scanned.index_bytes
         segment = SegmentFile(segment_path(self._folder, first, 0), first)
         self._used(segment).cut()  # creates the file, whose name preserves the next id
-        with told(f"{segment.path}: cannot be begun"):
+        with store_errors(f"{segment.path}: cannot be begun"):
             flush_folder(self._folder)
         self._segments.append(segment)
         return segment

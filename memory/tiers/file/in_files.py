@@ -135,8 +135,8 @@ def stored_records(config: MemoryConfig, stream_id: str) -> Iterator[BlockRecord
         with closing(SegmentFile(path, first, read_only=True)) as segment:
             for head in segment.scan():
                 yield segment.read_record(head.block_id)
-            for told in segment.damage(is_newest=first == max(found)):
-                raise BlockCorruptError(told)
+            for damage in segment.damage(is_newest=first == max(found)):
+                raise BlockCorruptError(damage)
 
 
 def _described(path: Path) -> StoredStream:

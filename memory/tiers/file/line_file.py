@@ -8,7 +8,7 @@ from pathlib import Path
 
 from memory.errors import StoreError
 from memory.line_log import LineLog
-from memory.tiers.file.whole_files import flush_folder, told
+from memory.tiers.file.whole_files import flush_folder, store_errors
 
 _SPARE = 8
 """The file is rewritten once it has an eighth more lines than are kept."""
@@ -22,7 +22,7 @@ class LineFile(LineLog):
         self.path = path
         self._most = most
         self._fd = -1
-        with told(f"{path}: cannot be written"):
+        with store_errors(f"{path}: cannot be written"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = self._opened(path)
             try:
@@ -53,7 +53,7 @@ class LineFile(LineLog):
     def rewrite(self, change: Callable[[str], str | None]) -> None:
         left = [text for line in self.read() if (text := change(line)) is not None]
         partial = self.path.with_name(f"{self.path.name}.partial")
-        with told(f"{self.path}: cannot be written"):
+        with store_errors(f"{self.path}: cannot be written"):
             partial.unlink(missing_ok=True)
             made = self._opened(partial)
             try:
@@ -82,12 +82,12 @@ class LineFile(LineLog):
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def _content(self) -> bytes:
-        with told(f"{self.path}: cannot be read"):
+        with store_errors(f"{self.path}: cannot be read"):
             return self.path.read_bytes()
 
     def _write(self, fd: int, content: bytes) -> None:
         """Write all of it or nothing."""
-        with told(f"{self.path}: cannot be written"):
+        with store_errors(f"{self.path}: cannot be written"):
             size = os.fstat(fd).st_size
             try:
                 while content:

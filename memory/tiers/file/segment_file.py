@@ -26,7 +26,7 @@ from memory.block_record import (
 )
 from memory.errors import BlockCorruptError, BlockNotFoundError, StoreError
 from memory.tiers.file.segment_index import Extent, read_index, write_index
-from memory.tiers.file.whole_files import told
+from memory.tiers.file.whole_files import store_errors
 
 _PIECE_BYTES = 2048, 1 << 20
 """How much to search for a record at a time, first and at most: it is usually near."""
@@ -110,7 +110,7 @@ class SegmentFile:
         self._extents = indexed.extents
         self.num_bytes, self.index_bytes = file_bytes, indexed.num_bytes
         self.picture_bytes = sum(extent.picture_bytes for extent in extents)
-        yield from map(BlockHead.told, indexed.told, keys)
+        yield from map(BlockHead.of_meta, indexed.metas, keys)
 
     def write_index(self, heads: Sequence[BlockHead]) -> None:
         """Write the index of a complete segment; `heads` are all that a scan found.
@@ -188,7 +188,7 @@ class SegmentFile:
 
     def flush(self) -> None:
         """Return once all records would survive a power cut, even if the file had been closed."""
-        with told(f"{self.path}: cannot be flushed"):
+        with store_errors(f"{self.path}: cannot be flushed"):
             os.fsync(self._opened())
 
     def close(self) -> None:

@@ -70,7 +70,7 @@ class IndexedBlocks(NamedTuple):
     """Of the index itself."""
     segment_bytes: int
     extents: dict[int, Extent]
-    told: list[HeadMeta]
+    metas: list[HeadMeta]
 
 
 def index_path(segment: Path) -> Path:
@@ -149,9 +149,9 @@ def unpacked_index(data: bytes) -> IndexedBlocks | None:
     ]
     left, index_bytes = map(tuple, about["left"]), rows["index_bytes"].tolist()
     columns = ids, makes, forms, infos, *are, crc32s, left, index_bytes
-    told = list(map(HeadMeta._make, zip(*columns, strict=True)))
+    metas = list(map(HeadMeta._make, zip(*columns, strict=True)))
     extents = dict(zip(ids, map(Extent, rows["places"].tolist(), crc32s), strict=True))
-    return IndexedBlocks(len(data), about["segment_bytes"], extents, told)
+    return IndexedBlocks(len(data), about["segment_bytes"], extents, metas)
 
 
 def _places(positions: list[list[int]], advance: list[int]) -> np.ndarray:

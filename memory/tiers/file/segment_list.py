@@ -59,11 +59,11 @@ class SegmentList:
     def damage_of(self, segments: Sequence[SegmentFile]) -> list[str]:
         """Return as text what is damaged or missing in a folder whose segments were all scanned."""
         newest = self.newest(segments)
-        told = list(self.damage)
+        damage = list(self.damage)
         for segment in segments:
             if self.is_spent(segment, newest):
-                told.append(f"{segment.path}: no block in it can be read")
+                damage.append(f"{segment.path}: no block in it can be read")
             else:
-                told += segment.damage(is_newest=segment.first == newest)
+                damage += segment.damage(is_newest=segment.first == newest)
         missing = sorted(self.firsts.difference(segment.first for segment in segments))
-        return told + [f"{self._path}: the segment from block {i} on is missing" for i in missing]
+        return damage + [f"{self._path}: the segment from block {i} on is missing" for i in missing]

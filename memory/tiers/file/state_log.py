@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from memory.policy_hooks import State, StateChange, state_bytes
-from memory.tiers.file.whole_files import flush_folder, told
+from memory.tiers.file.whole_files import flush_folder, store_errors
 
 _SIZES = struct.Struct("<qIi")
 _CRC32 = struct.Struct("<I")
@@ -108,7 +108,7 @@ class StateLog:
             at = end
 
     def _told(self) -> AbstractContextManager[None]:
-        return told(f"{self._path}: cannot be used for notes")
+        return store_errors(f"{self._path}: cannot be used for notes")
 
 
 def state_entries(block_id: int, change: StateChange) -> bytes:

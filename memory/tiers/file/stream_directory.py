@@ -23,7 +23,7 @@ from memory.errors import BlockNotFoundError, StoreError
 from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_tier import newest_segments, segment_path
 from memory.tiers.file.segment_file import SegmentFile
-from memory.tiers.file.whole_files import read_checked, set_aside, told, write_checked
+from memory.tiers.file.whole_files import read_checked, set_aside, store_errors, write_checked
 
 FORMAT_VERSION = 3
 """Version 1 kept the codec of all blocks here, and the blocks in one file; version 2 had neither
@@ -60,7 +60,7 @@ class StreamDirectory(StreamEntry):
         if provenance is None and not any((path / name).exists() for name in _NAMES):
             raise StoreError(f"{path}: there is no such stream")
         fix = "; choose a directory that this user may write"
-        with told(f"{path}: cannot be used for a stream", fix):
+        with store_errors(f"{path}: cannot be used for a stream", fix):
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -77,7 +77,7 @@ class StreamDirectory(StreamEntry):
 
     def erase(self) -> None:
         """Remove the folder and everything in it."""
-        with told(f"{self.path}: cannot be deleted"):
+        with store_errors(f"{self.path}: cannot be deleted"):
             for name in reversed(_NAMES):  # without them it is no stream
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.path)
@@ -133,7 +133,7 @@ class StreamDirectory(StreamEntry):
     def _write(self, provenance: Provenance, note: dict[str, Any]) -> None:
         content = {"format_version": FORMAT_VERSION, **asdict(provenance), "note": note}
         for name in reversed(_NAMES):  # the first one counts
-            with told(f"{self.path / name}: cannot be written"):
+            with store_errors(f"{self.path / name}: cannot be written"):
                 write_checked(self.path / name, content)
 
 

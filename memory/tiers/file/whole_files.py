@@ -13,7 +13,7 @@ from memory.errors import StoreError
 
 
 @contextmanager
-def told(what: str, fix: str = "") -> Iterator[None]:
+def store_errors(what: str, fix: str = "") -> Iterator[None]:
     """Turn an OSError within into a StoreError that says what failed and why."""
     try:
         yield

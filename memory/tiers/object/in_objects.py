@@ -1,7 +1,7 @@
-"""InObjects: streams in an object store, `object:///DIR`; the schemes beside it say which others.
+"""InObjects: keeps streams in an object store, `object:///DIR`, or one of the schemes beside it.
 
-What is not sealed yet lies on this machine: below `?local=/DIR` behind the address, or else below
-~/.local/state/vstream. Not below a cache: with `memory.ack = local` it is all that there is of it.
+What is not sealed yet lies on this machine: in the folder `?local=/DIR` at the end of the address,
+else in ~/.local/state/vstream. It is no cache: with `memory.ack = local` it is the only copy.
 """
 
 import os
@@ -44,7 +44,7 @@ class InObjects(Tier):
         super().__init__(store)
         local = _LOCAL.fullmatch(store)
         if local is None:
-            raise StoreError(f"store {store_name(store)!r}: behind ? only local=/DIR may stand")
+            raise StoreError(f"store {store_name(store)!r}: only local=/DIR may follow the ?")
         state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser()
         root = Path(unquote(local[1])) if local[1] else state / "vstream"
         self._folder = root / sha256(store.partition("?")[0].encode()).hexdigest()[:16]
@@ -76,7 +76,7 @@ class InObjects(Tier):
         return found[0].provenance, follower
 
     def lines(self, name: str, most: int) -> LineFile:
-        """On this machine."""
+        """Return lines kept on this machine."""
         return LineFile(self._folder / f".{name}.jsonl", most)
 
     def ids(self) -> list[str]:
@@ -84,7 +84,7 @@ class InObjects(Tier):
             return [Path(name).stem for name in link.names(MANIFESTS)]
 
     def streams(self) -> list[StoredStream]:
-        """What is sealed, and what is open on this machine."""
+        """Describe what is sealed, and what is open on this machine."""
         with closing(ObjectLink(self.store)) as link:
             return list(link.at_once(lambda i: self._described(link, i), self.ids()))
 
@@ -98,12 +98,12 @@ class InObjects(Tier):
         return FoundStream(found[0].provenance, state, found[0].note, writer=writer)
 
     def erase(self, stream_id: str) -> None:
-        """Also a stream whose blocks cannot be read."""
+        """Delete a stream, even if its blocks cannot be read."""
         with closing(self.enter(stream_id, None)) as stream:
             stream.erase()
 
     def check(self) -> str:
-        """Whether it refuses to replace what has changed, on which all depends."""
+        """Check that the store refuses to replace a changed object, on which everything depends."""
         with closing(ObjectLink(self.store)) as link:
             name = f"checks/{uuid4()}"
             first = link.swap(name, b"1", None)
@@ -114,10 +114,10 @@ class InObjects(Tier):
                     raise StoreError(f"{link.name}: ignores If-Match: two writers would mix")
             finally:
                 link.delete([name])
-            return f"{link.name} can be written, what is open is kept in {self._folder}"
+            return f"{link.name} can be written; open segments lie in {self._folder}"
 
     def _open_part(self, stream_id: str, manifest: Manifest) -> Path | None:
-        """Where the writer's open segment is, if it is on this machine."""
+        """Return the folder of the writer's open segment, if it is on this machine."""
         described = read_description(self._folder / stream_id)
         if described is None or manifest.fence not in described.note.get(FENCES, []):
             return None
@@ -148,6 +148,6 @@ class InObjects(Tier):
 
 
 def _state(link: ObjectLink, stream_id: str) -> StreamState:
-    """Live while its writer's sign of life is new by this machine's clock."""
+    """Return live while its writer's lease is new by this machine's clock, else stored."""
     at = link.written_at(f"{LEASES}/{stream_id}")
     return "live" if at and (datetime.now(UTC) - at).total_seconds() < LEASE_S else "stored"

@@ -1,11 +1,11 @@
-"""Manifest: all that an object store knows of one stream, in one object that is replaced whole.
+"""Manifest: describes one stream in an object store, in one object that is replaced whole.
 
 PREFIX/streams/ID.json           the manifest
-PREFIX/leases/ID                 its writer's sign of life
-PREFIX/blocks/ID/NAME.vskv       a sealed segment, as the file tier writes them (see segment_file)
-PREFIX/blocks/ID/NAME.index      what is known of its blocks, with their vectors: its snapshot
-PREFIX/blocks/ID/state/NAME      what the memory policy had noted up to the last of them
-PREFIX/blocks/ID/tail/FENCE/...  blocks behind them, with `memory.ack = replicated` (see tail)
+PREFIX/leases/ID                 its writer's lease
+PREFIX/blocks/ID/NAME.vskv       a sealed segment, in the file tier's format (see segment_file)
+PREFIX/blocks/ID/NAME.index      its snapshot: the description of its blocks, with their vectors
+PREFIX/blocks/ID/state/NAME      the memory policy's notes up to the last sealed block
+PREFIX/blocks/ID/tail/FENCE/...  later blocks, with `memory.ack = replicated` (see tail)
 """
 
 import json
@@ -22,7 +22,7 @@ MANIFESTS, LEASES = "streams", "leases"
 
 
 class SealedEntry(NamedTuple):
-    """A segment that is complete and in the store. Rewritten it gets another name."""
+    """A complete segment in the store. Rewriting it gives it another name."""
 
     name: str
     """FIRST-GENERATION.FENCE"""
@@ -42,7 +42,7 @@ class SealedEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """Replaced by its writer alone, who is known by the fence."""
+    """The manifest; only the writer with its fence may replace it."""
 
     provenance: Provenance
     fence: str
@@ -53,10 +53,10 @@ class Manifest:
     note: dict[str, Any] = field(default_factory=dict)
     segments: tuple[SealedEntry, ...] = ()
     end: int = 0
-    """The first block behind them."""
+    """The first block after the segments."""
     state: str | None = None
     tail: str | None = None
-    """The fence under which blocks behind them are to be found."""
+    """The fence under which the later blocks lie."""
 
     def to_bytes(self) -> bytes:
         return checked({"format_version": FORMAT_VERSION, **asdict(self)}).encode()
@@ -65,14 +65,14 @@ class Manifest:
     def from_bytes(cls, data: bytes, where: str) -> Self:
         """Raises StoreError if it is damaged, or was written by a newer version."""
         try:
-            told = unchecked(data)
-            version = told.pop("format_version")
+            facts = unchecked(data)
+            version = facts.pop("format_version")
             if version > FORMAT_VERSION:
                 raise StoreError(
                     f"{where}: has format version {version}, this vstream reads up to version "
                     f"{FORMAT_VERSION}; open it with the newer vstream that wrote it"
                 )
-            made = cls(**{**told, "provenance": Provenance(**told["provenance"])})
+            made = cls(**{**facts, "provenance": Provenance(**facts["provenance"])})
             return replace(made, segments=tuple(SealedEntry(*one) for one in made.segments))
         except (ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise StoreError(f"{where}: is not a description of a stream ({error})") from error
@@ -85,7 +85,7 @@ def manifest_name(stream_id: str) -> str:
 def read_manifest(
     link: ObjectLink, stream_id: str, unless: Tag | None = None
 ) -> tuple[Manifest, Tag] | None:
-    """None if there is no such stream, or it is still that of `unless`."""
+    """Read a manifest; None if there is no such stream, or if its version is still `unless`."""
     name = manifest_name(stream_id)
     found = link.read(name, unless)
     return found and (Manifest.from_bytes(found[0], f"{link.name}: {name}"), found[1])

@@ -1,8 +1,8 @@
-"""ObjectFollower: the blocks of a stream that another process writes to an object store.
+"""ObjectFollower: reads the blocks of a stream that another process writes to an object store.
 
-On the writer's own machine the open segment is read in its folder; elsewhere it is put together
-from the tail, if there is one, in a folder that is gone with the reader. What is not sealed is
-looked at first and the manifest afterwards: what moves from one to the other is missed by neither.
+On the writer's own machine it reads the open segment in its folder; elsewhere it rebuilds it from
+the tail, if there is one, in a temporary folder. It looks at what is not sealed first and at the
+manifest afterwards, so it misses nothing that moves from one to the other.
 """
 
 from pathlib import Path
@@ -18,14 +18,14 @@ from memory.tiers.object.tail import Tail
 
 
 class ObjectFollower(SealedReading, FileFollower):
-    """It writes nothing to the store."""
+    """Writes nothing to the store."""
 
     name = "object"
 
     def __init__(
         self, link: ObjectLink, stream_id: str, found: tuple[Manifest, Tag], open_part: Path | None
     ) -> None:
-        """`open_part`: where the writer has its open segment; None: on another machine."""
+        """`open_part` is the folder of the writer's open segment; None: on another machine."""
         self._temporary = None if open_part else TemporaryDirectory(prefix="vstream-tail-")
         folder = open_part or Path(self._temporary.name)  # type: ignore[union-attr]
         super().__init__(folder)
@@ -33,7 +33,7 @@ class ObjectFollower(SealedReading, FileFollower):
         self._stream_id = stream_id
         self._manifest, self._tag = found
         self._is_settled = False
-        """Whether the manifest had not changed at the last look."""
+        """Whether the last look found the manifest unchanged."""
         self._tail = None if open_part else Tail(link, f"blocks/{stream_id}/", folder)
         self._entries: dict[Path, SealedEntry] = {}
         self._ahead: dict[Path, SealedSegment] = {}

@@ -1,6 +1,6 @@
-"""ObjectLink: the address of an object store in, objects in and out whose failures are told.
+"""ObjectLink: reads and writes objects of an object store, and reports its failures.
 
-Obstore has conditional writes for S3 and Google, but none for a directory: a lock stands in there.
+Obstore has conditional writes for S3 and Google, but not for a directory: a lock replaces them.
 """
 
 import fcntl
@@ -21,25 +21,25 @@ _ADDRESS = re.compile(r"(?:(?:s3|gs)://[^/?#@:]+(?:/[^?#]*)?|object://(/(?!/)[^?
 _PATIENCE = {"connect_timeout": "2s", "timeout": "30s"}
 _SIDE_BY_SIDE = 8
 Tag = dict[str, str]
-"""Which version of an object it is."""
+"""Identifies the version of an object."""
 A = TypeVar("A")
 B = TypeVar("B")
 
 
 class TagRefusedError(StoreError):
-    """An object is not of the version that was to be replaced."""
+    """An object is not at the version that was to be replaced."""
 
 
 class ObjectLink:
-    """Objects by name, for any number of threads. Keys come from the environment."""
+    """Access to objects by name. Safe from any thread. Keys come from the environment."""
 
     def __init__(self, store: str) -> None:
-        """Does not connect yet. Raises StoreError for an address that makes no sense."""
+        """Does not connect yet. Raises StoreError for a malformed address."""
         self.name = store_name(store.partition("?")[0])
         found = _ADDRESS.fullmatch(store.partition("?")[0])
         if found is None:
             raise StoreError(
-                f"store {self.name!r}: is no address of an object store; use s3://BUCKET/PREFIX, "
+                f"store {self.name!r}: not an address of an object store; use s3://BUCKET/PREFIX, "
                 "gs://BUCKET/PREFIX or object:///DIR, and give keys in the environment"
             )
         self._folder = Path(unquote(found[1])) if found[1] else None
@@ -59,7 +59,7 @@ class ObjectLink:
             *(exceptions.PermissionDeniedError, exceptions.UnauthenticatedError),
             *(exceptions.UnknownConfigurationKeyError, ValueError),
         )
-        with self.told():
+        with self.store_errors():
             if self._folder is not None:
                 self._store: Any = kinds.LocalStore(self._folder, mkdir=True)
                 return
@@ -71,8 +71,8 @@ class ObjectLink:
             )
 
     def read(self, name: str, unless: Tag | None = None) -> tuple[bytes, Tag] | None:
-        """An object and its version; None if there is none, or it is still that of `unless`."""
-        with self.told(name):
+        """Return an object and its version; None if there is none, or if it is still `unless`."""
+        with self.store_errors(name):
             wanted = {"if_none_match": unless["e_tag"]} if unless else None
             try:
                 found = self._calls.get(self._store, name, options=wanted)
@@ -83,28 +83,28 @@ class ObjectLink:
                 return None
 
     def ranges(self, name: str, places: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Parts of an object by offset and length. Raises BlockNotFoundError if it is gone."""
+        """Read parts of an object by offset and length. Raises BlockNotFoundError if it is gone."""
         starts, lengths = [at for at, _ in places], [length for _, length in places]
-        with self.told(name):
+        with self.store_errors(name):
             try:
                 found = self._calls.get_ranges(self._store, name, starts=starts, lengths=lengths)
             except FileNotFoundError as error:
-                told = f"{self.name}: {name}: its blocks were rewritten or forgotten meanwhile"
-                raise BlockNotFoundError(told) from error
+                why = f"{self.name}: {name}: its blocks were rewritten or forgotten meanwhile"
+                raise BlockNotFoundError(why) from error
         return [bytes(part) for part in found]
 
     def write(self, name: str, data: bytes) -> None:
-        """One request, whole or not at all."""
-        with self.told(name):
+        """Write an object in one request: whole or not at all."""
+        with self.store_errors(name):
             self._calls.put(self._store, name, data, use_multipart=False)
 
     def swap(self, name: str, data: bytes, tag: Tag | None) -> Tag:
-        """Replace an object of that version, or begin it for None; the new version.
+        """Replace an object if it is at version `tag`, or create it for None; return its version.
 
-        Raises TagRefusedError where it is another one. After StoreAwayError it may have happened.
+        Raises TagRefusedError if it is at another. After StoreAwayError it may have happened.
         """
         refused = self._errors
-        with self.told(name):
+        with self.store_errors(name):
             try:
                 if self._folder is None:
                     mode: Any = tag or "create"
@@ -126,30 +126,30 @@ class ObjectLink:
         return found["last_modified"] if found else None
 
     def delete(self, names: Iterable[str]) -> None:
-        """Those that are there."""
+        """Delete these objects, if they exist."""
         for name in names:
-            with self.told(name):
+            with self.store_errors(name):
                 try:
                     self._calls.delete(self._store, name)
                 except FileNotFoundError:
                     continue
 
     def names(self, prefix: str) -> list[str]:
-        """Of all objects below `prefix/`, in order."""
-        with self.told(prefix):
+        """Return the names of all objects below `prefix/`, in order."""
+        with self.store_errors(prefix):
             found = self._calls.list(self._store, prefix=prefix).collect()
         return sorted(one["path"] for one in found)
 
     def at_once(self, do: Callable[[A], B], those: Iterable[A]) -> Iterator[B]:
-        """Some side by side, what comes of them in order."""
+        """Do several at a time; yield the results in order."""
         return self._pool.map(do, those)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False)
 
     @contextmanager
-    def told(self, name: str = "") -> Iterator[None]:
-        """Every failure within as a StoreError of ours, without what may be a key."""
+    def store_errors(self, name: str = "") -> Iterator[None]:
+        """Turn every failure within into our StoreError, without what may be a key."""
         try:
             yield
         except (self._errors.BaseError, OSError, ValueError) as error:
@@ -159,7 +159,7 @@ class ObjectLink:
             raise kind(f"{self.name}: {what} {name} ({type(error).__name__}: {why})") from None
 
     def _head(self, name: str) -> Any:
-        with self.told(name):
+        with self.store_errors(name):
             try:
                 return self._calls.head(self._store, name)
             except FileNotFoundError:

@@ -1,10 +1,10 @@
-"""ObjectStream: the place of one stream in an object store, and the right to write it: a fence.
+"""ObjectStream: holds the place of one stream in an object store, and its fence.
 
-Each new writer changes the fence in the manifest, which is only ever replaced if it is
-still the one that was read: a writer that was replaced is refused by the store itself. That it is
-there says its lease, an object that it writes every few seconds; no clock is trusted. The folder of
-this machine that holds what is not sealed yet knows its writers' fences: it is the stream's only
-while the manifest has one of them, and its writer, if it died, need not be waited for.
+Each new writer changes the fence in the manifest. The manifest is replaced only if it is still the
+one that was read, so the store itself refuses a former writer. A writer shows that it is alive by
+its lease, an object that it writes every few seconds; no clock is trusted. The folder on this
+machine for what is not sealed yet knows its writers' fences: it belongs to the stream only while
+the manifest has one of them, and then nobody need wait for its writer if that died.
 """
 
 import secrets
@@ -39,18 +39,18 @@ class ObjectStream(StreamEntry):
     def __init__(
         self, link: ObjectLink, stream_id: str, provenance: Provenance | None, folder: Path
     ) -> None:
-        """Begin the stream, or check that what is there has this provenance (None: any).
+        """Create the stream, or check that its provenance is this one (None: any).
 
-        Waits for as long as a lease lasts where another machine's writer may have died. Raises
-        StoreError naming the other writer if there is one, FingerprintMismatchError.
+        Waits as long as a lease lasts if another machine's writer may have died. Raises StoreError
+        that names the other writer if there is one, FingerprintMismatchError.
         """
         self.link, self.stream_id = link, stream_id
         self.failure: StoreError | None = None
         self.away: str | None = None
         self.lock = ranked_lock(Rank.MANIFEST)
-        """To be held while the manifest is replaced."""
+        """Hold it while replacing the manifest."""
         self.wanted = threading.Event()
-        """Set: `on_beat` has something to do."""
+        """Set if `on_beat` has something to do."""
         self.on_beat: Callable[[], None] = lambda: None
         self._ended = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="sealer", daemon=True)
@@ -76,9 +76,9 @@ class ObjectStream(StreamEntry):
             self.swap(note=note)
 
     def swap(self, **changes: Any) -> None:
-        """Replace the manifest by a changed one; the caller holds the lock.
+        """Change fields of the manifest. Call it with the lock held.
 
-        Raises FencedError; StoreAwayError, and then it may have happened (see `find_out`).
+        Raises FencedError; after StoreAwayError it may have happened (see `find_out`).
         """
         self.find_out()
         new = replace(self.manifest, **changes, version=self.manifest.version + 1)
@@ -92,7 +92,7 @@ class ObjectStream(StreamEntry):
         self.note = new.note
 
     def find_out(self) -> None:
-        """What became of a change whose reply did not come. Raises as `swap` does."""
+        """Find out whether a change without a reply happened. Raises what `swap` raises."""
         while self._unsure:
             found = read_manifest(self.link, self.stream_id)
             if found is None or found[0].fence != self.manifest.fence:
@@ -100,7 +100,7 @@ class ObjectStream(StreamEntry):
             manifest, tag = found
             if manifest.version == self.manifest.version:
                 manifest = replace(manifest, version=manifest.version + 2)
-                try:  # what may still be on its way comes too late then
+                try:  # whatever is still on its way then comes too late
                     tag = self._put(manifest, tag)
                 except TagRefusedError:
                     continue
@@ -108,7 +108,7 @@ class ObjectStream(StreamEntry):
             self.note = manifest.note
 
     def require_ours(self) -> None:
-        """Ask the store whether this is still the writer; the lock is held. Raises FencedError."""
+        """Ask the store if this is still the writer, with the lock held. Raises FencedError."""
         self.find_out()
         found = self.link.tag(manifest_name(self.stream_id))
         if found is None or found["e_tag"] != self._tag["e_tag"]:
@@ -116,7 +116,7 @@ class ObjectStream(StreamEntry):
             self.find_out()
 
     def erase(self) -> None:
-        """Delete all that there is of it, the manifest last."""
+        """Delete everything of the stream, the manifest last."""
         self.stop_beating()
         self.link.delete(self.link.names(self.blocks_name("")))
         self.link.delete([manifest_name(self.stream_id)])
@@ -127,7 +127,7 @@ class ObjectStream(StreamEntry):
         return f"blocks/{self.stream_id}/{name}"
 
     def stop_beating(self) -> None:
-        """Return once the thread calls nobody any more."""
+        """Return once the thread makes no more calls."""
         self._ended.set()
         self.wanted.set()
         if self._beating.is_alive():
@@ -149,7 +149,7 @@ class ObjectStream(StreamEntry):
         if found is not None and found.fence not in fences:
             self._wait_for_lease(found.writer)
         if fences and (found is None or found.fence not in fences):
-            _log.warning("a stream went on elsewhere: what was not sealed goes", id=self.stream_id)
+            _log.warning("stream continued elsewhere: dropping unsealed blocks", id=self.stream_id)
             self.directory.erase()
             self.directory.close()
             self.directory = StreamDirectory(self.directory.path, self.provenance)
@@ -158,17 +158,17 @@ class ObjectStream(StreamEntry):
             f"{count:08d}-{secrets.token_hex(4)}",
             writer_name(),
         )
-        # Before the manifest has it: whenever this dies, the folder stays the stream's.
+        # Before the manifest has it: whenever this process dies, the folder stays the stream's.
         self.directory.set_note({FENCES: [*([found.fence] if found else []), fence]})
         new = found or Manifest(self.provenance, fence, writer)
         new = replace(new, fence=fence, writer=writer, version=new.version + 1)
         try:
             return new, self._put(new, tag)
         except TagRefusedError:
-            raise self._written_by("another process, which was quicker") from None
+            raise self._written_by("another process, which was faster") from None
 
     def _wait_for_lease(self, writer: str) -> None:
-        """Return once it is gone or has not changed for long enough."""
+        """Return once the lease is gone or has not changed for long enough."""
         name, since = f"{LEASES}/{self.stream_id}", time.monotonic()
         first = self.link.tag(name)
         while first is not None and time.monotonic() - since < LEASE_S:
@@ -196,8 +196,8 @@ class ObjectStream(StreamEntry):
         while not self._ended.is_set() and self.failure is None:
             try:
                 if time.monotonic() >= due:
-                    told = f"{self.manifest.fence} {time.time()}"  # another one each time
-                    self.link.write(f"{LEASES}/{self.stream_id}", told.encode())
+                    lease = f"{self.manifest.fence} {time.time()}"  # different each time
+                    self.link.write(f"{LEASES}/{self.stream_id}", lease.encode())
                     due = time.monotonic() + BEAT_S
                     with self.lock:
                         self.require_ours()
@@ -208,12 +208,12 @@ class ObjectStream(StreamEntry):
                 self._ended.wait(1)
             except (StoreError, BlockNotFoundError) as error:
                 self.failure = self.failure or StoreError(str(error))
-            except Exception as error:  # noqa: BLE001  told to the next writer
+            except Exception as error:  # noqa: BLE001  the next write raises it
                 self.failure = StoreError(f"{self.link.name}: {type(error).__name__}: {error}")
             self.wanted.wait(max(0.0, due - time.monotonic()))
             self.wanted.clear()
 
 
 def _made(folder: Path, make: Provenance) -> Provenance | None:
-    """What the folder is to be made with; None where it is there, of whatever provenance."""
+    """Return the provenance to create the folder with; None if the folder exists."""
     return make if read_description(folder) is None else None

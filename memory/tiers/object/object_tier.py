@@ -1,10 +1,11 @@
-"""ObjectTier: blocks in sealed segments of an object store, within a budget, the newest in files.
+"""ObjectTier: keeps blocks in sealed segments of an object store, within a budget, the newest in
+files.
 
-It is the file tier but for what becomes of a complete segment: the stream's thread writes it to the
-store, enters it into the manifest, and only then does its file go. What is put goes to the open
-file and never waits for the store; with `memory.ack = replicated` a block counts as acknowledged
-once the thread has written it to the tail as well (see tail), and the store has said since that
-this is still the writer. Segments are rewritten under new names.
+It works like the file tier until a segment is complete: then the stream's thread writes it to the
+store and enters it into the manifest, and only then deletes its file. New blocks go to the open
+file and never wait for the store. With `memory.ack = replicated` a block counts as acknowledged
+once the thread has also written it to the tail (see tail), and the store has confirmed afterwards
+that this is still the writer. Segments are rewritten under new names.
 """
 
 import threading
@@ -26,7 +27,7 @@ from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_index import index_path
 from memory.tiers.file.state_log import state_entries
 from memory.tiers.file.stream_directory import segments_folder
-from memory.tiers.file.whole_files import told
+from memory.tiers.file.whole_files import store_errors
 from memory.tiers.object.object_stream import ObjectStream
 from memory.tiers.object.sealed_segment import SealedReading, SealedSegment, fetched
 from memory.tiers.object.tail import Tail, tail_name
@@ -34,12 +35,12 @@ from memory.tiers.object.tail import Tail, tail_name
 PATIENCE_S = 5.0
 _POLL_S = 0.02
 _ABOUT_BYTES = 1024
-"""What a snapshot has beside its blocks."""
+"""The size of a snapshot without its blocks."""
 _MEASURED_EVERY = 64
 
 
 class ObjectTier(SealedReading, FileTier):
-    """A BlockStore in the place of one stream, whose fence somebody holds."""
+    """A BlockStore in the place of one stream, whose fence the caller holds."""
 
     name = "object"
 
@@ -49,7 +50,7 @@ class ObjectTier(SealedReading, FileTier):
         self._stream, self.link = stream, stream.link
         self._is_replicated = is_replicated
         folder = segments_folder(stream.directory.path)
-        with told(f"{folder}: cannot be used for blocks"):
+        with store_errors(f"{folder}: cannot be used for blocks"):
             self._prepare(folder)
         super().__init__(folder, segment_bytes, budget)
         place = stream.blocks_name
@@ -57,10 +58,10 @@ class ObjectTier(SealedReading, FileTier):
         self._segments[:0] = sealed
         self.next_id = stream.manifest.end
         self._sealed: deque[SealedSegment] = deque()
-        """What the thread has sealed; their files are still read here."""
+        """Segments that the thread has sealed; their files are still read here."""
         self._sealed_below = stream.manifest.end
         self._states: dict[int, State] = {}
-        """What was noted up to the end of a segment, by its first block."""
+        """The policy's notes up to the end of a segment, by its first block."""
         self._whole: tuple[SealedSegment, bytes] | None = None
         """The segment that is being rewritten."""
         self._notes: deque[bytes] = deque()
@@ -69,9 +70,9 @@ class ObjectTier(SealedReading, FileTier):
         self._tail_of: int | None = None
         self._tail_names: list[str] = []
         self._head_bytes = 0
-        """The most that a block takes in a snapshot, about."""
+        """About the most bytes that a block takes in a snapshot."""
         self._spare: list[str] = []
-        """Objects that nothing names any more."""
+        """Objects that nothing refers to any more."""
         self._replacing: tuple[SealedSegment, SealedSegment | None, list[BlockHead]] | None = None
 
     def recover(self) -> Iterator[BlockHead]:
@@ -102,7 +103,7 @@ class ObjectTier(SealedReading, FileTier):
             self._adopt()
 
     def has_room(self, record: BlockRecord) -> bool:
-        """Also for the snapshots that files will have."""
+        """See BlockStore; counts also the snapshots that files will need."""
         if self.budget_bytes is None:
             return True
         files, room = self._files(), self.budget_bytes - self.num_bytes - self._segment_bytes
@@ -111,11 +112,11 @@ class ObjectTier(SealedReading, FileTier):
         return super().has_room(record) and to_come + len(record.to_bytes()) <= room
 
     def put(self, record: BlockRecord) -> None:
-        """Raises FencedError; StoreAwayError where what is not sealed has filled the budget."""
+        """See BlockStore. Raises FencedError; StoreAwayError if unsealed blocks fill the budget."""
         self._require_ours()
         self._adopt()
         if self._is_piled_up():
-            raise StoreAwayError(f"{self.away}; what waits for it has filled the budget")
+            raise StoreAwayError(f"{self.away}; the blocks that wait for it fill the budget")
         if record.noted and self._is_replicated:
             self._notes.append(state_entries(record.head.block_id, record.noted))
         super().put(record)
@@ -130,7 +131,7 @@ class ObjectTier(SealedReading, FileTier):
         if self._is_replicated:
             self._notes.append(state_entries(self.next_id - 1, noted))
             self._stream.wanted.set()
-        if None in noted.values() or not noted:  # of what goes nothing is left in the store
+        if None in noted.values() or not noted:  # leave nothing of deleted notes in the store
             with self._stream.lock:
                 self._seal_all()
                 self._enter(self._state, end=self._stream.manifest.end)
@@ -139,7 +140,7 @@ class ObjectTier(SealedReading, FileTier):
                 self._clear()
 
     def read_record(self, block_id: int) -> BlockRecord:
-        """Of a sealed segment all is read at once: mostly it is rewritten."""
+        """Read a record. Reads a sealed segment at once, as its caller mostly rewrites it all."""
         segment = self._holding(block_id)
         if not isinstance(segment, SealedSegment):
             return super().read_record(block_id)
@@ -153,7 +154,7 @@ class ObjectTier(SealedReading, FileTier):
             self._seal(self._files())
             self._adopt()
             old = self._holding(block_ids[0])
-            assert isinstance(old, SealedSegment), "what is complete is sealed"
+            assert isinstance(old, SealedSegment), "complete segments are sealed"
             new, heads = self._rewritten(old, records) if records else (None, [])
             self._replacing = old, new, heads
             names = {old.entry.name: new.entry if new else None}
@@ -179,12 +180,12 @@ class ObjectTier(SealedReading, FileTier):
         while self.num_acknowledged < self.next_id:
             self._require_ours()
             if time.monotonic() - since > PATIENCE_S:
-                raise StoreAwayError(f"{self.away or self.link.name}; blocks wait for it")
+                raise StoreAwayError(f"{self.away or self.link.name}; blocks are waiting for it")
             self._stream.wanted.set()
             time.sleep(_POLL_S)
 
     def close(self) -> None:
-        """Seal what is there. Raises StoreError if blocks are not acknowledged by then."""
+        """Seal everything and close. Raises StoreError if blocks are not acknowledged by then."""
         self._stream.stop_beating()
         try:
             with self._stream.lock:
@@ -217,16 +218,16 @@ class ObjectTier(SealedReading, FileTier):
             raise self._stream.failure
 
     def _is_piled_up(self) -> bool:
-        """Whether the store is away, and what is not sealed has filled the budget."""
+        """Whether the store is away and unsealed blocks fill the budget."""
         waiting = sum(segment.num_bytes for segment in self._files())
         return self.away is not None and waiting > (self.budget_bytes or inf)
 
     def _files(self) -> list[SegmentFile]:
-        """Segments that are not sealed, or whose seal this thread has not seen."""
+        """Return segments that are not sealed, or whose seal this thread has not seen."""
         return [one for one in list(self._segments) if not isinstance(one, SealedSegment)]
 
     def _prepare(self, folder: Path) -> None:
-        """Let the folder begin where the sealed segments end."""
+        """Make the folder begin where the sealed segments end."""
         manifest = self._stream.manifest
         folder.mkdir(parents=True, exist_ok=True)
         for first, path in newest_segments(folder).items():
@@ -241,7 +242,7 @@ class ObjectTier(SealedReading, FileTier):
             segment_path(folder, manifest.end, 0).touch()
 
     def _hand_over(self) -> None:
-        """In the stream's thread: seal what is complete, and send on what is not."""
+        """Seal complete segments and send the open one's tail. Runs in the stream's thread."""
         with self._stream.lock:
             next_id, files = self.next_id, self._files()
             self._seal(files)
@@ -256,7 +257,7 @@ class ObjectTier(SealedReading, FileTier):
         self._seal(self._files())
 
     def _seal(self, files: Sequence[SegmentFile]) -> None:
-        """Write what is complete of these to the store. The lock is held."""
+        """Write the complete ones of these to the store. Call it with the lock held."""
         stream = self._stream
         stream.find_out()
         for file, newer in pairwise(files):
@@ -278,7 +279,7 @@ class ObjectTier(SealedReading, FileTier):
             self._tail_names.clear()
 
     def _enter(self, state: State, end: int, **changes: Any) -> None:
-        """Replace the manifest, with what was noted up to block `end`."""
+        """Replace the manifest, with the policy's notes up to block `end`."""
         manifest, name = self._stream.manifest, None
         if state:
             name = f"{manifest.version + 1:08d}.{manifest.fence}"
@@ -289,7 +290,7 @@ class ObjectTier(SealedReading, FileTier):
             self._spare.append(self._stream.blocks_name(f"state/{manifest.state}"))
 
     def _send_on(self, newest: SegmentFile) -> None:
-        """Write to the tail what was appended since the last time."""
+        """Write to the tail what was appended since the last call."""
         while self._notes:
             self._unsent += self._notes.popleft()
         if self._tail_of != newest.first:
@@ -323,7 +324,7 @@ class ObjectTier(SealedReading, FileTier):
             partial.path.unlink(missing_ok=True)
 
     def _replaced(self, old: SealedSegment, new: SealedSegment | None) -> None:
-        """The manifest says so."""
+        """Swap the segments here, once the manifest has the new one."""
         at, self._replacing, self._whole = self._segments.index(old), None, None
         self._segments[at : at + 1] = [new] if new else []
         self._spare += old.names
@@ -331,13 +332,13 @@ class ObjectTier(SealedReading, FileTier):
             self._clear()
 
     def _clear(self) -> None:
-        """Delete what nothing names any more. The lock is held."""
+        """Delete what nothing refers to any more. Call it with the lock held."""
         while self._spare:
             self.link.delete(self._spare[-1:])
             self._spare.pop()
 
     def _sweep(self) -> None:
-        """Delete what dying writers of before have left. What a later one writes stays."""
+        """Delete what earlier writers left when they died. Later writers' objects stay."""
         manifest, place = self._stream.manifest, self._stream.blocks_name
         kept = {place(f"{e.name}{end}") for e in manifest.segments for end in (".vskv", ".index")}
         kept.add(place(f"state/{manifest.state}"))
@@ -350,7 +351,7 @@ class ObjectTier(SealedReading, FileTier):
         self._clear()
 
     def _adopt(self) -> None:
-        """Read from the store what the thread has sealed, and let its files go."""
+        """Read from the store what the thread has sealed, and delete its files."""
         while self._sealed:
             sealed = self._sealed.popleft()
             [at] = [i for i, one in enumerate(self._segments) if one.first == sealed.first]
@@ -359,6 +360,6 @@ class ObjectTier(SealedReading, FileTier):
                 sealed.leave_out(block_id)
             self._segments[at : at + 1] = [sealed] if sealed.block_ids else []
             self._let_go(file)
-            with told(f"{file.path}: cannot be deleted"):
+            with store_errors(f"{file.path}: cannot be deleted"):
                 file.path.unlink(missing_ok=True)
                 index_path(file.path).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""SealedSegment: a segment in an object store, read by ranges; SealedReading: rows out of several.
+"""SealedSegment reads a segment in an object store by ranges; SealedReading reads rows of several.
 
-Its snapshot holds all that opening needs: the index as the file tier writes it (see segment_index)
-and the vectors of all blocks behind it. Where that is damaged the segment itself is read.
+A segment's snapshot holds all that opening needs: the file tier's index (see segment_index),
+followed by the vectors of all blocks. If it is damaged, the segment itself is read.
 """
 
 import zlib
@@ -25,14 +25,14 @@ _LENGTH_BYTES = 4
 
 
 class SealedSegment(SegmentFile):
-    """It never changes."""
+    """One sealed segment, which never changes."""
 
     def __init__(
         self, link: ObjectLink, place: str, entry: SealedEntry, is_there: bool = True
     ) -> None:
-        """`place` is the name of the object, but for its ending.
+        """`place` is the name of the object, without its ending.
 
-        If `is_there` and it is not, that is damage; else it has been replaced meanwhile.
+        A missing object is damage if `is_there`; else it has been replaced meanwhile.
         """
         super().__init__(Path(place), entry.first, read_only=True)
         self.entry = entry
@@ -44,7 +44,9 @@ class SealedSegment(SegmentFile):
     def of(
         cls, segment: SegmentFile, link: ObjectLink, place: str, write: bool = True
     ) -> tuple[Self, list[BlockHead]]:
-        """A complete one in a file, written to the store unless it is there, and its heads."""
+        """Seal a complete segment file, and write it to the store if `write`. Return it with its
+        heads.
+        """
         heads = list(segment.scan())
         infos = [head.info for head in heads]
         times = (infos[0].start_s, infos[-1].end_s) if infos else (0.0, 0.0)
@@ -65,23 +67,23 @@ class SealedSegment(SegmentFile):
         return [f"{self.path}.vskv", f"{self.path}.index"]
 
     def fetch(self) -> Self:
-        """Its snapshot, for the `scan` to come."""
+        """Fetch its snapshot, for the next `scan`."""
         found = self._link.read(f"{self.path}.index")
         self._snapshot = memoryview(found[0] if found else b"")
         return self
 
     def scan(self, below: int | None = None) -> Iterator[BlockHead]:
-        """See SegmentFile; only the first one finds anything. Raises BlockNotFoundError."""
+        """See SegmentFile; only the first call yields anything. Raises BlockNotFoundError."""
         if self.num_bytes:
             return
         if self._snapshot is None:
             self.fetch()
         assert self._snapshot is not None
         data, self._snapshot = self._snapshot, None
-        yield from self._told(data) or self._scanned()
+        yield from self._read_snapshot(data) or self._scanned()
 
-    def _told(self, data: memoryview) -> list[BlockHead]:
-        """What a snapshot tells; nothing if it is damaged."""
+    def _read_snapshot(self, data: memoryview) -> list[BlockHead]:
+        """Return the heads in a snapshot; none if it is damaged."""
         at = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
         indexed = (
             unpacked_index(bytes(data[_LENGTH_BYTES:at])) if len(data) > _LENGTH_BYTES else None
@@ -97,10 +99,10 @@ class SealedSegment(SegmentFile):
         self._extents, self.num_bytes = indexed.extents, indexed.segment_bytes
         self.index_bytes = len(data)
         self.picture_bytes = sum(extent.places[3] - extent.places[2] for extent in extents)
-        return list(map(BlockHead.told, indexed.told, vectors))
+        return list(map(BlockHead.of_meta, indexed.metas, vectors))
 
     def _scanned(self) -> list[BlockHead]:
-        """From the segment itself."""
+        """Return the heads in the segment itself."""
         found = self._link.read(f"{self.path}.vskv")
         if found is None and self._is_there:
             self._left_out, self.num_bytes = [(0, self.entry.num_bytes)], self.entry.num_bytes
@@ -132,7 +134,7 @@ class SealedSegment(SegmentFile):
         """Nothing is open."""
 
     def read_parts(self, part: int, name: str, block_ids: Sequence[int]) -> list[bytes]:
-        """One part of each block, in one call. Raises what `read_row` raises."""
+        """Read one part of each block, in one call. Raises what `read_row` raises."""
         extents = [self._extent(block_id) for block_id in block_ids]
         found = self._link.ranges(f"{self.path}.vskv", [extent.part(part) for extent in extents])
         for block_id, extent, data in zip(block_ids, extents, found, strict=True):
@@ -141,11 +143,11 @@ class SealedSegment(SegmentFile):
         return found
 
     def read_whole(self) -> bytes:
-        """Raises BlockNotFoundError, StoreError."""
+        """Read the whole segment. Raises BlockNotFoundError, StoreError."""
         return self._pread(0, self.num_bytes, "")
 
     def record_in(self, whole: bytes, block_id: int) -> BlockRecord:
-        """Raises BlockNotFoundError, BlockCorruptError."""
+        """Return a record of the `whole` segment. Raises BlockNotFoundError, BlockCorruptError."""
         extent = self._extent(block_id)
         where = self._where(block_id, extent.start)
         return BlockRecord.from_bytes(whole[extent.start : extent.end], where, block_id)
@@ -155,7 +157,7 @@ class SealedSegment(SegmentFile):
 
 
 class SealedReading(SegmentFolder):
-    """A folder of which segments are sealed, the newest excepted."""
+    """A folder whose segments are sealed, except the newest."""
 
     link: ObjectLink
 
@@ -166,7 +168,7 @@ class SealedReading(SegmentFolder):
         return self._parts(1, "thumbnail", block_ids)
 
     def _parts(self, part: int, name: str, block_ids: Sequence[int]) -> list[bytes]:
-        """Of all segments side by side."""
+        """Read a part of each block, from all segments side by side."""
         ids_of: dict[SegmentFile, list[int]] = {}
         for block_id in dict.fromkeys(block_ids):
             ids_of.setdefault(self._holding(block_id), []).append(block_id)
@@ -184,7 +186,7 @@ class SealedReading(SegmentFolder):
 
 
 def fetched(link: ObjectLink, segments: Iterable[SealedSegment]) -> None:
-    """Fetch the snapshots of some segments side by side, those that are there."""
+    """Fetch the snapshots of these segments side by side, where they exist."""
 
     def fetch(segment: SealedSegment) -> None:
         try:

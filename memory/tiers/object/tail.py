@@ -1,22 +1,22 @@
-"""Tail: blocks behind the sealed segments, in small objects: what was appended to the open segment.
+"""Tail: keeps the blocks after the sealed segments in small objects, as they are appended.
 
-BATCH-FIRST-OFFSET-NOTES    in a folder called as its writer's fence: NOTES bytes of what the memory
-                            policy noted (see state_log), and behind them bytes from OFFSET on of
+BATCH-FIRST-OFFSET-NOTES    in a folder named after its writer's fence: NOTES bytes of the memory
+                            policy's notes (see state_log), followed by the bytes from OFFSET on of
                             the segment whose first block is FIRST
 
-Put together again in a folder they are the open segment as the file tier writes it.
+Together, in a folder, they are the open segment in the file tier's format.
 """
 
 import os
 from pathlib import Path
 
 from memory.tiers.file.file_tier import segment_path
-from memory.tiers.file.whole_files import told
+from memory.tiers.file.whole_files import store_errors
 from memory.tiers.object.object_link import ObjectLink
 
 
 class Tail:
-    """One stream's, put together in a folder for a reader or the next writer."""
+    """One stream's tail, rebuilt in a folder for a reader or the next writer."""
 
     def __init__(self, link: ObjectLink, blocks: str, folder: Path) -> None:
         self._link, self._blocks, self._folder = link, blocks, folder
@@ -25,31 +25,31 @@ class Tail:
         self._state: tuple[str | None, int] = None, 0
 
     def fill(self, fence: str | None, end: int) -> None:
-        """Bring the folder up to date with what is below a fence, from block `end` on."""
+        """Bring the folder up to date with the objects below a fence, from block `end` on."""
         if fence is None:
             return
         names = self._link.names(f"{self._blocks}tail/{fence}")
         new = [name for name in names if name not in self._done and _first(name) >= end]
         for name, found in zip(new, self._link.at_once(self._link.read, new), strict=True):
             if found is None:
-                return  # it has been sealed meanwhile, and all before it
+                return  # it and everything before it have been sealed meanwhile
             _, first, offset, notes = map(int, name.rpartition("/")[2].split("-"))
             self._notes[name] = found[0][:notes]
-            with told(f"{self._folder}: cannot be written"):
+            with store_errors(f"{self._folder}: cannot be written"):
                 file = os.open(segment_path(self._folder, first, 0), os.O_RDWR | os.O_CREAT, 0o644)
                 os.pwrite(file, found[0][notes:], offset)
                 os.close(file)
             self._done.add(name)
 
     def keep_from(self, end: int, state: str | None) -> None:
-        """Without what is sealed; with what was noted up to there, which an object tells."""
+        """Drop notes on sealed blocks, which the object `state` sums up, and write the rest."""
         self._notes = {name: notes for name, notes in self._notes.items() if _first(name) >= end}
         known = state, len(self._notes)
         if known == self._state:
             return
         found = self._link.read(f"{self._blocks}state/{state}") if state else None
         data = b"".join((found[0] if found else b"", *self._notes.values()))
-        with told(f"{self._folder}: cannot be written"):
+        with store_errors(f"{self._folder}: cannot be written"):
             partial = self._folder / "policy.state.partial"
             partial.write_bytes(data)
             partial.replace(self._folder / "policy.state")

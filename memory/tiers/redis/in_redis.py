@@ -1,4 +1,4 @@
-"""InRedis: streams on a Redis or Valkey server, `redis://HOST`."""
+"""InRedis: keeps streams on a Redis or Valkey server, `redis://HOST`."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -91,22 +91,22 @@ class InRedis(Tier):
 
 
 _Seen = tuple[str, list[bytes | None], str | None]
-"""A stream's id, the values of its _FIELDS, and who writes it."""
+"""A stream's id, the values of its _FIELDS, and its writer."""
 _FIELDS = (*DESCRIPTION, "blocks", "bytes", "from_s", "to_s")
 
 
 def _ids(link: RedisLink) -> list[str]:
-    with link.told():
+    with link.store_errors():
         return sorted(stream_id.decode() for stream_id in link.reads.smembers(STREAMS))
 
 
 def _seen(link: RedisLink, stream_ids: Sequence[str]) -> list[_Seen]:
-    """In two round trips, however many they are."""
+    """Read all these streams in two round trips."""
     pipeline = link.reads.pipeline(transaction=False)
     for keys in map(RedisKeys, stream_ids):
         pipeline.hmget(keys.meta, _FIELDS)
         pipeline.get(keys.lease)
-    with link.told():
+    with link.store_errors():
         values = pipeline.execute()
     return list(zip(stream_ids, values[::2], living_writers(link, values[1::2]), strict=True))
 

@@ -59,7 +59,7 @@ class RedisBlocks:
 
     def read_record(self, block_id: int) -> BlockRecord:
         placed = self._known(block_id)
-        with self._link.told():
+        with self._link.store_errors():
             entry = self._link.reads.hget(self._keys.table, str(block_id))
             generation, _, head = (entry or b"").partition(b"\n")
             key = self._keys.block(block_id, generation.decode())
@@ -72,7 +72,7 @@ class RedisBlocks:
         return BlockRecord.from_bytes(record, self._where(block_id))
 
     def state(self) -> State:
-        with self._link.told():
+        with self._link.store_errors():
             found = self._link.reads.hgetall(self._keys.state)
         for name, value in found.items():
             crc32 = int.from_bytes(value[:CRC32_BYTES], "little")
@@ -91,7 +91,7 @@ class RedisBlocks:
 
         A scan may miss entries added while it runs, and find some added later still.
         """
-        with self._link.told():
+        with self._link.store_errors():
             found = self._link.reads.hscan_iter(self._keys.table, count=_TABLE_BATCH)
             entries = {int(block_id): entry for block_id, entry in found}
         return {block_id: entry for block_id, entry in entries.items() if block_id < next_id}
@@ -124,7 +124,7 @@ class RedisBlocks:
             pipeline = self._link.reads.pipeline(transaction=False)
             for block_id, field in few:
                 pipeline.hget(self._known(block_id).key, field)
-            with self._link.told():
+            with self._link.store_errors():
                 values = pipeline.execute()
             for (block_id, _), value in zip(few, values, strict=True):
                 if value is None:
@@ -155,7 +155,7 @@ class RedisFollower(RedisBlocks, FollowedSource):
 
     def changes(self) -> Changes:
         """Raises StoreError if the stream is gone, StreamReplacedError if it was taken over."""
-        with self._link.told():
+        with self._link.store_errors():
             version, next_id, fence = self._link.reads.hmget(
                 self._keys.meta, "version", "next_id", "fence"
             )
@@ -188,7 +188,7 @@ class RedisFollower(RedisBlocks, FollowedSource):
         missing = version - self._version
         if not self._version or missing < 0:
             return None
-        with self._link.told():
+        with self._link.store_errors():
             found = self._link.reads.xrevrange(self._keys.log, count=missing + 64)
         logged = {int(fields[b"version"]): fields[b"ids"] for _, fields in found}
         wanted = range(self._version + 1, version + 1)
@@ -198,6 +198,6 @@ class RedisFollower(RedisBlocks, FollowedSource):
         return sorted({int(block_id) for text in ids for block_id in text.split()})
 
     def _entries(self, block_ids: list[int]) -> dict[int, bytes]:
-        with self._link.told():
+        with self._link.store_errors():
             found = self._link.reads.hmget(self._keys.table, [str(i) for i in block_ids])
         return {i: entry for i, entry in zip(block_ids, found, strict=True) if entry is not None}

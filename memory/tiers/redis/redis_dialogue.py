@@ -26,14 +26,13 @@ class RedisDialogue(Closing):
 
     def turns(self) -> list[tuple[str, str]]:
         """Return each question with its answer, oldest first."""
-        with self._link.told():
+        with self._link.store_errors():
             found = self._link.reads.lrange(self._keys.dialogue(self._name), 0, -1)
-        told = map(json.loads, found)
-        return [(turn["question"], turn["answer"]) for turn in told]
+        return [(turn["question"], turn["answer"]) for turn in map(json.loads, found)]
 
     def add(self, question: str, answer: str) -> None:
         key, names, now = self._keys.dialogue(self._name), self._keys.dialogues, time.time()
-        with self._link.told(), self._link.client.pipeline(transaction=True) as pipeline:
+        with self._link.store_errors(), self._link.client.pipeline(transaction=True) as pipeline:
             pipeline.rpush(key, json.dumps({"question": question, "answer": answer}))
             pipeline.ltrim(key, -TURNS, -1)
             pipeline.expire(key, KEPT_S)
@@ -48,6 +47,6 @@ class RedisDialogue(Closing):
 
 def drop_dialogues(link: RedisLink, keys: RedisKeys) -> None:
     """Delete all dialogues about a stream. Raises StoreError."""
-    with link.told():
+    with link.store_errors():
         names = link.reads.zrange(keys.dialogues, 0, -1)
         link.client.delete(keys.dialogues, *(keys.dialogue(name.decode()) for name in names))

@@ -1,25 +1,25 @@
-"""RedisKeys: under which names one stream lies in Redis.
+"""RedisKeys: names the keys of one stream in Redis.
 
 vstream:streams             set of all stream ids
-vstream:log:NAME            Redis Stream: lines that services keep, as their events
-vstream:task:ID             list: what was told of one task, for some time
-vstream:task:ID:by          who does it, for a few seconds at a time; :stop where nobody wants it
-vstream:tasks               set: ids of the tasks that are being done
-vstream:tasks:ended         list: ids of the newest of the others
+vstream:log:NAME            Redis Stream: lines that services keep, such as their events
+vstream:task:ID             list: the lines of one task, for some time
+vstream:task:ID:by          its holder, for a few seconds at a time; :stop if nobody wants it
+vstream:tasks               set: ids of the running tasks
+vstream:tasks:ended         list: ids of the newest ended tasks
 vstream:{ID}:meta           hash: make, note, format_version, fence, version, next_id, blocks,
                             bytes, from_s, to_s
-vstream:{ID}:lease          who writes, "FENCE HOST:PID WORKER"; without WORKER an earlier version
+vstream:{ID}:lease          its writer, "FENCE HOST:PID WORKER"; no WORKER in earlier versions
 vstream:worker:WORKER       HOST:PID of a process that writes, for a few seconds at a time
 vstream:{ID}:table          hash: block id -> GENERATION, newline, head of the record
-vstream:{ID}:block:N:GEN    hash: "thumbnail" and one field a layer with its row
-vstream:{ID}:state          hash: what a memory policy noted, each value behind its CRC32
-vstream:{ID}:log            Redis Stream: which block ids changed, for those who follow
+vstream:{ID}:block:N:GEN    hash: "thumbnail" and, for each layer, a field with its row
+vstream:{ID}:state          hash: the notes of a memory policy, each value behind its CRC32
+vstream:{ID}:log            Redis Stream: ids of changed blocks, for readers that follow
 vstream:dialogue:ID:NAME    list: the newest turns of one dialogue, for a day
-vstream:dialogues:ID        sorted set: the names of the dialogues of a day, by their newest turn
+vstream:dialogues:ID        sorted set: the names of a day's dialogues, by their newest turn
 
-A block is there once the table says so; what lies under `block` without that has a time to live.
-A stream has one writer, so its FENCE is in the names of what it writes: COUNT.NONCE, never twice
-the same, whatever the server forgets.
+A block exists once the table names it; a `block` key without an entry has a time to live. A stream
+has one writer, so its FENCE is in the names of what it writes: COUNT.NONCE, never the same twice,
+whatever the server forgets.
 """
 
 STREAMS = "vstream:streams"
@@ -43,7 +43,7 @@ class RedisKeys:
         self.meta, self.lease = f"{begin}meta", f"{begin}lease"
         self.table, self.state, self.log = f"{begin}table", f"{begin}state", f"{begin}log"
         self.blocks = f"{begin}block:"
-        """What the keys of all blocks begin with."""
+        """The prefix of the keys of all blocks."""
         self.dialogues = f"vstream:dialogues:{stream_id}"
 
     def dialogue(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""RedisLines: lines in a Redis Stream, which numbers them, on a Redis or Valkey server."""
+"""RedisLines: keeps lines in a Redis Stream, which numbers them."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ _BATCH = 256
 
 
 class RedisLines(LineLog):
-    """The newest `most` lines. Several processes may append to them, and follow them."""
+    """Keeps the newest `most` lines. Several processes may append and follow."""
 
     is_shared = True
 
@@ -24,18 +24,18 @@ class RedisLines(LineLog):
         self._most = most
 
     def read(self) -> list[str]:
-        with self._link.told():
+        with self._link.store_errors():
             return [_text(fields) for _, fields in self._link.reads.xrange(self._key)]
 
     def append(self, lines: Sequence[str]) -> None:
-        with self._link.told(), self._link.client.pipeline(transaction=True) as pipeline:
+        with self._link.store_errors(), self._link.client.pipeline(transaction=True) as pipeline:
             for line in lines:
                 pipeline.xadd(self._key, {_LINE: line}, maxlen=self._most, approximate=False)
             pipeline.execute()
 
     def rewrite(self, change: Callable[[str], str | None]) -> None:
-        """Each line keeps its number."""
-        with self._link.told(), self._link.client.pipeline(transaction=True) as pipeline:
+        """See LineLog. Each line keeps its number."""
+        with self._link.store_errors(), self._link.client.pipeline(transaction=True) as pipeline:
             while True:
                 pipeline.watch(self._key)
                 found = [(number, _text(fields)) for number, fields in pipeline.xrange(self._key)]
@@ -52,10 +52,10 @@ class RedisLines(LineLog):
                 return
 
     def after(self, number: str) -> list[tuple[str, str]]:
-        """The lines behind the one of that number, each with its own, MILLISECONDS-COUNT, as soon
-        as there are any; none after a second without.
+        """Wait up to a second for lines after that number; return them with their numbers, each
+        MILLISECONDS-COUNT.
         """
-        with self._link.told():
+        with self._link.store_errors():
             found = self._link.client.xread({self._key: number}, count=_BATCH, block=_BLOCK_MS)
         entries = [entry for _, entries in found for entry in entries]
         return [(at.decode(), _text(fields)) for at, fields in entries]

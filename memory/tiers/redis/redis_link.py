@@ -1,7 +1,7 @@
 """RedisLink: connects to a Redis or Valkey server and reports its failures.
 
 Needs the core commands of Redis 6.2 or Valkey 7.2 on a single server: cluster redirections are not
-followed. The server must keep what it is given: persistence on (append-only file), no eviction.
+followed. The server must keep all data: persistence on (append-only file), no eviction.
 """
 
 import re
@@ -32,18 +32,18 @@ from memory.tiers.tier import store_name
 OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
 _PASSING = {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS"}
 _PASSING |= {"READONLY", "TRYAGAIN", "UNWRITTEN"}
-"""With these codes the server refuses what it may accept later."""
+"""Codes of refusals that may pass."""
 _REFUSALS: dict[str, tuple[type[StoreError], str]] = {
     "OOM": (StoreAwayError, "is full (maxmemory); raise it or give a smaller budget"),
     "FENCED": (FencedError, "another process writes this stream now ({rest}); this one stops"),
     "EMPTIED": (StoreError, "came back without this stream; run it with appendonly yes"),
     "SETBACK": (
         StoreError,
-        "came back without the newest blocks; start again to go on after those it has, and run it "
-        "with appendonly yes",
+        "came back without the newest blocks; start again to continue after those it has, and run "
+        "it with appendonly yes",
     ),
 }
-"""What our scripts and the server refuse, by error code."""
+"""Refusals of our scripts and of the server, by error code."""
 _PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 TIMEOUT_S = 2.0
 """A server that does not reply for this long counts as away."""
@@ -62,7 +62,7 @@ class RedisLink:
         try:
             parts = urlsplit(url)
             if "@" in parts.path + parts.query and parts.scheme != "unix":
-                raise ValueError("an @ behind the host")
+                raise ValueError("an @ after the host")
             # Any, because redis-py's types allow for clients that decode text.
             self.client: Any = _client(url, retries=0)
             self.reads: Any = _client(url, retries=1)
@@ -70,7 +70,7 @@ class RedisLink:
             place = parts.path if parts.scheme == "unix" else at_port
         except ValueError:  # its text may hold part of the password
             raise StoreError(
-                f"store {store_name(url)!r}: is no address of a server; use redis://HOST:PORT/DB, "
+                f"store {store_name(url)!r}: not an address of a server; use redis://HOST:PORT/DB, "
                 "and write / # ? @ in a password as %2F %23 %3F %40"
             ) from None
         self.name = f"redis {place}"
@@ -82,39 +82,39 @@ class RedisLink:
         return self.client.register_script("".join(parts))
 
     def require_lasting(self) -> None:
-        """Raise StoreError if the server may discard what it was given."""
-        with self.told():
+        """Raise StoreError if the server may discard data."""
+        with self.store_errors():
             try:
                 found = self.reads.config_get("maxmemory*")
             except (NoPermissionError, ResponseError):
-                return  # a managed server may not say
+                return  # a managed server may hide it
         limit, policy = int(found.get("maxmemory", 0)), found.get("maxmemory-policy", "noeviction")
         if limit and policy != "noeviction":
             raise StoreError(
-                f"{self.name}: its maxmemory-policy is {policy}: it would throw blocks away "
-                "unasked; set it to noeviction"
+                f"{self.name}: its maxmemory-policy {policy} would throw blocks away; set it to "
+                "noeviction"
             )
 
     def described(self) -> str:
-        """Describe, for people, which server it is and what survives a crash of it.
+        """Describe, for people, which server it is and what survives its crash.
 
-        Raises StoreError if it is too old or may discard what it was given.
+        Raises StoreError if it is too old or may discard data.
         """
         self.require_lasting()
-        with self.told():
+        with self.store_errors():
             server = self.reads.info("server")
             kept = self.reads.info("persistence")
         kind = "Valkey" if "valkey_version" in server else "Redis"
         version = str(server.get("valkey_version", server["redis_version"]))
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST[kind]:
-            oldest = f"{'.'.join(map(str, OLDEST[kind]))} is the oldest that will do"
-            raise StoreError(f"{self.name}: is {kind} {version}; {oldest}")
-        lost = "no: blocks written since its last snapshot die with it"
+            oldest = ".".join(map(str, OLDEST[kind]))
+            raise StoreError(f"{self.name}: is {kind} {version}; it must be at least {oldest}")
+        lost = "no: a crash loses the blocks written since its last snapshot"
         return f"{kind} {version}, appendonly {'yes' if kept.get('aof_enabled') else lost}"
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """Turn every failure of the commands within into a StoreError of ours.
+    def store_errors(self) -> Iterator[None]:
+        """Turn every failure of the commands within into our StoreError.
 
         StoreAwayError if the server may come back, FencedError if a script refused a writer that
         has been replaced.
@@ -122,27 +122,27 @@ class RedisLink:
         try:
             yield
         except RedisError as error:
-            raise self._said(error) from error
+            raise self._store_error(error) from error
 
     def close(self) -> None:
         self.client.close()
         self.reads.close()
 
-    def _said(self, error: RedisError) -> StoreError:
+    def _store_error(self, error: RedisError) -> StoreError:
         text = _PIPELINE.sub("", str(error))
         code, _, rest = text.partition(" ")
         kind, what = _REFUSALS.get(code, (StoreError, text))
         if isinstance(error, AuthenticationError):
             what = (
-                f"refuses the user or password ({text}); give them in the address, "
-                "as redis://USER:PASSWORD@HOST"
+                f"refuses the user or password ({text}); give them in the address: "
+                "redis://USER:PASSWORD@HOST"
             )
         elif isinstance(error, OutOfMemoryError):
             kind, what = _REFUSALS["OOM"]
         elif isinstance(error, BusyLoadingError | ConnectionError | TimeoutError | ReadOnlyError):
             kind, what = StoreAwayError, f"cannot be reached ({text}); is it running?"
         elif code in _PASSING:
-            kind, what = StoreAwayError, f"takes nothing for now: {text}"
+            kind, what = StoreAwayError, f"accepts no writes for now: {text}"
         return kind(f"{self.name}: {what.replace('{rest}', rest)}")
 
 

@@ -1,4 +1,4 @@
-"""RedisStream: the place of one stream in Redis, and the right to write it: a lease with a fence.
+"""RedisStream: holds the place of one stream in Redis, and its lease with a fence.
 
 A writer that takes a stream changes its `fence`. Every write names its writer's fence, checked in
 the same script that makes the change. So the writes of two writers never mix: what the server has
@@ -36,7 +36,7 @@ from memory.tiers.redis.redis_worker import LEASE_S, RedisWorker, living_writers
 
 FORMAT_VERSION = 1
 DESCRIPTION = ("make", "note", "format_version")
-"""Fields of a stream's meta hash."""
+"""Fields of a stream's meta hash that describe it."""
 PATIENCE_S = LEASE_S + 1
 """How long to wait for a lease: its holder may have died."""
 
@@ -48,10 +48,10 @@ class RedisStream(StreamEntry):
         self, link: RedisLink, worker: RedisWorker, stream_id: str, provenance: Provenance | None
     ) -> None:
         """Create the stream, or check that its provenance is this one (None: any). Leaves `worker`
-        when it is closed or cannot be opened.
+        when closed, or if it cannot be opened.
 
-        Waits as long as a lease lasts, because its holder may have died. Raises StoreError naming
-        the other writer if there is one, FingerprintMismatchError.
+        Waits as long as a lease lasts, because its holder may have died. Raises StoreError that
+        names the other writer if there is one, FingerprintMismatchError.
         """
         self.keys = RedisKeys(stream_id)
         self.note: dict[str, Any] = {}
@@ -90,7 +90,7 @@ class RedisStream(StreamEntry):
         self._worker.away = away
 
     def set_note(self, note: dict[str, Any]) -> None:
-        with self.link.told():
+        with self.link.store_errors():
             self._set_note(keys=self._own_keys, args=[self.fence, json.dumps(note)])
         self.note = note
 
@@ -102,7 +102,7 @@ class RedisStream(StreamEntry):
         self.forget_dialogues()
         keys = self.keys
         erase = self.link.script("is_ours", "erase")
-        with self.link.told():
+        with self.link.store_errors():
             erase(keys=[*self._own_keys, keys.table, keys.state, keys.log], args=[self.fence])
             self.link.client.srem(STREAMS, keys.stream_id)
             if self.link.reads.exists(keys.meta):  # another writer has started it again
@@ -115,7 +115,7 @@ class RedisStream(StreamEntry):
                 return
             try:
                 if is_unsure:
-                    with self.link.told():
+                    with self.link.store_errors():
                         self._is_ours(keys=self._own_keys, args=[self.fence])
                 self.on_beat()
             except StoreAwayError as error:
@@ -148,11 +148,11 @@ class RedisStream(StreamEntry):
     def _taken(self) -> str:
         give_up_at = time.monotonic() + PATIENCE_S
         while True:
-            with self.link.told():
+            with self.link.store_errors():
                 lease = self.link.reads.get(self.keys.lease)
             (writer,) = living_writers(self.link, [lease])
             if writer is None:
-                with self.link.told():
+                with self.link.store_errors():
                     args = [lease or b"", self._worker.name, self._mark]
                     fence = self._take(keys=self._own_keys, args=args)
                 if fence is not None:
@@ -171,9 +171,9 @@ class RedisStream(StreamEntry):
             make, described = json.dumps(asdict(wanted)), (wanted, {})
             begin = self.link.script("is_ours", "begin")
             fields = ("make", make, "format_version", FORMAT_VERSION, "note", "{}")
-            with self.link.told():
+            with self.link.store_errors():
                 begin(keys=self._own_keys, args=[self.fence, *fields])
-        with self.link.told():
+        with self.link.store_errors():
             self.link.client.sadd(STREAMS, self.keys.stream_id)
         provenance, self.note = described
         if wanted is not None:
@@ -186,7 +186,7 @@ def redis_description(link: RedisLink, stream_id: str) -> tuple[Provenance, dict
 
     Raises StoreError if it cannot be read or was written by a newer version.
     """
-    with link.told():
+    with link.store_errors():
         values = link.reads.hmget(RedisKeys(stream_id).meta, *DESCRIPTION)
     return description_of(link, stream_id, values)
 

@@ -1,7 +1,7 @@
-"""RedisTasks: work in that outlives who does it, what is told of it out, to any process that asks.
+"""RedisTasks: stores the progress of tasks that may outlive their process, for any process.
 
-What was told of a task is a list of lines. Who does it holds it for a few seconds at a time; one
-that nobody holds can be taken, and what its last holder tells afterwards is refused.
+The progress of a task is a list of lines. A process holds its tasks for a few seconds at a time;
+any process can take a task that nobody holds, and later lines of the last holder are refused.
 """
 
 import secrets
@@ -17,54 +17,54 @@ _ENDED = "vstream:tasks:ended"
 
 
 class RedisTasks(Closing):
-    """As one process has them. For any number of threads. All it does raises StoreError."""
+    """One process's access to the tasks. Safe from any thread. All methods raise StoreError."""
 
     def __init__(self, link: RedisLink, most: int, kept_s: float) -> None:
-        """Of what has ended the newest `most` are kept, for `kept_s`. Closes `link` with itself."""
+        """Keeps the newest `most` ended tasks, for `kept_s` seconds. Closes `link` with itself."""
         self._link = link
         self._most, self._kept_s = most, int(kept_s)
         self._me = secrets.token_hex(8)
-        self._tell = link.script("tell")
+        self._append = link.script("append")
 
     def begin(self, task_id: str, line: str) -> None:
-        """Hold it from now on, and forget what was told under its id."""
+        """Hold a task from now on, and forget the lines under its id."""
         self.forget(task_id)
-        self.tell(task_id, 0, [line])
+        self.append(task_id, 0, [line])
 
-    def tell(
+    def append(
         self, task_id: str, number: int, lines: Sequence[str], *, is_over: bool = False
     ) -> None:
-        """Add lines, the first of which has that number. Raises FencedError where another process
-        has taken it.
+        """Add lines, the first of them with that number. Raises FencedError if another process has
+        taken the task.
         """
         keys = [_task(task_id), _by(task_id), _TASKS, _ENDED]
-        told = [task_id, self._me, int(HELD_S * 1000), self._kept_s, self._most]
-        with self._link.told():
-            self._tell(keys=keys, args=[*told, int(is_over), number, *lines])
+        args = [task_id, self._me, int(HELD_S * 1000), self._kept_s, self._most]
+        with self._link.store_errors():
+            self._append(keys=keys, args=[*args, int(is_over), number, *lines])
 
     def lines(self, task_id: str, after: int = 0) -> list[str]:
-        """All but the first `after`; none of a task that is not known."""
-        with self._link.told():
+        """Return all lines but the first `after`; none for an unknown task."""
+        with self._link.store_errors():
             found = self._link.reads.lrange(_task(task_id), after, -1)
         return [line.decode() for line in found]
 
     def stop(self, task_id: str) -> None:
-        """Have its holder do no more for it."""
-        with self._link.told():
+        """Have its holder stop working on it."""
+        with self._link.store_errors():
             self._link.client.set(_stop(task_id), 1, ex=_STOP_S)
 
     def forget(self, task_id: str) -> None:
-        with self._link.told(), self._link.client.pipeline() as pipeline:
+        with self._link.store_errors(), self._link.client.pipeline() as pipeline:
             pipeline.delete(_task(task_id), _by(task_id), _stop(task_id))
             pipeline.srem(_TASKS, task_id)
             pipeline.execute()
 
     def hold(self, task_ids: Collection[str]) -> tuple[set[str], set[str]]:
-        """Go on holding these; which of them somebody wants stopped, and which another process has
-        taken.
+        """Keep holding these tasks; return those that somebody wants stopped, and those that
+        another process has taken.
         """
         me, lease_ms = self._me.encode(), int(HELD_S * 1000)
-        with self._link.told(), self._link.client.pipeline(transaction=False) as pipeline:
+        with self._link.store_errors(), self._link.client.pipeline(transaction=False) as pipeline:
             for task_id in task_ids:
                 pipeline.set(_by(task_id), me, px=lease_ms, nx=True)
                 pipeline.get(_by(task_id))
@@ -79,8 +79,8 @@ class RedisTasks(Closing):
         return stopped, {task_id for task_id in task_ids if by[task_id] != me}
 
     def take(self) -> dict[str, list[str]]:
-        """Hold those that nobody holds; each with what was told of it."""
-        with self._link.told():
+        """Take the tasks that nobody holds; return each with its lines."""
+        with self._link.store_errors():
             known = {one.decode() for one in self._link.reads.smembers(_TASKS)}
             taken = {}
             for task_id in known:
@@ -93,8 +93,8 @@ class RedisTasks(Closing):
         return taken
 
     def let_go(self, task_id: str) -> None:
-        """Another process may take it at once."""
-        with self._link.told():
+        """Release a task, so that another process can take it at once."""
+        with self._link.store_errors():
             if self._link.reads.get(_by(task_id)) == self._me.encode():
                 self._link.client.delete(_by(task_id))
 

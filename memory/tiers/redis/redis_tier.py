@@ -1,4 +1,4 @@
-"""RedisTier: blocks in Redis, within a budget; the store of `redis://HOST`.
+"""RedisTier: keeps blocks in Redis, within a budget; the store of `redis://HOST`.
 
 A block's rows are written first, under a new name and with a time to live; then one script enters
 them into the table, if this process is still the stream's writer. Until then nobody sees them, and
@@ -67,7 +67,7 @@ class RedisTier(RedisBlocks, BlockStore):
         stream.on_beat = self._hand_over
 
     def recover(self) -> Iterator[BlockHead]:
-        with self._link.told():
+        with self._link.store_errors():
             next_id, version = self._link.reads.hmget(self._keys.meta, "next_id", "version")
         self._version = int(version or 0)
         self._state = self.state()
@@ -81,7 +81,7 @@ class RedisTier(RedisBlocks, BlockStore):
 
     @property
     def away(self) -> str | None:
-        """Why the server takes no blocks now, known without sending it any; None while it does."""
+        """Why the server takes no blocks now, as far as known; None while it does."""
         return self._refusal or self._stream.away
 
     @property
@@ -112,7 +112,8 @@ class RedisTier(RedisBlocks, BlockStore):
         self._largest = max(self._largest, num_bytes)
         if self._waiting or self._stream.away or not self._try_to_enter(record):
             if self._waiting and self._waiting_bytes + num_bytes > self._bound:
-                raise StoreAwayError(f"{self.away}; {len(self._waiting)} blocks wait already")
+                already = f"{len(self._waiting)} blocks are waiting already"
+                raise StoreAwayError(f"{self.away}; {already}")
             with self._lock:
                 self._waiting[block_id] = record
                 self._waiting_bytes += num_bytes
@@ -122,7 +123,7 @@ class RedisTier(RedisBlocks, BlockStore):
     def note(self, noted: StateChange) -> None:
         self._require_ours()
         if self._waiting or self._stream.away:
-            raise StoreAwayError(f"{self.away or self._link.name}; blocks wait for it")
+            raise StoreAwayError(f"{self.away or self._link.name}; blocks are waiting for it")
         self._write({}, noted=noted)
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
@@ -186,8 +187,8 @@ class RedisTier(RedisBlocks, BlockStore):
         self._require_ours()
         if not self._drained(TIMEOUT_S):
             self._require_ours()
-            told = f"{self.away or self._link.name}; {len(self._waiting)} blocks wait for it"
-            raise StoreAwayError(told)
+            why = self.away or self._link.name
+            raise StoreAwayError(f"{why}; {len(self._waiting)} blocks are waiting for it")
 
     def close(self) -> None:
         """Close it. Raises StoreError if the server does not take waiting blocks within seconds."""
@@ -272,13 +273,13 @@ class RedisTier(RedisBlocks, BlockStore):
         """Atomically enter these blocks, delete those whose record is None, and store what is
         noted.
 
-        `span` lists them if they are re-encoded. Only `settle` may then find out whether that
-        happened, because what is known of the blocks elsewhere has to change with it.
+        `span` lists them if they are re-encoded. Then only `settle` may find out whether that
+        happened, because others that know the blocks must change with it.
         """
         with self._writing:
             if self._unsure_span:
-                told = f"{self._link.name}: it is not known what became of some blocks"
-                raise StoreAwayError(told)
+                why = f"{self._link.name}: it may or may not have stored the last blocks"
+                raise StoreAwayError(why)
             self._find_out()
             entries = {
                 block_id: b"" if record is None else self._written(record)
@@ -293,7 +294,7 @@ class RedisTier(RedisBlocks, BlockStore):
             args += chain.from_iterable((name, _noted(value)) for name, value in noted.items())
             args += chain.from_iterable(entries.items())
             try:
-                with self._link.told():
+                with self._link.store_errors():
                     version = self._enter(keys=keys, args=args)
             except StoreAwayError:
                 self._unsure, self._unsure_span = (entries, noted), tuple(span)
@@ -309,7 +310,7 @@ class RedisTier(RedisBlocks, BlockStore):
             return False
         entries, noted = self._unsure
         wanted = [str(block_id) for block_id in entries]
-        with self._link.told():
+        with self._link.store_errors():
             pipeline = self._link.reads.pipeline()
             pipeline.hget(self._keys.meta, "version")
             pipeline.hmget(self._keys.table, wanted or [""])
@@ -342,7 +343,7 @@ class RedisTier(RedisBlocks, BlockStore):
         pipeline = self._link.client.pipeline()
         pipeline.hset(key, mapping={**fields, THUMBNAIL: record.thumbnail})
         pipeline.expire(key, UNENTERED_S)
-        with self._link.told():
+        with self._link.store_errors():
             pipeline.execute()
         return generation.encode() + b"\n" + record.head_bytes()
 

@@ -1,7 +1,7 @@
-"""RedisWorker: this process at one Redis server, with the lease that shows others it is alive.
+"""RedisWorker: keeps this process's lease on one Redis server, which shows others it is alive.
 
-Its key lives a few seconds and is renewed by one thread, however many streams the process writes. A
-second thread does what the streams have to do after each renewal, which may take longer.
+One thread renews its key, which lives a few seconds, for all streams that the process writes. A
+second thread does the streams' work after each renewal, which may take longer.
 """
 
 import secrets
@@ -44,7 +44,7 @@ class Held(Protocol):
 
 
 class RedisWorker:
-    """May be used from any thread."""
+    """Safe from any thread."""
 
     def __init__(self, store: str) -> None:
         """Start the threads; the lease begins with the first `renew`."""
@@ -53,13 +53,13 @@ class RedisWorker:
         """Why the last renewal failed, if the server may come back."""
         self.id = secrets.token_hex(8)
         self.name = f"{writer_name()} {self.id}"
-        """As the lease of a stream names it."""
+        """Its name in the lease of a stream."""
         self._store = store
         self._link = RedisLink(store)
         self._give_back = self._link.script("give_back")
         self._streams: set[Held] = set()
         self._owed: set[tuple[str, str]] = set()
-        """Leases to give back: each its key and the random part of its fence."""
+        """Leases to give back: for each its key and the random part of its fence."""
         self._was_renewed = False
         self._unsure_until = 0.0
         self._ended = threading.Event()
@@ -74,7 +74,7 @@ class RedisWorker:
         If it had expired, streams may have been taken: for some time, each stream is checked.
         """
         lease_ms = int(LEASE_S * 1000)
-        with self._link.told():
+        with self._link.store_errors():
             before = self._link.client.set(
                 worker_key(self.id), writer_name(), px=lease_ms, get=True
             )
@@ -107,14 +107,14 @@ class RedisWorker:
         self._ended.set()
         self._renewed.set()
         self._renewing.join()
-        with suppress(StoreError), self._link.told():
+        with suppress(StoreError), self._link.store_errors():
             self._link.client.delete(worker_key(self.id))
         self._link.close()
 
     def _give_back_owed(self) -> None:
         with _lock:
             owed = list(self._owed)
-        with suppress(StoreError), self._link.told():
+        with suppress(StoreError), self._link.store_errors():
             for lease, mark in owed:
                 self._give_back(keys=[lease], args=[mark])
                 self._owed.discard((lease, mark))
@@ -157,7 +157,7 @@ def living_writers(link: RedisLink, leases: Sequence[bytes | None]) -> list[str 
     pipeline = link.reads.pipeline(transaction=False)
     for worker in workers:
         pipeline.exists(worker_key(worker))
-    with link.told():
+    with link.store_errors():
         living = dict(zip(workers, pipeline.execute(), strict=True))
     return [writer if writer and living.get(worker, True) else None for writer, worker in named]
 

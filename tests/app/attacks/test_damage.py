@@ -153,7 +153,7 @@ def test_a_service_says_what_it_can_no_longer_know(store):
     for name in ("stream.json", "stream-copy.json"):
         (store / "door" / name).write_bytes(b"")
     with capture_logs() as logged, running(store):
-        lost = "what a service noted beside a stream is lost"
+        lost = "the note of a service beside a stream is lost"
         assert [one["stream"] for one in logged if one["event"] == lost] == ["door"]
     configured = {"id": "door", "source": {"type": "push"}, "sampling": SPEC["sampling"]}
     with running(store, streams=[configured]) as service:

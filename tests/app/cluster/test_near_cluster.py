@@ -302,6 +302,22 @@ def test_an_alert_is_on_streams_of_several_workers(cluster):
         wait_for(lambda worker=worker: made["id"] not in known_alerts(worker))
 
 
+def test_an_alert_on_all_streams_is_on_those_of_every_worker(cluster):
+    wanted = {"condition": "an owl is there", "stream_ids": ["*"]}
+    made = cluster.post("/v1/alerts", wanted)
+    path = f"/v1/alerts/{made['id']}"
+    for worker in cluster.near.workers.values():
+        wait_for(lambda worker=worker: made["id"] in known_alerts(worker))
+        record = worker.service.loaded.alerts.get(made["id"])
+        wait_for(lambda: {one.spec.id for one in record.on_streams} == set(worker.streams))  # noqa: B023
+    cluster.http.patch(path, json={"cooldown_s": 60}).raise_for_status()
+    for worker in cluster.near.workers.values():
+        wait_for(lambda worker=worker: spec_of(worker, made).cooldown_s == 60)
+    assert cluster.delete(path)["deleted"]
+    for worker in cluster.near.workers.values():
+        wait_for(lambda worker=worker: made["id"] not in known_alerts(worker))
+
+
 def known_alerts(worker):
     return [one.id for one in worker.service.loaded.alerts.all()]
 

@@ -51,5 +51,5 @@ def test_serve_takes_the_policy_as_it_stands(monkeypatch):
     assert (found.min_replicas, found.max_replicas) == (1, 4)
     context = SimpleNamespace(aggregated_metrics={"load": {"a": 2.0}}, target_num_replicas=1)
     assert found.policy.get_policy()(context) == (3, {})
-    with pytest.raises(SettingsError, match="--max-workers must be 2"):
+    with pytest.raises(SettingsError, match="--max-workers must be at least 2"):
         build(settings, ApiKeys(None), 2, 1)

@@ -262,10 +262,15 @@ def test_every_field_has_a_name_of_its_own(visitor):
     assert not {"", "Textbox", "Dropdown", "HTML", "Checkbox"} & {one.strip() for one in told}, told
 
 
-def test_an_alert_is_deleted_once_that_is_confirmed(visitor):
+def test_an_alert_is_deleted_once_that_is_confirmed(visitor, service):
     page = visitor.page
     visitor.choose("yard")
     visitor.show("alerts")
+    on_all = {"stream_ids": ["*"], "condition": "tell me when a bee is there"}
+    alert_id = service.post("/v1/alerts", on_all)["id"]
+    expect(page.locator("#alerts")).to_contain_text("a bee is there")
+    service.delete(f"/v1/alerts/{alert_id}")
+    expect(page.locator("#alerts")).not_to_contain_text("a bee is there")
     page.get_by_role("button", name="Delete alert an owl is there").click()
     dialog = page.get_by_role("dialog", name="Delete the alert “an owl is there”?")
     dialog.get_by_role("button", name="Delete").click()

@@ -76,6 +76,7 @@ NEEDED = {
     ("PATCH", "/v1/watches/{watch_id}"): ("manage", {"cooldown_s": 1}),
     ("DELETE", "/v1/watches/{watch_id}"): ("manage", None),
     ("GET", "/v1/events"): (None, None),
+    ("WEBSOCKET", "/v1/realtime"): (None, None),  # what it does are requests of the same key
 }
 """What each route needs of a key, and a body that it takes. A new route must be entered here."""
 MAY = {
@@ -193,6 +194,9 @@ def test_lists_and_searches_show_only_what_a_key_may_see(service, there):
         assert status == 200
         return json.loads(told)["data"]
 
+    for who in ("read", "ask", "manage"):
+        (kitchen,) = seen(who, "GET", "/v1/streams")
+        assert set(kitchen["can"]) == MAY[who]
     everywhere = {"query": "owl", "stream_ids": ["*"]}
     for who, streams in (("read", {"kitchen"}), ("other", {"bedroom"}), ("push", set())):
         assert {one["id"] for one in seen(who, "GET", "/v1/streams")} == streams

@@ -1,5 +1,6 @@
 """What alerts have told: one list of it, seen or not, over restarts, and gone with the stream."""
 
+import base64
 import json
 import threading
 import time
@@ -216,6 +217,34 @@ def test_events_go_on_over_a_restart(begun, store):
         assert {one["stream_id"] for one in told if "at_s" in one["data"]} == {"yard"}
         for wrong in ("soon", "2999-01-01", " "):
             assert at_last.http.get("/v1/events", params={"since": wrong}).status_code == 400
+
+
+def test_webhooks_link_to_the_service_and_bring_the_picture_if_asked(monkeypatch):
+    public = "https://cameras.example.org"
+    with (
+        loopback_http(lambda request: (204, {}, b"")) as receiver,
+        started("memory://", allow_private=True, public_url=public) as service,
+    ):
+        spec = {"source": {"type": "push"}, "sampling": {"dedup": 0}}
+        service.post("/v1/streams", {"id": "door", **spec})
+        hooks = [{"url": f"{receiver.url}/{kind}"} for kind in ("plain", "pictured")]
+        hooks[1]["picture"] = True
+        made = service.post("/v1/alerts", {"stream_ids": ["door"], **OWL, "actions": hooks})
+        assert [one["picture"] for one in made["actions"]] == [False, True]
+        sentences = service.service.loaded.alerts._sentences
+        monkeypatch.setattr(sentences, "go_on", lambda: None)  # until there is a newer picture
+        show(service, "door", "burger", "owl", "burger")
+        monkeypatch.undo()
+        until(lambda: len(receiver.requests) == 2)
+        told = {one.path: json.loads(one.body)["data"] for one in receiver.requests}
+        (firing,) = listed(service)["data"]
+        shown = service.http.get(firing["frame_url"]).content
+        for one in told.values():
+            assert one["frame_url"] == public + firing["frame_url"]
+            assert one["clip_url"] == public + firing["clip_url"]
+        assert "picture" not in told["/plain"]
+        kind, _, picture = told["/pictured"]["picture"].partition(",")
+        assert (kind, base64.b64decode(picture)) == ("data:image/jpeg;base64", shown)
 
 
 def test_who_was_not_told_when_a_service_ended_is_told_by_the_next(store):

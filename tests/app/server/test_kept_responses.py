@@ -13,7 +13,7 @@ from app.server.api_errors import ApiError
 from app.server.ask_request import AskRequest, NamedStream
 from app.server.background import BackgroundResponses
 from app.server.response_record import ResponseRecord
-from app.server.time_range import AskedSpan
+from app.server.time_range import QuestionSpan
 from memory import RedisLink, RedisTasks, StoreAwayError
 from memory.tiers.redis import redis_tasks
 from vstream.decoding.token_choice import Decoding
@@ -62,8 +62,8 @@ class Service:
 
     def begin(self, inquiry, **more):
         decoding = Decoding(**more.pop("decoding", {}))
-        stream = NamedStream("door", AskedSpan(from_="-1h"))
-        spans = {"door": AskedSpan(as_of_s=3.0)}
+        stream = NamedStream("door", QuestionSpan(from_="-1h"))
+        spans = {"door": QuestionSpan(as_of_s=3.0)}
         made = ResponseRecord(
             owner="somebody",
             model="embedded",
@@ -140,7 +140,7 @@ def test_another_process_goes_on_to_the_letter_with_what_was_left(service, after
     assert [one["sequence_number"] for one in heard] == list(range(len(heard)))
     assert others(heard, left) == others(wanted, undisturbed)
     [taken] = other.taken
-    assert taken.request.spans == {"door": AskedSpan(as_of_s=3.0)}
+    assert taken.request.spans == {"door": QuestionSpan(as_of_s=3.0)}
     assert taken.request.streams[0].span.from_ == "-1h"
     paused.may_go_on.set()  # it wakes up, and what it says is nobody's business
     until(lambda: not one.responses._kept)
@@ -222,14 +222,14 @@ def test_the_newest_are_kept(service):
 
 def test_an_answer_is_kept_once_the_store_is_back(service, monkeypatch):
     one, other = service(), service()
-    tell, is_away = one.tasks.tell, [True]
+    append, is_away = one.tasks.append, [True]
 
     def told(*args, **more):
         if is_away[0]:
             raise StoreAwayError("away")
-        return tell(*args, **more)
+        return append(*args, **more)
 
-    monkeypatch.setattr(one.tasks, "tell", told)
+    monkeypatch.setattr(one.tasks, "append", told)
     made = one.begin(Inquiry())
     assert one.told(made)[-1]["type"] == "response.completed"
     assert other.responses.find(made) is None

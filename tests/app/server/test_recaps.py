@@ -18,13 +18,14 @@ from vstream.service.recaps import LATE_S, Recaps
 from vstream.service.webhook_delivery import new_secret
 
 ZONE = "Europe/Prague"
+PUBLIC = "https://cameras.example.org/at"
 BEGAN = datetime(2023, 11, 14, 7, 29, tzinfo=ZoneInfo(ZONE)).timestamp()
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     store = f"file://{tmp_path_factory.mktemp('recaps')}"
-    with running_service(store=store, allow_private=True) as running:
+    with running_service(store=store, allow_private=True, public_url=f"{PUBLIC}/") as running:
         push_owl(running, BEGAN, timezone=ZONE)
         source = {"source": {"type": "push"}, "timezone": ZONE}
         running.post("/v1/streams", {"id": "gate", **source})
@@ -126,7 +127,8 @@ def test_a_report_is_made_once_a_day_also_by_a_service_that_starts_again(service
     assert (data["from"], data["to"]) == ("2023-11-13T06:30:00.000Z", "2023-11-14T06:30:00.000Z")
     assert data["recap_id"] == "daily"
     assert [entry["stream_id"] for entry in data["data"]] == ["door", "door"]
-    assert all(entry["frame_url"].startswith("/v1/streams/door/") for entry in data["data"])
+    shown = [entry["frame_url"] for entry in data["data"]]
+    assert all(url.startswith(f"{PUBLIC}/v1/streams/door/frame.jpg?") for url in shown)
 
 
 def test_what_was_missed_for_long_is_not_made_up_for(service):
@@ -145,6 +147,10 @@ def test_what_was_missed_for_long_is_not_made_up_for(service):
         {"at": "24:00"},
         {"at": "07:30", "timezone": "Prague"},
         {"at": "07:30", "actions": [{"url": "http://127.0.0.1/hook"}]},
+        {
+            "at": "07:30",
+            "actions": [{"url": "http://a/", "secret": "whsec_" + "A" * 32, "picture": True}],
+        },
     ],
 )
 def test_a_report_that_makes_no_sense_is_refused(wrong):

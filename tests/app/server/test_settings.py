@@ -45,6 +45,9 @@ def _alert(actions="[]"):
         ("a: [", "not valid YAML"),
         (f"alerts: [{_alert()}, {_alert()}]", "id used twice: cat"),
         (f"alerts: [{_alert(actions='[{url: https://example.org/}]')}]", "a secret"),
+        ("service: {public_url: cameras.example.org}", "https://cameras.example.org"),
+        ("service: {public_url: 'https://user:secret@example.org'}", "https://cameras.example.org"),
+        ("service: {public_url: 'https://example.org/?a=b'}", "leave out"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path, text, told):

@@ -216,7 +216,7 @@ def _saying(text, from_s=0.0, wait_for=None):
 def test_a_firing_is_an_event_at_once_and_another_with_its_sentence(set_up, model):
     streams, events, alerts = set_up
     told, may_speak = [], threading.Event()
-    alerts._sentences._on_told = told.append
+    alerts._sentences._on_ready = told.append
     _sayings(streams.get("good"), model, _saying("smoke, a dog", 2.0, may_speak))
     record = alerts.add(SAYS)
     _see(streams, alerts, "good", 5)
@@ -236,7 +236,7 @@ def test_who_is_told_once_waits_no_longer_than_the_patience(set_up, model, monke
     monkeypatch.setattr(firing_sentences, "PATIENCE_S", 0.0)
     streams, events, alerts = set_up
     told, may_speak = [], threading.Event()
-    alerts._sentences._on_told = lambda fired: told.append(fired.past.sentence)
+    alerts._sentences._on_ready = lambda fired: told.append(fired.past.sentence)
     _sayings(streams.get("good"), model, _saying("late", wait_for=may_speak))
     alerts.add(SAYS)
     _see(streams, alerts, "good", 5)
@@ -250,7 +250,7 @@ def test_who_is_told_once_waits_no_longer_than_the_patience(set_up, model, monke
 def test_a_firing_of_which_nothing_can_be_said_is_told_without(set_up, model):
     streams, events, alerts = set_up
     told = []
-    alerts._sentences._on_told = lambda fired: told.append(fired.past.sentence)
+    alerts._sentences._on_ready = lambda fired: told.append(fired.past.sentence)
     _sayings(streams.get("good"), model, _broken())
     alerts.add(SAYS)
     _see(streams, alerts, "good", 5)
@@ -260,7 +260,7 @@ def test_a_firing_of_which_nothing_can_be_said_is_told_without(set_up, model):
 
 def test_a_service_that_ends_tells_of_what_waits(model):
     streams, told = _Streams(model, "good"), []
-    alerts = Alerts(streams, EventLog(), most=1, on_told=told.append)
+    alerts = Alerts(streams, EventLog(), most=1, on_ready=told.append)
     may_speak = threading.Event()
     _sayings(streams.get("good"), model, _saying("late", wait_for=may_speak))
     record = alerts.add(SAYS)
@@ -345,7 +345,7 @@ def test_what_is_noted_last_is_what_there_was_last(set_up):
 def test_what_is_being_said_of_a_forgotten_moment_is_not_kept(set_up, model):
     streams, events, alerts = set_up
     told, may_speak = [], threading.Event()
-    alerts._sentences._on_told = lambda fired: told.append(fired.past.sentence)
+    alerts._sentences._on_ready = lambda fired: told.append(fired.past.sentence)
     keeper = streams.get("good")
     _sayings(keeper, model, _saying("gone", wait_for=may_speak))
     alerts.add(SAYS)

@@ -470,7 +470,7 @@ def test_what_was_not_delivered_nor_given_up_is_owed_to_the_next_process(tmp_pat
         is_asked.set()
         return (next(statuses, 204), {}, b"")
 
-    slow = RetryRule(max_tries=3, total_s=100, timeout_s=5, min_wait_s=60, max_wait_s=60)
+    slow = RetryRule(max_tries=3, total_s=300, timeout_s=5, min_wait_s=60, max_wait_s=60)
     with loopback_http(answer) as web:
         delivery = message(f"{web.url}/hook")
         with keeping(tmp_path, outcomes, rule=slow) as webhooks:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from app.cluster.found import Together
+from app.cluster.merged_search import MergedSearch
 from app.server.api_errors import ApiError
 from app.server.sse import DONE, event_of
 
@@ -50,13 +50,13 @@ def test_what_one_finds_is_told_while_another_still_looks():
             await take(body(event_of({"data": [worker]}, "done")))
             await take(body(DONE, more=False))
 
-        together = Together("ab", ask)
-        await together.begin()
-        events = together.events()
+        search = MergedSearch("ab", ask)
+        await search.begin()
+        events = search.events()
         first = [told(await anext(events)) for _ in range(3)]
         goes_on.set()
         rest = [told(line) async for line in events]
-        return first, rest, {at: json.loads(one.body) for at, one in together.replies.items()}
+        return first, rest, {at: json.loads(one.body) for at, one in search.replies.items()}
 
     first, rest, whole = heard(run)
     assert sorted(first, key=str) == [
@@ -80,10 +80,10 @@ def test_one_that_is_lost_has_no_whole(fate):
                 return
             await take(body(event_of({"data": []}, "done") + DONE, more=False))
 
-        together = Together("ab", ask)
-        await together.begin()
-        assert [line async for line in together.events()] == []
-        return {at: bool(one.body) for at, one in together.replies.items()}
+        search = MergedSearch("ab", ask)
+        await search.begin()
+        assert [line async for line in search.events()] == []
+        return {at: bool(one.body) for at, one in search.replies.items()}
 
     assert heard(run) == {"a": True, "b": False}
 
@@ -98,10 +98,10 @@ def test_who_refuses_says_so_before_anything_is_told():
             await take(body("no such", more=True))
             await take(body(" stream", more=False))
 
-        together = Together("ab", ask)
-        await together.begin()
-        together.end()
-        return together.replies["b"]
+        search = MergedSearch("ab", ask)
+        await search.begin()
+        search.end()
+        return search.replies["b"]
 
     refused = heard(run)
     assert (refused.status, refused.body) == (404, b"no such stream")

@@ -1,10 +1,10 @@
--- KEYS: task, by, running, ended. ARGV: id, who tells, lease in ms, seconds to keep, how many ended
--- are kept, whether it ends, the number of the first line, lines.
+-- KEYS: task, by, running, ended. ARGV: id, its holder, lease in ms, seconds to keep, how many ended
+-- ones to keep, whether it ends, the number of the first line, lines.
 local by = redis.call('GET', KEYS[2])
 if by and by ~= ARGV[2] then return redis.error_reply('FENCED ' .. by) end
 local there = redis.call('LLEN', KEYS[1])
 if there < tonumber(ARGV[7]) then return end  -- it was forgotten
-for n = 8, #ARGV do  -- what came of a call whose reply was lost is not told twice
+for n = 8, #ARGV do  -- lines of a call whose reply was lost are not added twice
     if ARGV[7] + n - 8 >= there then redis.call('RPUSH', KEYS[1], ARGV[n]) end
 end
 redis.call('EXPIRE', KEYS[1], ARGV[4])

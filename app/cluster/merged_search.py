@@ -1,4 +1,4 @@
-"""Together: what each worker finds in its streams in, as it finds it, the events of all out."""
+"""MergedSearch: has all workers search their streams, and passes on what they find at once."""
 
 import asyncio
 import json
@@ -13,34 +13,35 @@ from app.server.api_errors import ApiError
 from app.server.sse import event_of
 
 _Event = tuple[str, str, dict[str, Any]]
-"""Which worker tells it, its kind, and what it says."""
+"""The worker that sent it, its kind, and its document."""
 Ask = Callable[[str, Send], Awaitable[None]]
 
 
-class Together:
-    """Workers that look for the same. Of one that has come to its end `replies` has the whole."""
+class MergedSearch:
+    """One search on several workers; `replies` holds the whole result of each that has finished."""
 
     def __init__(self, workers: Iterable[str], ask: Ask) -> None:
-        """`ask` asks a worker. Raises ApiError for one that is gone."""
-        self._told: asyncio.Queue[_Event] = asyncio.Queue()
+        """`ask` sends the request to a worker, and raises ApiError if that one is gone."""
+        self._events: asyncio.Queue[_Event] = asyncio.Queue()
         self._early: list[_Event] = []
-        self.replies = {worker: _Finding(worker=worker, told=self._told) for worker in workers}
-        hearing = (self._hear(one, ask) for one in self.replies.values())
-        self._hearing = [asyncio.create_task(one) for one in hearing]
+        self.replies = {worker: _Finding(worker=worker, events=self._events) for worker in workers}
+        reading = (self._read(one, ask) for one in self.replies.values())
+        self._reading = [asyncio.create_task(one) for one in reading]
 
     async def begin(self) -> None:
-        """Return once each has begun to find, or has refused."""
+        """Return once each worker has started, or refused."""
         waiting = set(self.replies)
         while waiting:
-            self._early.append(await self._told.get())
+            self._early.append(await self._events.get())
             waiting.discard(self._early[-1][0])
 
     async def events(self) -> AsyncGenerator[str, None]:
-        """All but the last of each; how far they have come is that of all together."""
+        """Yield all events but the last of each worker, with the sum of their progress."""
         progress: dict[str, dict[str, int]] = {}
         num_left = len(self.replies)
         while num_left:
-            worker, kind, document = self._early.pop(0) if self._early else await self._told.get()
+            early = self._early.pop(0) if self._early else None
+            worker, kind, document = early or await self._events.get()
             if kind == "end":
                 num_left -= 1
             elif kind == "progress":
@@ -51,24 +52,24 @@ class Together:
                 yield event_of(document, kind)
 
     def end(self) -> None:
-        for hearing in self._hearing:
-            hearing.cancel()
+        for reading in self._reading:
+            reading.cancel()
 
-    async def _hear(self, finding: "_Finding", ask: Ask) -> None:
+    async def _read(self, finding: "_Finding", ask: Ask) -> None:
         try:
             await ask(finding.worker, finding.take)
         except ApiError:
             finding.status = 0
         finally:
-            self._told.put_nowait((finding.worker, "end", {}))
+            self._events.put_nowait((finding.worker, "end", {}))
 
 
 @dataclass(kw_only=True)
 class _Finding(Reply):
-    """The events of one worker; the last one, `done`, is its body."""
+    """The events of one worker; the document of the last one, `done`, is its body."""
 
     worker: str
-    told: asyncio.Queue[_Event]
+    events: asyncio.Queue[_Event]
 
     async def take(self, message: Message) -> None:
         if self.status != 200:
@@ -76,10 +77,10 @@ class _Finding(Reply):
         if self.status != 200:
             return
         if message["type"] == "http.response.start":
-            await self.told.put((self.worker, "begun", {}))
+            await self.events.put((self.worker, "begun", {}))
         for event in message.get("body", b"").decode().split("\n\n"):
             kind, _, data = event.removeprefix("event: ").partition("\ndata: ")
             if kind == "done":
                 self.body = data.encode()
             elif data:
-                await self.told.put((self.worker, kind, json.loads(data)))
+                await self.events.put((self.worker, kind, json.loads(data)))
