@@ -9,7 +9,7 @@ from torch import Tensor
 
 Similarity = Literal["inner_product", "cosine"]
 MIN_NORM = 1e-12
-_TABLE_ROWS = 16
+_TABLE_ROWS, _MANY = 16, 1 << 14
 
 
 def places_of_best(
@@ -42,12 +42,21 @@ def places_of_runs(
     return places[places < count]
 
 
+def as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " rows"]:
+    """The same rows, which rise, as they are copied fastest."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first == len(places) - 1 else places
+
+
 def best_places(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray, " best"]:
     """Return the places of the highest `count` scores, in rising order.
 
     The scores form a table, and the highest lie in the columns with the highest maxima. Finding
     these columns first takes a fifth of the time of a `topk` over all scores.
     """
+    if scores.device.type == "cpu" and len(scores) < _MANY:
+        least = len(scores) - count
+        return np.sort(np.argpartition(scores.numpy(), min(least, len(scores) - 1))[least:])
     columns = len(scores) // _TABLE_ROWS
     if columns > 2 * count:
         in_table = columns * _TABLE_ROWS

@@ -10,37 +10,44 @@ instead the mean query is summed over the query heads that share a key head, as 
 the index is smaller by the size of the group; the cosine differs by a factor that is equal for all
 blocks. The paper speaks of cosine similarity, the authors' code computes the inner product.
 
-A search has two stages once there are more than some hundred blocks. All keys are scored in int8,
-and the best of them exactly, in float32 in host RAM; only the int8 keys lie on the device. What
-both stages hold lies in pages that never move: a block that goes leaves its row to a later one.
+A search has two stages once there are many blocks. Codes of the keys say which may be the best,
+and these are scored exactly, in float32 in host RAM. On a device there are codes in int8, of the
+newest pages that it has room for, in host RAM those of `memory.host_codes`.
 """
 
-from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
+from itertools import chain
 from math import inf
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from memory.best_blocks import (
     MIN_NORM,
     Similarity,
+    as_slice,
     best_places,
     places_of_runs,
     run_means,
     similarities,
 )
+from memory.host_codes import HostCodes
+from memory.key_pages import (
+    FIRST_ROWS,
+    HOST_PAGE_ROWS,
+    PAGE_ROWS,
+    KeyPages,
+    Part,
+    Rows,
+    by_page,
+)
 
-_FIRST_ROWS, _PAGE_ROWS = 512, 8192
-"""Each page has as many rows as all before it, up to a bound."""
 _CANDIDATES = 3
-"""So many times the blocks that are asked for are scored exactly."""
+"""So many times the blocks that are asked for are scored exactly, of those with codes in int8."""
 _LARGEST_CODE, _LARGEST_QUERY_CODE = 127, 63
 """Processors without VNNI add two products of 8 bits in 16; with 127 that overflows."""
 _QUERY_COLUMNS, _ROWS_AT_ONCE = {"cuda": 8}, 32
@@ -50,28 +57,8 @@ _NARROWEST = 0.25
 """Of the mean spread of a layer's features: one that hardly varies must not drown the others."""
 
 
-@dataclass(eq=False)
-class _Page:
-    first: int
-    exact: Float32[np.ndarray, "rows layers features"]
-    codes: Tensor
-    """int8 [layers, rows, features], on the device unless it is away."""
-    centre: Float32[np.ndarray, "layers features"] | None = None
-    """Where its codes have their zero, on the host; None before there are any. Keys often have a
-    large part that is the same in many blocks, and another one by night: it must not take the
-    codes.
-    """
-    live: int = 0
-    is_away: bool = False
-    """Whether its codes lie in host RAM."""
-
-    @property
-    def end(self) -> int:
-        return self.first + len(self.exact)
-
-
-class BlockIndex:
-    """Search over representative keys, layer by layer. Ids rise as blocks are added."""
+class BlockIndex(KeyPages):
+    """Search over representative keys, layer by layer."""
 
     def __init__(
         self,
@@ -80,111 +67,32 @@ class BlockIndex:
         device: torch.device,
         device_bytes: int | None = None,
     ) -> None:
-        """`features` is kv_heads * head_dim; `device` is where queries come from, and has at most
-        `device_bytes` of codes, or one page; None: all of them.
+        """`device` is where queries come from, and has at most `device_bytes` of codes, or one
+        page; None: all of them; 0: none.
         """
-        self._layers, self.features, self._device = layers, features, device
+        page_rows = HOST_PAGE_ROWS if device_bytes == 0 else PAGE_ROWS
+        super().__init__(layers, features, page_rows)
+        self._device = device
         self._device_bytes = inf if device_bytes is None else device_bytes
-        self._ids, self._rows = array("q"), array("q")
-        self._free: list[int] = []
-        self._next_row = 0
-        self._pages: list[_Page] = []
+        self._on_host = HostCodes()
         self._scales = self._norms = torch.empty(layers, 0, device=device)
-        """Of the codes of each row, and of its keys; pages end to end."""
+        """Of the codes of each row on the device, and of its keys; pages end to end."""
         self._unsettled: list[int] = []
         """Rows whose codes are still to be made."""
         self._spread: Float32[Tensor, "layers features"] | None = None
         """The unit of the codes, feature by feature; on the host. None: there are none yet."""
-        self._chosen: tuple[tuple[int, int], slice | Tensor] | None = None
-        self._more: dict[int, Float32[np.ndarray, "layers more features"]] = {}
-        """Further vectors of the blocks that have more than one."""
-
-    @property
-    def num_blocks(self) -> int:
-        return len(self._ids)
+        self._chosen: tuple[tuple[int, int], Rows, Tensor] | None = None
 
     @property
     def num_bytes(self) -> int:
         """Room of all pages, on the device and in host RAM."""
-        away = sum(page.codes.nbytes for page in self._pages if page.is_away)
-        return self.num_device_bytes + away + sum(page.exact.nbytes for page in self._pages)
+        return super().num_bytes + self._on_host.num_bytes + self.num_device_bytes
 
     @property
     def num_device_bytes(self) -> int:
         """Of that, what is on the device."""
-        codes = sum(page.codes.nbytes for page in self._pages if not page.is_away)
+        codes = sum(page.codes.nbytes for page in self._pages if page.codes is not None)
         return self._scales.nbytes + self._norms.nbytes + codes
-
-    def extend(
-        self,
-        block_ids: Sequence[int],
-        keys: Float[Tensor, "blocks layers vectors*kv_heads*head_dim"],
-    ) -> None:
-        """Add blocks, whose ids rise. Of several vectors, side by side, `keys` knows the first."""
-        assert not self._ids or not block_ids or block_ids[0] > self._ids[-1]
-        rows = [self._take_row() for _ in block_ids]
-        exact = keys.detach().float().cpu().numpy()
-        if exact.shape[2] > self.features:
-            more = exact[:, :, self.features :].reshape(*exact.shape[:2], -1, self.features)
-            self._more.update(zip(block_ids, more, strict=True))
-            exact = exact[:, :, : self.features]
-        for page, at, place in self._by_page(np.asarray(rows, dtype=np.int64)):
-            page.exact[_as_slice(place)] = exact[_as_slice(at)]
-            page.live += len(at)
-        self._ids.extend(block_ids)
-        self._rows.extend(rows)
-        self._unsettled += rows
-        self._chosen = None
-        if len(self._unsettled) >= (_SETTLE_BLOCKS if self._spread is not None else _FIRST_ROWS):
-            self._settle()
-
-    def replace(
-        self, block_id: int, keys: Float[Tensor, "layers vectors*kv_heads*head_dim"]
-    ) -> None:
-        """Give a block, which is there, other vectors."""
-        exact = keys.detach().float().cpu().numpy()
-        [row] = self._rows[(at := bisect_left(self._ids, block_id)) : at + 1]
-        page = self._page_of(row)
-        page.exact[row - page.first] = exact[:, : self.features]
-        more = exact[:, self.features :].reshape(len(exact), -1, self.features)
-        self._more.pop(block_id, None)
-        if more.shape[1]:
-            self._more[block_id] = more
-        self._unsettled.append(row)
-
-    def drop(self, block_ids: Collection[int]) -> None:
-        """Forget these blocks; later ones take their room. Costs what lies between them."""
-        gone = set(block_ids)
-        if not gone:
-            return
-        run = slice(bisect_left(self._ids, min(gone)), bisect_right(self._ids, max(gone)))
-        ids, rows = array("q"), array("q")
-        for block_id, row in zip(self._ids[run], self._rows[run], strict=True):
-            if block_id in gone:
-                heappush(self._free, row)
-                self._page_of(row).live -= 1
-            else:
-                ids.append(block_id)
-                rows.append(row)
-        self._ids[run], self._rows[run] = ids, rows
-        self._chosen = None
-        if self._more:
-            self._more = {i: more for i, more in self._more.items() if i not in gone}
-        self._release()
-
-    def keys(
-        self, block_ids: Sequence[int], layers: Sequence[int] | None = None
-    ) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
-        """Representative keys of blocks that are there, in the order given; None: of all layers."""
-        places = [bisect_left(self._ids, block_id) for block_id in block_ids]
-        rows = np.asarray([self._rows[at] for at in places], dtype=np.int64)
-        return self._exact_keys(layers or range(self._layers), rows).transpose(0, 1)
-
-    def cosines(
-        self, queries: Float[Tensor, "layers kv_heads*head_dim"], block_ids: Sequence[int]
-    ) -> Float32[Tensor, "layers blocks"]:
-        """The cosines of some blocks, in the order given; none of them may be dropped."""
-        return similarities(self.keys(block_ids), queries.float().cpu(), "cosine")
 
     def search(
         self,
@@ -202,6 +110,10 @@ class BlockIndex:
         `below` was taken are not looked at. A block of several vectors has the score of its best;
         where there are such blocks, all are scored exactly.
 
+        Of more than 8192 blocks on a CPU, or 512 on a device, the codes choose which are scored
+        exactly: of one layer some 99 of 100 of the best are found. On a CPU runs and several layers
+        are always scored exactly.
+
         With `chunk_blocks` > 1 blocks are taken in runs of that many neighbours, counted from the
         oldest, by their average score: `top_k // chunk_blocks` runs, where a shorter last run is
         averaged over what it has.
@@ -210,22 +122,49 @@ class BlockIndex:
         count, wanted = end - start, top_k // chunk_blocks
         if count <= top_k:
             return self._ids[start:end].tolist()
+        by = queries.detach().float().cpu()
+        if similarity == "cosine":
+            by = by / by.norm(dim=1, keepdim=True).clamp_min(MIN_NORM)
+        is_long = count > (FIRST_ROWS if self._device_bytes else PAGE_ROWS) and not self._more
+        is_here = self._spread is not None and self._pages[0].codes is not None
+        if is_long and not is_here and len(layers) == chunk_blocks == 1:
+            rows = self._likely(layers[0], by[0], similarity, first, below, wanted)
+            exact = self._scores(layers, by, rows, similarity)
+            found = by_page(self._pages, rows[best_places(exact, wanted)])
+            return sorted(chain.from_iterable(page.ids[place].tolist() for page, _, place in found))
         num_runs, candidates = -(-count // chunk_blocks), _CANDIDATES * wanted
-        is_long = num_runs > candidates and count > _FIRST_ROWS and not self._more
-        on_host = queries.detach().float().cpu()
-        if is_long and self._spread is not None:
-            rough = self._rough_scores(layers, on_host, start, end, similarity, self._spread)
+        runs = np.arange(num_runs)
+        if is_long and is_here and num_runs > candidates:
+            _, rough = self._rough_scores(layers, by, start, end, similarity)
             runs = best_places(run_means(rough, chunk_blocks), candidates)
-        else:
-            runs = np.arange(num_runs)
         places = places_of_runs(runs, chunk_blocks, count)
         rows = np.frombuffer(self._rows, dtype=np.int64)[start + places]
-        keys = self._exact_keys(layers, rows).transpose(0, 1)
-        exact = similarities(keys, on_host, similarity).mean(dim=0)
+        order = rows.argsort(kind="stable")
+        exact = self._scores(layers, by, rows[order], similarity)[order.argsort()]
         if self._more:
-            exact = self._best_of_several(layers, on_host, start, exact, similarity)
+            exact = self._best_of_several(layers, by, start, exact, similarity)
         best = runs[best_places(run_means(exact, chunk_blocks), wanted)]
         return [self._ids[start + at] for at in places_of_runs(best, chunk_blocks, count).tolist()]
+
+    def _likely(
+        self,
+        layer: int,
+        query: Float32[Tensor, " features"],
+        similarity: Similarity,
+        first: int,
+        below: int,
+        wanted: int,
+    ) -> Rows:
+        """Rising, of the blocks that may be the best, where not all have codes on the device."""
+        here = next((page.first for page in self._pages if page.codes is not None), self._next_row)
+        parts = self._parts[: bisect_left(self._parts, here, key=lambda one: one.first)]
+        likely = self._on_host.likely(parts, layer, query, similarity, first, below, wanted)
+        if here == self._next_row:
+            return likely
+        start, end = bisect_left(self._ids, first), bisect_left(self._ids, below)
+        rows, rough = self._rough_scores([layer], query[None], start, end, similarity)
+        best = best_places(rough, min(len(rows), _CANDIDATES * wanted))
+        return np.sort(np.concatenate((likely, rows[best])))
 
     def _best_of_several(
         self,
@@ -242,82 +181,61 @@ class BlockIndex:
                 scores[at] = max(scores[at], others.mean(dim=0).max())
         return scores
 
-    def _take_row(self) -> int:
-        """A free row, the lowest first so that the last pages get empty."""
-        if self._free:
-            return heappop(self._free)
-        if not self._pages or self._next_row == self._pages[-1].end:
-            self._add_page(self._next_row)
-        self._next_row += 1
-        return self._next_row - 1
+    def drop(self, block_ids: Collection[int]) -> None:
+        super().drop(block_ids)
+        end = self._pages[-1].end if self._pages else 0
+        self._resize(end)
+        self._unsettled = [row for row in self._unsettled if row < end]
 
-    def _add_page(self, first: int) -> None:
-        rows = min(max(first, _FIRST_ROWS), _PAGE_ROWS)
+    def _add_page(self, rows: int) -> None:
+        super()._add_page(rows)
+        if not self._device_bytes:
+            return
         codes = np.zeros((self._layers, rows, self.features), dtype=np.int8)
-        self._make_room(codes.nbytes)
+        here = [page for page in self._pages if page.codes is not None]
+        taken = codes.nbytes + sum(page.codes.nbytes for page in here if page.codes is not None)
+        for page in here:  # the oldest go first
+            if taken > self._device_bytes and page.codes is not None:
+                taken -= page.codes.nbytes
+                page.codes = None
         with torch.inference_mode(False):  # or nobody could write into it outside
             on_device = torch.from_numpy(codes).to(self._device)  # numpy asks for huge pages
-        exact = torch.empty(rows, self._layers, self.features)  # few of its rows are read: asks not
-        self._pages.append(_Page(first, exact.numpy(), on_device))
-        self._resize(first + rows)
-
-    def _make_room(self, num_bytes: int) -> None:
-        """Send the oldest codes to host RAM until the device has so much room for others."""
-        here = [page for page in self._pages if not page.is_away]
-        taken = num_bytes + sum(page.codes.nbytes for page in here)
-        for page in here:
-            if taken <= self._device_bytes:
-                return
-            taken -= page.codes.nbytes
-            page.codes, page.is_away = page.codes.cpu(), True
+        self._pages[-1].codes = on_device
+        self._resize(self._pages[-1].end)
 
     def _resize(self, rows: int) -> None:
-        with torch.inference_mode(False):
-            more = rows - self._scales.shape[1]
-            self._scales, self._norms = (
-                F.pad(one, (0, more)) for one in (self._scales, self._norms)
-            )
+        if self._device_bytes and rows != self._scales.shape[1]:
+            with torch.inference_mode(False):
+                more = 0, rows - self._scales.shape[1]
+                self._scales, self._norms = F.pad(self._scales, more), F.pad(self._norms, more)
 
-    def _release(self) -> None:
-        """Give back the last pages while nothing is in them."""
-        while self._pages and not self._pages[-1].live:
-            self._next_row = self._pages.pop().first
-            self._resize(self._next_row)
-            self._free = [row for row in self._free if row < self._next_row]
-            heapify(self._free)
-            self._unsettled = [row for row in self._unsettled if row < self._next_row]
+    def _write(
+        self,
+        rows: Sequence[int],
+        block_ids: Sequence[int],
+        exact: Float32[Tensor, "rows layers more_features"],
+    ) -> None:
+        super()._write(rows, block_ids, exact)
+        if self._device_bytes:
+            self._unsettled += rows
+            if len(self._unsettled) >= (FIRST_ROWS if self._spread is None else _SETTLE_BLOCKS):
+                self._settle()
 
-    def _page_of(self, row: int) -> _Page:
-        return self._pages[bisect_right(self._pages, row, key=lambda page: page.first) - 1]
-
-    def _by_page(
-        self, rows: Int64[np.ndarray, " rows"]
-    ) -> Iterator[tuple[_Page, Int64[np.ndarray, " some"], Int64[np.ndarray, " some"]]]:
-        """The pages that hold some rows, which of those each holds, and where within it."""
-        order = np.argsort(rows, kind="stable")
-        ends = np.searchsorted(rows[order], [page.end for page in self._pages]).tolist()
-        for page, begin, end in zip(self._pages, [0, *ends], ends, strict=False):
-            if begin < end:
-                at = order[begin:end]
-                yield page, at, rows[at] - page.first
-
-    def _exact_keys(
-        self, layers: Sequence[int], rows: Int64[np.ndarray, " rows"]
-    ) -> Float32[Tensor, "rows layers features"]:
-        keys = np.empty((len(rows), len(layers), self.features), dtype=np.float32)
-        for page, at, place in self._by_page(rows):
-            for to, layer in enumerate(layers):
-                keys[at, to] = page.exact[place, layer]
-        return torch.from_numpy(keys)
+    def _changed(self, part: Part) -> None:
+        super()._changed(part)
+        self._on_host.forget(part)
+        self._chosen = None
 
     def _settle(self) -> None:
         """Make the int8 codes that are missing, a row's largest number being the largest code."""
         rows = np.array(sorted(set(self._unsettled)))
         self._unsettled = []
         if self._spread is None:
-            self._spread = _spread_of(self._exact_keys(range(self._layers), rows))
-        for page, _, place in self._by_page(rows):
-            to = _as_slice(place)
+            self._spread = _spread_of(self.keys(self._ids).transpose(0, 1))
+        for page, _, place in by_page(self._pages, rows):
+            if page.codes is None:
+                continue
+            to = as_slice(place)
             exact = torch.from_numpy(page.exact[to])
             if page.centre is None:
                 page.centre = exact.mean(dim=0).numpy()
@@ -325,11 +243,10 @@ class BlockIndex:
             largest = torch.maximum(weighed.amax(dim=2), -weighed.amin(dim=2))
             scales = largest.clamp_min(MIN_NORM) / _LARGEST_CODE
             codes = weighed.div_(scales[:, :, None]).round_().to(torch.int8)
-            page.codes[:, to] = codes.transpose(0, 1).to(page.codes.device)
+            page.codes[:, to] = codes.transpose(0, 1).to(self._device)
             of_page = slice(page.first, page.end)
             self._scales[:, of_page][:, to] = scales.T.to(self._device)
-            norms = exact.norm(dim=2).clamp_min_(MIN_NORM)
-            self._norms[:, of_page][:, to] = norms.T.to(self._device)
+            self._norms[:, of_page][:, to] = torch.from_numpy(page.norms[to].T).to(self._device)
 
     def _rough_scores(
         self,
@@ -338,58 +255,46 @@ class BlockIndex:
         start: int,
         end: int,
         similarity: Similarity,
-        spread: Float32[Tensor, "layers features"],
-    ) -> Float32[Tensor, " blocks"]:
-        """From the codes, of the blocks from place `start` to `end`, averaged over layers.
-
-        `queries` are on the host: what is small is done there.
+    ) -> tuple[Rows, Float32[Tensor, " rows"]]:
+        """From the codes on the device, of the blocks from place `start` to `end` that have any,
+        averaged over layers; and their rows. `queries` are on the host, as in `_scores`: what is
+        small is done there.
         """
         if self._unsettled:
             self._settle()
-        used = -(-self._next_row // _ROWS_AT_ONCE) * _ROWS_AT_ONCE
-        rows = [min(page.end, used) - page.first for page in self._pages]
+        assert self._spread is not None
+        pages = [page for page in self._pages if page.codes is not None]
+        here = pages[0].first
+        used = here + -(-(self._next_row - here) // _ROWS_AT_ONCE) * _ROWS_AT_ONCE
+        sizes = [min(page.end, used) - page.first for page in pages]
         columns = _QUERY_COLUMNS.get(self._device.type, 1)
-        products = torch.empty(used, columns, dtype=torch.int32, device=self._device)
-        scores = torch.empty(used, device=self._device)
-        places = list(zip(self._pages, products.split(rows), scores.split(rows), strict=True))
-        away = [page for page in self._pages if page.is_away]  # the first of them
+        products = torch.empty(used - here, columns, dtype=torch.int32, device=self._device)
+        scores = torch.empty(used - here, device=self._device)
+        places = list(zip(pages, products.split(sizes), scores.split(sizes), strict=True))
+        centres = np.stack([page.centre for page in pages if page.centre is not None])
         total = torch.zeros((), device=self._device)
         for layer, query in zip(layers, queries.numpy(), strict=True):
-            weighed = query * spread[layer].numpy()
+            weighed = query * self._spread[layer].numpy()
             unit = max(float(np.abs(weighed).max()), MIN_NORM) / _LARGEST_QUERY_CODE
             column = torch.from_numpy(np.rint(weighed / unit).astype(np.int8))[:, None]
             on_device = column.to(self._device).repeat(1, columns)
-            for page, product, _ in places[len(away) :]:
+            for page, product, _ in places:
+                assert page.codes is not None
                 torch._int_mm(page.codes[layer, : len(product)], on_device, out=product)
-            if away:
-                found = [torch._int_mm(page.codes[layer], column) for page in away]
-                products[: away[-1].end, 0] = torch.cat(found)[:, 0].to(self._device)
-            scores.copy_(products[:, 0]).mul_(self._scales[layer, :used])
-            centres = [page.centre[layer] for page in self._pages if page.centre is not None]
-            offsets = (np.stack(centres) @ query / unit).tolist()
+            scores.copy_(products[:, 0]).mul_(self._scales[layer, here:used])
+            offsets = (centres[:, layer] @ query / unit).tolist()
             for (_, _, of_page), offset in zip(places, offsets, strict=True):
                 of_page += offset
             if similarity == "cosine":
-                scores /= self._norms[layer, :used]
-                unit /= max(float(np.linalg.norm(query)), MIN_NORM)
+                scores /= self._norms[layer, here:used]
             if len(layers) > 1:
                 total = total + unit * scores
-        return (total if len(layers) > 1 else scores)[self._choice(start, end)]
-
-    def _choice(self, start: int, end: int) -> slice | Tensor:
-        """The rows of the blocks from place `start` to `end`, the same for every layer."""
         if self._chosen is None or self._chosen[0] != (start, end):
-            rows = np.frombuffer(self._rows[start:end], dtype=np.int64)
-            is_run = rows[-1] - rows[0] == end - start - 1 and bool((np.diff(rows) == 1).all())
-            run = slice(int(rows[0]), int(rows[-1]) + 1)
-            self._chosen = (start, end), run if is_run else torch.tensor(rows, device=self._device)
-        return self._chosen[1]
-
-
-def _as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " rows"]:
-    """The same rows, which rise, as numpy copies them fastest."""
-    first, last = int(places[0]), int(places[-1])
-    return slice(first, last + 1) if last - first == len(places) - 1 else places
+            rows = np.array(self._rows[start:end])
+            rows = rows[rows >= here]
+            self._chosen = (start, end), rows, torch.tensor(rows - here, device=self._device)
+        _, rows, chosen = self._chosen
+        return rows, (total if len(layers) > 1 else scores)[chosen]
 
 
 def _spread_of(

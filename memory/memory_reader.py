@@ -62,6 +62,7 @@ class MemoryReader(Closing):
         self._source = source
         self._cache = cache
         features = provenance.kv_heads * provenance.head_dim
+        index_bytes = 0 if device.type == "cpu" else index_bytes
         self._index = BlockIndex(provenance.layers, features, device, index_bytes)
         self.search = self._index.search
         """Ids of the best blocks for a query."""
@@ -123,8 +124,15 @@ class MemoryReader(Closing):
 
         With `from_s` only those that show something from then on.
         """
+        return list(self.seen(at_s, from_s))
+
+    def seen(self, at_s: float | None, from_s: float | None = None) -> Sequence[int]:
+        """As `visible`, of a week as quickly as of an hour where no block between them has gone."""
         end = len(self._ids) if at_s is None else bisect_right(self._ends_s, at_s)
-        return self._ids[0 if from_s is None else bisect_left(self._ends_s, from_s) : end]
+        first = 0 if from_s is None else bisect_left(self._ends_s, from_s)
+        if first < end and self._ids[end - 1] - self._ids[first] == end - 1 - first:
+            return range(self._ids[first], self._ids[end - 1] + 1)
+        return self._ids[first:end]
 
     def info(self, block_id: int) -> BlockInfo:
         """Raises BlockNotFoundError."""

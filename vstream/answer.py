@@ -334,7 +334,7 @@ def _evidence(
 ) -> tuple[Evidence, ...]:
     """Return every visual block of the context, best score first."""
     used = Counter(block for ids in prefilled.retrieved for block in ids)
-    whole = {*view.recent_ids, *(block for block in read_again if block in set(view.ids))}
+    whole = {*view.recent_ids, *(block for block in read_again if block in view.ids)}
     used.update(dict.fromkeys(whole, len(prefilled.retrieved)))
     queries = torch.stack(list(prefilled.queries))
     cosines = memory.cosines(queries, list(used)).mean(dim=0).tolist()

@@ -22,12 +22,12 @@ def cited_spans(
     memory: MemoryReader, shares: Mapping[int, float], until_s: float
 ) -> tuple[CitedSpan, ...]:
     """Return the spans of an answer that saw up to `until_s`; skips blocks that are forgotten."""
-    ids, least = memory.visible(until_s), NOTICED * max(shares.values(), default=0.0)
+    ids, least = memory.seen(until_s), NOTICED * max(shares.values(), default=0.0)
     found: list[CitedSpan] = []
     last = -1
     for block_id in sorted(i for i, share in shares.items() if share >= least > 0):
         place = bisect_left(ids, block_id)
-        if ids[place : place + 1] != [block_id]:
+        if place == len(ids) or ids[place] != block_id:
             continue
         info = memory.info(block_id)
         after = memory.info(ids[place + 1]).start_s if place + 1 < len(ids) else info.end_s

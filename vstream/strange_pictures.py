@@ -29,7 +29,7 @@ def strange_reason(
         return None
     newest = max(evidence, key=lambda one: one.end_s)
     looked_at = [newest, *(one for one in evidence if one is not newest)][: 1 + _LOOKED_AT]
-    there = set(memory.visible(newest.end_s, min(one.end_s for one in looked_at)))
+    there = memory.seen(newest.end_s, min(one.end_s for one in looked_at))
     pictures = {one.block_id: one.thumbnail for one in looked_at if one.block_id in there}
     strange = _are_strange(memory, family, pictures)
     if pictures and not strange:

@@ -16,7 +16,7 @@ from eval.random_model import random_family, random_video_llm
 from eval.run.peak_memory import PeakMemory
 from eval.speed.figures import Figures, Row
 from eval.speed.floors import Floors, measure_rates, tower_flops
-from eval.speed.past import take_again
+from eval.speed.past import LongPast
 from eval.speed.plain_use import measure_plain
 from eval.speed.questions import (
     ANSWER_TOKENS,
@@ -41,9 +41,6 @@ from eval.speed.subject import (
 from memory import BlockStore, HostTier
 from vstream import Session, VideoLLM, load_config
 from vstream.device.scheduler import Limits
-
-_ROOM_BYTES = 1 << 60
-"""Blocks that stand for many take room once."""
 
 
 class _Ours(NamedTuple):
@@ -180,10 +177,9 @@ def _first_token_ms(
 ) -> float:
     """Return the first token's time with that much history; its newest blocks are the session's."""
     model = session.model
-    records = [store.read_record(number) for number in range(store.next_id)]
     wanted = round(3600 * hours * model.sample_fps / model.family.frames_per_block)
-    with session_in(HostTier(_ROOM_BYTES), load_config(), model) as long_past:
-        take_again(long_past.memory, records, max(wanted, len(records)))
+    past = LongPast(store, max(wanted, store.next_id))
+    with session_in(past, load_config(), model) as long_past:
         return timed(long_past.ask, questions).first_token_ms
 
 

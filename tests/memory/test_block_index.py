@@ -2,13 +2,13 @@ from itertools import chain
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kv_blocks import CPU
 
 from memory import BlockIndex
 
-LAYERS, FEATURES = 3, 10
+LAYERS, FEATURES = 3, 12
 SIMILARITIES = ["inner_product", "cosine"]
 
 
@@ -84,7 +84,7 @@ def test_search_takes_the_best_runs_in_stream_order(num_blocks, top_k, chunk_blo
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("chunk_blocks", [1, 3])
 @pytest.mark.parametrize("history", ["whole", "dropped", "recycled"])
-@pytest.mark.parametrize("device_bytes", [None, 40_000])
+@pytest.mark.parametrize("device_bytes", [None, 40_000, 0])
 def test_two_stages_find_what_all_keys_in_float32_find(
     similarity, chunk_blocks, history, device_bytes
 ):
@@ -175,13 +175,14 @@ def test_a_feature_that_is_much_larger_than_the_others_does_not_blind_the_first_
     assert same >= 0.99 * found
 
 
-def test_keys_that_move_far_away_are_told_apart_as_well():
+@pytest.mark.parametrize(("device_bytes", "num", "far"), [(None, 9000, 20), (0, 26_000, 5)])
+def test_keys_that_move_far_away_are_told_apart_as_well(device_bytes, num, far):
     """As when the night comes to a camera that has seen days."""
-    features, num = 64, 9000
+    features = 64
     generator = torch.Generator().manual_seed(7)
     keys = torch.randn(num, 1, features, generator=generator)
-    keys[4000:] = 0.3 * keys[4000:] + 20 * torch.randn(features, generator=generator)
-    index = BlockIndex(1, features, CPU)
+    keys[4000:] = 0.3 * keys[4000:] + far * torch.randn(features, generator=generator)
+    index = BlockIndex(1, features, CPU, device_bytes)
     for block_id in range(0, num, 8):
         index.extend(range(block_id, block_id + 8), keys[block_id : block_id + 8])
     for query in torch.randn(10, features, generator=generator):
@@ -202,11 +203,105 @@ def test_the_newest_codes_lie_on_the_device_within_its_budget():
     rows = 512 + 512 + 1024 + 2048 + 4096 + 2 * 8192
     assert whole.num_device_bytes == rows * (LAYERS * FEATURES + by_row)
     assert index.num_device_bytes == 8192 * LAYERS * FEATURES + rows * by_row
-    assert index.num_bytes == whole.num_bytes
     for seed in range(5):
         query = query_of(seed)[:1]
         asked = [0], query, len(keys), 32, "cosine"
         assert index.search(*asked) == whole.search(*asked)
+
+
+def test_a_stream_day_of_a_7b_on_a_card_in_bytes():
+    """48 of them in 16 GB: no number of them is written, so nothing of it takes room here."""
+    index = BlockIndex(28, 512, torch.device("meta"), 256 << 20)
+    for _ in range(86_400):
+        index._take_row()
+    rows = 512 + 512 + 1024 + 2048 + 4096 + 10 * 8192
+    assert index.num_device_bytes == 2 * 8192 * 28 * 512 + rows * 28 * 8 == 255_066_112
+    assert 48 * index.num_device_bytes < 16e9
+    assert index.num_bytes - index.num_device_bytes == 86_400 * 28 * (512 + 1) * 4
+
+
+def stream_keys(num_blocks, seed=0):
+    """[blocks, layers, features]: most of what they vary by lies in a few directions."""
+    generator = torch.Generator().manual_seed(seed)
+    features, few = 32, 8
+    directions = torch.randn(LAYERS, few, features, generator=generator)
+    shared = 10 * torch.randn(LAYERS, features, generator=generator)
+    much = torch.randn(num_blocks, LAYERS, 1, few, generator=generator) @ directions
+    return shared + much[:, :, 0] + 0.2 * torch.randn(num_blocks, LAYERS, features)
+
+
+def on_host(keys, first=0):
+    index = BlockIndex(LAYERS, keys.shape[2], CPU, 0)
+    for number, part in enumerate(keys.split(1000)):
+        index.extend(range(first + 1000 * number, first + 1000 * number + len(part)), part)
+    return index
+
+
+def found_of_the_best(index, keys, ids, below, similarity, first=0):
+    """The share of the truly best that are found, over layers and queries like the keys."""
+    shares = []
+    for layer in range(LAYERS):
+        for query in stream_keys(6, seed=9)[:, layer] - keys[:, layer].mean(dim=0):
+            some = [one for one in ids if first <= one < below]
+            best = scores_of(keys[some, layer], query, similarity).topk(24).indices.tolist()
+            found = index.search([layer], query[None], below, 24, similarity, first=first)
+            assert found == sorted(set(found))
+            assert set(found) <= set(some)
+            shares.append(len({some[at] for at in best}.intersection(found)) / 24)
+    return sum(shares) / len(shares)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_a_long_past_in_host_ram_is_found(similarity):
+    keys, ids = stream_keys(30_000), range(30_000)
+    index = on_host(keys[:26_000])
+    assert found_of_the_best(index, keys, ids, 26_000, similarity) >= 0.99
+    assert found_of_the_best(index, keys, ids, 21_000, similarity, first=5000) >= 0.99
+    assert index.num_device_bytes == 0
+    gone = set(range(600)) | set(range(9000, 21_000, 3))
+    index.drop(gone)
+    for block_id in range(26_000, 30_000):  # into the rows of those that went
+        index.extend([block_id], keys[block_id][None])
+    kept = [one for one in ids if one not in gone]
+    assert found_of_the_best(index, keys, kept, 30_000, similarity) >= 0.99
+    index.replace(29_000, keys[29_000] * 0 + query_like(keys))
+    assert 29_000 in index.search([1], query_like(keys)[1:2], 30_000, 24, "cosine")
+
+
+def query_like(keys):
+    return keys[0] - keys.mean(dim=0)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_what_is_found_of_a_long_past_is_the_same_whatever_comes_later(similarity):
+    keys = stream_keys(28_000)
+    grown, queries = on_host(keys[:17_000]), stream_keys(8, seed=9)
+
+    def found(index, first, below):
+        asked = ((layer, query) for query in queries for layer in range(LAYERS))
+        return [
+            index.search([layer], query[layer : layer + 1], below, 24, similarity, first=first)
+            for layer, query in asked
+        ]
+
+    spans = (0, 17_000), (0, 16_000), (700, 14_000)
+    then = [found(grown, *span) for span in spans]
+    for number, part in enumerate(keys[17_000:].split(1000)):
+        grown.extend(range(17_000 + 1000 * number, 18_000 + 1000 * number), part)
+    found(grown, 0, 28_000)
+    assert [found(grown, *span) for span in spans] == then
+    assert [found(on_host(keys), *span) for span in spans] == then
+
+
+def test_runs_and_several_layers_are_found_exactly_in_host_ram():
+    keys = stream_keys(12_000)
+    index, queries = on_host(keys), stream_keys(1, seed=9)[0]
+    mean = torch.cosine_similarity(keys, queries[None], dim=2).mean(dim=1)
+    found = index.search(range(LAYERS), queries, 12_000, 24, "cosine")
+    assert found == mean.topk(24).indices.sort().values.tolist()
+    best = (keys[:, 1] @ queries[1]).view(-1, 4).mean(dim=1).topk(6).indices.sort().values
+    wanted = [4 * run + at for run in best.tolist() for at in range(4)]
+    assert index.search([1], queries[1:2], 12_000, 24, "inner_product", 4) == wanted
 
 
 def test_dropped_blocks_are_not_found():
@@ -228,7 +323,7 @@ def test_an_index_that_drops_as_it_appends_stays_small_and_right():
     for block_id in range(50, 2000):
         index.extend([block_id], keys[block_id][None])
         index.drop([block_id - 50])
-    assert index.num_bytes == num_bytes
+    assert index.num_bytes == num_bytes + LAYERS * (FEATURES + 1) * 4  # 51 rows: it drops last
     wanted = (keys[1950:, 2] @ query_of()[2]).topk(5).indices.sort().values + 1950
     assert index.search([2], query_of()[2:], 2000, 5, "inner_product") == wanted.tolist()
 
@@ -281,3 +376,41 @@ def test_a_search_of_a_run_is_that_of_an_index_of_this_run(similarity, chunk_blo
     assert found == part.search([0], query, 31, 6, similarity, chunk_blocks)
     assert len(found) == 6
     assert whole.search([0], query, 12, 6, similarity, first=10) == [10, 11]
+
+
+@settings(max_examples=30)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["extend", "drop", "replace"]), st.integers(0, 1 << 16)),
+        max_size=12,
+    ),
+    device_bytes=st.sampled_from([None, 0]),
+)
+def test_an_index_that_changed_finds_what_a_fresh_one_of_the_same_blocks_finds(steps, device_bytes):
+    index = BlockIndex(LAYERS, FEATURES, CPU, device_bytes)
+    kept, next_id = {}, 0
+    for kind, seed in [("extend", 1500), *steps]:
+        some = seed % 1511
+        if kind == "extend":
+            keys = keys_of(some, seed)
+            ids = range(next_id, next_id + some)
+            index.extend(ids, keys)
+            kept.update(zip(ids, keys, strict=True))
+            next_id += some
+        elif kind == "drop":
+            gone = [one for one in kept if one % 7 == seed % 7 or one < some]
+            index.drop(gone)
+            kept = {one: keys for one, keys in kept.items() if one not in set(gone)}
+        elif kept:
+            one = list(kept)[some % len(kept)]
+            kept[one] = keys_of(1, seed)[0]
+            index.replace(one, kept[one])
+    fresh = BlockIndex(LAYERS, FEATURES, CPU, device_bytes)
+    if kept:
+        fresh.extend(list(kept), torch.stack(list(kept.values())))
+    assert index.num_blocks == len(kept)
+    assert torch.equal(index.keys(list(kept)), fresh.keys(list(kept)))
+    for first, below in ((0, next_id), (next_id // 3, next_id // 2)):
+        for similarity in SIMILARITIES:
+            asked = [1], query_of()[1:2], below, 9, similarity
+            assert index.search(*asked, first=first) == fresh.search(*asked, first=first)

@@ -49,7 +49,7 @@ def view_at(
     `from_s` it sees nothing earlier. `recent_blocks` None makes all blocks recent; `recent_tokens`
     makes as few recent as hold that many tokens.
     """
-    ids = memory.visible(at_s, from_s)
+    ids = memory.seen(at_s, from_s)
     if recent_tokens is not None:
         counts = accumulate(memory.info(block_id).num_tokens for block_id in reversed(ids))
         recent_blocks = sum(1 for _ in takewhile(lambda held: held < recent_tokens, counts)) + 1

@@ -78,7 +78,7 @@ def planned(
     with stream.model.turn:
         ids, memory = seen.view.ids, stream.memory
         bounds = memory.info(ids[0]).start_s, memory.info(ids[-1]).end_s
-        newest_s = memory.info(memory.visible(question.at_s)[-1]).end_s
+        newest_s = memory.info(memory.seen(question.at_s)[-1]).end_s
         is_cut = seen.looked is None and question.from_s is None and ids[0] > 0
     if question.from_s is not None:  # leave out the block that ends exactly there
         bounds = nextafter(bounds[0], inf), bounds[1]

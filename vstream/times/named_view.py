@@ -89,7 +89,7 @@ def _in_stream(
     from_s, to_s = named.from_s, named.to_s
     if named.is_moment:
         assert to_s is not None
-        before = memory.visible(to_s)
+        before = memory.seen(to_s)
         if not before or memory.info(before[-1]).end_s < to_s - MOMENT_REACH_S:
             return None
         from_s = memory.info(before[-1]).end_s - MOMENT_S
@@ -100,7 +100,7 @@ def _in_stream(
 
 def _shown(memory: MemoryReader, block_id: int, at_s: float | None) -> tuple[float, float]:
     """Return the stretch that a block and its similar neighbours show, of what ended by `at_s`."""
-    ids = memory.visible(at_s)
+    ids = memory.seen(at_s)
     place = bisect_left(ids, block_id)
     near = ids[max(0, place - 1) : place + 2]
     keys = F.normalize(memory.representative_keys(near).float(), dim=2)
