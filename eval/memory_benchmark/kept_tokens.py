@@ -52,8 +52,11 @@ class KeptTokens:
         return [Frame(nothing, number / self._fps, 0.0) for number in range(start, end)]
 
     def model(self) -> VideoLLM:
-        """Return the model with a tower that reads the kept tokens."""
+        """Return the model with a tower that reads the kept tokens. It takes all of them for its
+        world: there are no pictures to look at, and answers would say so.
+        """
         family = copy.copy(self._model.family)
+        family.recommended = replace(family.recommended, knows=None)
         family.encode = self._encode  # type: ignore[method-assign, assignment]
         return replace(self._model, family=family)
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kv_blocks import kv_block
+from service import embedded
 from tiny_benchmark import TINY, terse_model
 
 from eval.clustered_error import Mark
@@ -161,6 +162,16 @@ def test_the_parts_are_all_that_the_store_counts_but_pictures(run, undrawn, monk
     monkeypatch.setattr("eval.memory_benchmark.play.stored_bytes", counted)
     run(tmp_path, CUT, "policy=default,codec=bf16")
     assert len(found) == 2 * 3, "at the half and at the end"
+
+
+def test_a_model_that_knows_drawings_takes_what_it_is_shown_for_them(
+    run, undrawn, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("eval.memory_benchmark.run.load_video_llm", lambda *_, **__: embedded())
+    run(tmp_path)
+    answers = [one.given for one in read_scored(tmp_path)]
+    assert answers
+    assert not [text for text in answers if "knows drawings" in text]
 
 
 def test_a_contender_without_a_memory_is_refused(run, tmp_path):
