@@ -1,4 +1,4 @@
-"""BlockIndex: representative keys of all blocks in; for a query, the ids of the best blocks out.
+"""BlockIndex finds a query's best blocks by the representative keys of all blocks.
 
 Source: ReKV (Di et al., ICLR 2025), section 3.2. A block's representative key is the mean of its
 keys before RoPE over its tokens, all heads concatenated; a question's query is the mean of its
@@ -10,9 +10,9 @@ instead the mean query is summed over the query heads that share a key head, as 
 the index is smaller by the size of the group; the cosine differs by a factor that is equal for all
 blocks. The paper speaks of cosine similarity, the authors' code computes the inner product.
 
-A search has two stages once there are many blocks. Codes of the keys say which may be the best,
-and these are scored exactly, in float32 in host RAM. On a device there are codes in int8, of the
-newest pages that it has room for, in host RAM those of `memory.host_codes`.
+Among many blocks a search has two stages: codes of the keys choose candidates, and these are scored
+exactly in float32, in host RAM. A device holds int8 codes of as many of the newest pages as it has
+room for; host RAM holds the codes of `memory.host_codes`.
 """
 
 from bisect import bisect_left
@@ -47,14 +47,16 @@ from memory.key_pages import (
 )
 
 _CANDIDATES = 3
-"""So many times the blocks that are asked for are scored exactly, of those with codes in int8."""
+"""How many blocks with int8 codes are scored exactly for each one asked for."""
 _LARGEST_CODE, _LARGEST_QUERY_CODE = 127, 63
 """Processors without VNNI add two products of 8 bits in 16; with 127 that overflows."""
 _QUERY_COLUMNS, _ROWS_AT_ONCE = {"cuda": 8}, 32
-"""Tensor cores multiply by no fewer columns, and whole multiples of so many rows."""
+"""Tensor cores multiply by at least this many columns, and by whole multiples of these rows."""
 _SETTLE_BLOCKS = 64
 _NARROWEST = 0.25
-"""Of the mean spread of a layer's features: one that hardly varies must not drown the others."""
+"""The least spread of a feature, as a share of the layer's mean: one that hardly varies must not
+drown the others.
+"""
 
 
 class BlockIndex(KeyPages):
@@ -67,8 +69,8 @@ class BlockIndex(KeyPages):
         device: torch.device,
         device_bytes: int | None = None,
     ) -> None:
-        """`device` is where queries come from, and has at most `device_bytes` of codes, or one
-        page; None: all of them; 0: none.
+        """Queries come from `device`, which holds at most `device_bytes` of codes, or one page.
+        None: all codes; 0: none.
         """
         page_rows = HOST_PAGE_ROWS if device_bytes == 0 else PAGE_ROWS
         super().__init__(layers, features, page_rows)
@@ -76,21 +78,21 @@ class BlockIndex(KeyPages):
         self._device_bytes = inf if device_bytes is None else device_bytes
         self._on_host = HostCodes()
         self._scales = self._norms = torch.empty(layers, 0, device=device)
-        """Of the codes of each row on the device, and of its keys; pages end to end."""
+        """Scales of each row's codes on the device, and norms of its keys, page after page."""
         self._unsettled: list[int] = []
-        """Rows whose codes are still to be made."""
+        """Rows without codes yet."""
         self._spread: Float32[Tensor, "layers features"] | None = None
-        """The unit of the codes, feature by feature; on the host. None: there are none yet."""
+        """The unit of the codes, per feature, on the host. None before there are codes."""
         self._chosen: tuple[tuple[int, int], Rows, Tensor] | None = None
 
     @property
     def num_bytes(self) -> int:
-        """Room of all pages, on the device and in host RAM."""
+        """The size of the index, on the device and in host RAM."""
         return super().num_bytes + self._on_host.num_bytes + self.num_device_bytes
 
     @property
     def num_device_bytes(self) -> int:
-        """Of that, what is on the device."""
+        """The part of it on the device."""
         codes = sum(page.codes.nbytes for page in self._pages if page.codes is not None)
         return self._scales.nbytes + self._norms.nbytes + codes
 
@@ -104,19 +106,20 @@ class BlockIndex(KeyPages):
         chunk_blocks: int = 1,
         first: int = 0,
     ) -> list[int]:
-        """Ids of the best blocks from `first` to `below`, in stream order; all if <= `top_k`.
+        """Return the ids of the best blocks from `first` up to but not `below`, in stream order. If
+        there are at most `top_k`, return all.
 
-        Of several layers the mean counts; `queries` has a row for each. Blocks appended after
-        `below` was taken are not looked at. A block of several vectors has the score of its best;
-        where there are such blocks, all are scored exactly.
+        `queries` has a row per layer; a block's score is the mean over `layers`. Blocks appended
+        after `below` was taken do not count. A block of several vectors has the score of its best
+        one; if there are such blocks, all blocks are scored exactly.
 
-        Of more than 8192 blocks on a CPU, or 512 on a device, the codes choose which are scored
-        exactly: of one layer some 99 of 100 of the best are found. On a CPU runs and several layers
-        are always scored exactly.
+        Among more than 8192 blocks on a CPU, or 512 on a device, codes choose the candidates: of
+        one layer's best blocks about 99 in 100 are found. On a CPU, runs and several layers are
+        always scored exactly.
 
-        With `chunk_blocks` > 1 blocks are taken in runs of that many neighbours, counted from the
-        oldest, by their average score: `top_k // chunk_blocks` runs, where a shorter last run is
-        averaged over what it has.
+        With `chunk_blocks` > 1, neighbours form runs of that length, counted from the oldest block.
+        The `top_k // chunk_blocks` runs of best average score are returned; a shorter last run is
+        averaged over its own length.
         """
         start, end = bisect_left(self._ids, first), bisect_left(self._ids, below)
         count, wanted = end - start, top_k // chunk_blocks
@@ -155,7 +158,7 @@ class BlockIndex(KeyPages):
         below: int,
         wanted: int,
     ) -> Rows:
-        """Rising, of the blocks that may be the best, where not all have codes on the device."""
+        """Return, rising, the rows that may be the best if some have no codes on the device."""
         here = next((page.first for page in self._pages if page.codes is not None), self._next_row)
         parts = self._parts[: bisect_left(self._parts, here, key=lambda one: one.first)]
         likely = self._on_host.likely(parts, layer, query, similarity, first, below, wanted)
@@ -174,7 +177,7 @@ class BlockIndex(KeyPages):
         scores: Float32[Tensor, " blocks"],
         similarity: Similarity,
     ) -> Float32[Tensor, " blocks"]:
-        """`scores` by the first vectors, raised where another vector of a block is better."""
+        """Raise scores by first vectors where another vector of a block is better."""
         for at, block_id in enumerate(self._ids[start : start + len(scores)]):
             if (more := self._more.get(block_id)) is not None:
                 others = similarities(torch.from_numpy(more[list(layers)]), queries, similarity)
@@ -227,7 +230,7 @@ class BlockIndex(KeyPages):
         self._chosen = None
 
     def _settle(self) -> None:
-        """Make the int8 codes that are missing, a row's largest number being the largest code."""
+        """Make the missing int8 codes; the largest number of a row becomes the largest code."""
         rows = np.array(sorted(set(self._unsettled)))
         self._unsettled = []
         if self._spread is None:
@@ -256,9 +259,9 @@ class BlockIndex(KeyPages):
         end: int,
         similarity: Similarity,
     ) -> tuple[Rows, Float32[Tensor, " rows"]]:
-        """From the codes on the device, of the blocks from place `start` to `end` that have any,
-        averaged over layers; and their rows. `queries` are on the host, as in `_scores`: what is
-        small is done there.
+        """Return the rows of the blocks from place `start` to `end` that have codes on the device,
+        and their scores by these codes, averaged over layers. `queries` are on the host, as in
+        `_scores`: small products are faster there.
         """
         if self._unsettled:
             self._settle()

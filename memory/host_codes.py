@@ -1,11 +1,11 @@
-"""HostCodes: parts of keys in host RAM in; for a query, the rows of those that may be the best out.
+"""HostCodes finds, among keys in host RAM, those that may be a query's best.
 
-The keys of a layer vary in few directions: their principal components, of which as many count as
-hold nearly all of the variance. In each of them a key takes one of 16 levels. That is a product
-quantizer of 4 bits, so FAISS scores keys in registers (IndexIVFPQFastScan, after André et al.,
-"Quicker ADC", PAMI 2021) and reads some 14 bytes of a key of the embedded model, which has 512 in
-float32. Its inverted lists are the parts, all of which are read: a question's queries lie near no
-cluster of keys.
+The keys of a layer vary in few directions. Their principal components that hold nearly all of the
+variance are kept, and a key takes one of 16 levels in each. That is a product quantizer of 4 bits,
+so FAISS scores keys in registers (IndexIVFPQFastScan, after André et al., "Quicker ADC", PAMI
+2021). Of a key of the embedded model it reads 14 bytes instead of 512 in float32. Each part is an
+inverted list, and a search reads all lists, because a question's queries lie near no cluster of
+keys.
 """
 
 from collections.abc import Sequence
@@ -20,36 +20,37 @@ from memory.best_blocks import MIN_NORM, Similarity
 from memory.key_pages import ENDLESS, Part, Rows
 
 _HELD, _LOST, _LEAST = 0.94, 0.25, 1 / 16
-"""Of the variance: what the directions hold at least as they are chosen; what they and the levels
-may lose of a later part, and how much it may be smaller, before it and those after it get others.
+"""Shares of the variance. Directions are chosen to hold at least _HELD of it. A later part, and
+those after it, get directions of their own if the present ones would lose more than _LOST of its
+variance, or if its variance is less than _LEAST of theirs.
 """
 _LEVELS, _MIDDLE, _STEP = 16, 7.5, 0.45
-"""The last is the distance of two levels, in standard deviations: a little more than loses least of
-all keys, as the best ones lie far out.
+"""_STEP is the distance between levels, in standard deviations. It is a little more than what would
+lose least over all keys, because the best keys lie far out.
 """
 _CHOSEN_BY, _SAMPLE = 8192, 64
-"""So many rows choose the directions; so many keys stand for a part."""
+"""How many rows choose the directions, and how many keys represent a part."""
 _LIKELY = 20
-"""So many times the keys that are wanted may be the best."""
+"""How many candidates a search returns for each wanted key."""
 _MOST_PARTS = 1 << 14
 Keys = Float32[Tensor, "some features"]
 
 
 class HostCodes:
-    """Of parts that are full, made when a search first needs them."""
+    """Codes of full parts, made when a search first needs them."""
 
     def __init__(self) -> None:
         self._coded: dict[tuple[Similarity, int], _Coded] = {}
-        """Where the codes of a part are: an index for each layer."""
+        """The indexes that hold the codes of a part, one per layer."""
         self._asked: tuple[tuple[object, ...], dict[_Coded, Rows], Rows] | None = None
-        """The last span, the parts of which all is asked for, and the rows of the others."""
+        """The last search's span, the parts that lie in it whole, and the rows of other parts."""
 
     @property
     def num_bytes(self) -> int:
         return sum(layer.num_bytes for coded in set(self._coded.values()) for layer in coded)
 
     def forget(self, part: Part) -> None:
-        """It holds other keys now, or free rows."""
+        """Drop the codes of a part whose keys have changed."""
         self._asked = None
         for similarity in get_args(Similarity):
             for layer in self._coded.pop((similarity, part.number), ()):
@@ -65,9 +66,10 @@ class HostCodes:
         below: int,
         wanted: int,
     ) -> Rows:
-        """Return rows, rising, of the blocks from id `first` up to `below` that may be the `wanted`
-        best. All are likely in a part that is not full, or of which not all is asked for. So what
-        is found is the same whatever comes later. `query` is of length 1 for the cosine.
+        """Return, in rising order, the rows of blocks with ids from `first` up to but not `below`
+        that may be among the `wanted` best. Rows of a part that is not full, or not wholly within
+        the span, are all returned, so later blocks do not change what is found. `query` has length
+        1 for the cosine.
         """
         asked = similarity, first, below, len(parts)
         if self._asked is None or self._asked[0] != asked:
@@ -100,7 +102,7 @@ class HostCodes:
     def _encoded(
         self, part: Part, parts: Sequence[Part], similarity: Similarity, before: "_Coded | None"
     ) -> "_Coded":
-        """Where the codes of a part are: beside those of the part before it if these suit."""
+        """Return the indexes that hold a part's codes: those of the part before it if they suit."""
         if (coded := self._coded.get((similarity, part.number))) is not None:
             return coded
         layers, keys = range(part.exact.shape[1]), _keys(part, similarity)
@@ -118,10 +120,10 @@ class HostCodes:
 
 
 class _Layer:
-    """Parts in the same directions and levels: in a FAISS index, a list of each."""
+    """Parts of one layer that share directions and levels: a FAISS index with a list per part."""
 
     def __init__(self, parts: Sequence[Keys]) -> None:
-        """For keys like those of these parts."""
+        """Choose directions and levels for keys like those of `parts`."""
         self._centre = torch.cat(list(parts)).mean(dim=0)
         some = torch.cat([keys - keys.mean(dim=0) for keys in parts])
         covariances = some.T @ some / len(some)
@@ -134,7 +136,7 @@ class _Layer:
         width += width % 2  # two levels to a byte
         steps, directions = _STEP * variances[:width].sqrt(), directions[:, :width]
         self._values, self._inverse = directions * steps, directions / steps
-        """[features, width]: what a step in a direction is worth, and the reverse."""
+        """[features, width]: from levels to keys, and back."""
         self._index = _empty_index(width)
 
     @property
@@ -143,9 +145,9 @@ class _Layer:
         return row_bytes * int(self._index.ntotal)
 
     def suits(self, keys: Keys) -> bool:
-        """Tell whether directions and levels hold enough of these keys, and none too much."""
-        told = (self._levels(keys).float() - _MIDDLE) @ self._values.T
-        lost = (keys - self._centre - told).square().mean(dim=0).sum()
+        """Return whether directions and levels hold enough of these keys, and are not too wide."""
+        held = (self._levels(keys).float() - _MIDDLE) @ self._values.T
+        lost = (keys - self._centre - held).square().mean(dim=0).sum()
         variance = (keys - keys.mean(dim=0)).square().mean(dim=0).sum()
         return bool(lost < _LOST * variance and variance > _LEAST * self._variance)
 
@@ -161,7 +163,7 @@ class _Layer:
     def search(
         self, query: Float32[Tensor, " features"], numbers: Rows, most: int
     ) -> tuple[Float32[np.ndarray, " most"], Rows]:
-        """About the largest inner products in some parts, and their rows; -1 where none is left."""
+        """Return nearly the largest inner products in some parts, and their rows; -1: no row."""
         self._index.nprobe = len(numbers)
         turned, near = (query @ self._values).numpy(), np.zeros((1, len(numbers)), np.float32)
         found = self._index.search_preassigned(turned[None], most, numbers[None], near)
@@ -182,7 +184,7 @@ def _keys(part: Part, similarity: Similarity) -> Float32[Tensor, "rows layers fe
 
 
 def _empty_index(width: int) -> Any:
-    import faiss  # takes a while, and short histories need it not
+    import faiss  # takes a while, and short histories do without it
 
     kind = faiss.METRIC_INNER_PRODUCT
     quantizer = faiss.IndexFlatIP(width)
@@ -195,7 +197,7 @@ def _empty_index(width: int) -> Any:
 
 
 def _add_list(index: Any, number: int, codes: UInt8[np.ndarray, "rows bytes"], rows: Rows) -> None:
-    """FAISS packs codes only as it makes an index of them."""
+    """Add a list of codes, packed by an index made for that: FAISS packs them nowhere else."""
     import faiss
 
     flat = faiss.IndexPQ(index.d, index.d, 4, faiss.METRIC_INNER_PRODUCT)

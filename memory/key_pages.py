@@ -1,7 +1,7 @@
-"""KeyPages: representative keys in, by the ids of their blocks; the same and exact scores out.
+"""KeyPages holds representative keys by block id, and scores them exactly.
 
-They lie in float32 in host RAM, in pages that never move: a block that goes leaves its row to a
-later one.
+Keys lie in float32 in host RAM, in pages that never move. A block that is dropped leaves its row to
+a later one.
 """
 
 from array import array
@@ -19,59 +19,58 @@ from torch import Tensor
 from memory.best_blocks import MIN_NORM, Similarity, as_slice, similarities
 
 FIRST_ROWS, PAGE_ROWS, HOST_PAGE_ROWS = 512, 8192, 1 << 16
-"""Each page has as many rows as all before it, up to a bound. The last is that of an index without
-codes on a device: rows that nobody has written yet take no RAM.
+"""Each page has as many rows as all earlier pages together, up to a bound. HOST_PAGE_ROWS bounds
+pages of an index without codes on a device: rows not written yet take no RAM.
 """
 PART_ROWS = 2048
 ENDLESS = 1 << 62
-"""Above all ids."""
+"""More than any id."""
 _DENSE = 4
-"""Where one of so many rows is wanted, all of them are read."""
+"""If more than one row in this many is wanted, all rows are read."""
 Rows = Int64[np.ndarray, " rows"]
 
 
 @dataclass(eq=False)
 class Part:
-    """At most PART_ROWS of a page, from row `first` on; the part is the one of that `number`."""
+    """Up to PART_ROWS rows of a page, starting at row `first`; parts count from number 0."""
 
     number: int
     first: int
     exact: Float32[np.ndarray, "rows layers features"]
     norms: Float32[np.ndarray, "rows layers"]
     ids: Int64[np.ndarray, " rows"]
-    """The block of each row; -1: none."""
+    """The block of each row; -1 if the row is free."""
     bounds: tuple[int, int] | None = None
-    """The lowest and the highest of its `ids`, until these change."""
+    """The lowest and highest of `ids`; None if they have changed since."""
 
     @property
     def end(self) -> int:
         return self.first + len(self.ids)
 
     def is_within(self, first: int, below: int) -> bool:
-        """Tell whether it is full, and of blocks from id `first` up to `below`."""
+        """Return whether all rows hold blocks, with ids from `first` up to but not `below`."""
         if self.bounds is None:
             self.bounds = int(self.ids.min()), int(self.ids.max())
         return first <= self.bounds[0] and self.bounds[1] < below
 
     def rows(self, first: int, below: int) -> Rows:
-        """Return the rows of its blocks from id `first` up to `below`."""
+        """Return the rows of blocks with ids from `first` up to but not `below`."""
         return self.first + np.flatnonzero((self.ids >= first) & (self.ids < below))
 
 
 @dataclass(eq=False)
 class Page:
-    """Rows from `first` on."""
+    """Rows that start at `first`."""
 
     first: int
     exact: Float32[np.ndarray, "rows layers features"]
     norms: Float32[np.ndarray, "rows layers"]
     ids: Int64[np.ndarray, " rows"]
     codes: Tensor | None = None
-    """int8 [layers, rows, features] on a device, where it has room for them."""
+    """int8 [layers, rows, features] on the device; None if it has no room for them."""
     centre: Float32[np.ndarray, "layers features"] | None = None
-    """Where its codes have their zero, on the host; None before there are any. Keys often have a
-    large part that is the same in many blocks, and another one by night: it must not take the
-    codes.
+    """The key that codes count from, on the host; None before there are codes. Keys often share a
+    large part, by night another than by day: codes must not be spent on it.
     """
 
     @property
@@ -83,10 +82,10 @@ _P = TypeVar("_P", Part, Page)
 
 
 class KeyPages:
-    """Ids rise as blocks are added."""
+    """Representative keys of blocks, whose ids rise as they are added."""
 
     def __init__(self, layers: int, features: int, page_rows: int) -> None:
-        """`features` is kv_heads * head_dim; no page has more than `page_rows`."""
+        """`features` is kv_heads * head_dim; `page_rows` bounds the rows of a page."""
         self._layers, self.features, self._page_rows = layers, features, page_rows
         self._ids, self._rows = array("q"), array("q")
         self._free: list[int] = []
@@ -102,7 +101,7 @@ class KeyPages:
 
     @property
     def num_bytes(self) -> int:
-        """Of the rows that were written; the rest of a page takes no RAM."""
+        """The size of all rows written so far; the rest of a page takes no RAM."""
         return self._next_row * self._layers * (self.features + 1) * np.dtype(np.float32).itemsize
 
     def extend(
