@@ -16,7 +16,7 @@ _PANEL = "Service and page"
 
 @contextmanager
 def _package_needed(what: str, extra: str) -> Iterator[None]:
-    """Raises SettingsError if the package is not installed that an import needs."""
+    """Raise SettingsError if an import needs a package that is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,9 +1,9 @@
-"""The MQTT bridge: keep a broker up to date with the streams and alerts of a service.
+"""The MQTT bridge keeps a broker up to date with the streams and alerts of a service.
 
-What the broker is to hold is a table (`app/mqtt_topics.py`), made anew when something happens at
-the service. What the broker has not confirmed is published, one message at a time: nothing
-queues, and a picture is fetched in its turn, as it is by then. So a broker that is slow or away
-holds up no memory, and one that has lost everything gets it again.
+A table (`app/mqtt_topics.py`) says what the broker should hold. The bridge makes a new table when
+something happens at the service, and publishes whatever the broker has not confirmed, one message
+at a time. Nothing queues, and a picture is fetched only when its turn comes. So a slow or absent
+broker takes up no memory, and a broker that has lost everything gets it again.
 """
 
 import asyncio
@@ -31,21 +31,21 @@ from vstream.errors import SettingsError
 
 _log = structlog.get_logger()
 _LOOK_S = 5.0
-"""So often the service is looked at for what no event tells, as new alerts and newer pictures."""
+"""How often to poll the service for what no event reports, such as new alerts and pictures."""
 _PAUSE_S = 0.1
 _AGAIN_S = 1.0
 _ON_S = 30.0
-"""So long an alert stays on after it has fired."""
+"""How long an alert stays on after it has fired."""
 _REQUEST_S = 30.0
 _FAREWELL_S = 2.0
 _MOST_INCOMING = 1000
-_TOLD = ("stream.", "alert.", "memory.", "gap")
-"""The kinds of events that change what is published begin so."""
+_CHANGES = ("stream.", "alert.", "memory.", "gap")
+"""Prefixes of the kinds of events that change what is published."""
 
 
 @dataclass(frozen=True)
 class Broker:
-    """Where messages go."""
+    """The address and login of an MQTT broker."""
 
     host: str
     port: int
@@ -55,7 +55,7 @@ class Broker:
 
     @classmethod
     def parse(cls, url: str, password: str | None) -> Self:
-        """Read mqtt://USER@HOST:PORT; mqtts:// is encrypted. Raises SettingsError."""
+        """Parse mqtt://USER@HOST:PORT, or mqtts:// for TLS. Raises SettingsError."""
         wanted = "broker: write mqtt://USER@HOST:PORT or mqtts://USER@HOST:PORT"
         try:
             parts = urlsplit(url)
@@ -73,12 +73,12 @@ class Broker:
 
 
 class MqttBridge:
-    """One for each service. All in one event loop."""
+    """Serves one service and one broker, in one event loop."""
 
     def __init__(
         self, service: str, key: str | None, broker: Broker, names: Names, picture_s: float
     ) -> None:
-        """`service` is its address. `picture_s` is the least time between two pictures."""
+        """`service` is an address; `picture_s` is the least time between two pictures."""
         self._broker, self._names, self._picture_s = broker, names, picture_s
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.AsyncClient(
@@ -86,28 +86,28 @@ class MqttBridge:
         )
         self._streams: dict[str, StreamDocument] = {}
         self._shown: dict[str, tuple[float, float]] = {}
-        """Of each stream the time of its picture, and when that was chosen."""
+        """The time of each stream's picture, and when it was chosen (`time.monotonic`)."""
         self._stale: set[str] = set()
-        """Streams whose picture may be of what is forgotten."""
+        """Streams whose picture may show what was forgotten."""
         self._fired: dict[tuple[str, str], int] | None = None
         """The newest firing of each alert on each stream; None until the first look."""
         self._on_until: dict[tuple[str, str], float] = {}
         self._table: dict[str, Content] = {names.status: OFFLINE}
         self._held: dict[str, Content | None] = {}
-        """What the broker has confirmed; None: something of before."""
+        """What the broker has confirmed; None: something that an earlier run published."""
         self._is_broker_there = True
         self._wake, self._changed = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
-        """Go on until cancelled; then say that nobody keeps the topics up to date."""
+        """Run until cancelled, then publish that nobody keeps the topics up to date."""
         async with self._http, asyncio.TaskGroup() as tasks:
             for work in (self._listen, self._watch, self._serve):
                 tasks.create_task(work())
 
     async def _listen(self) -> None:
-        """Have the service looked at when it tells of something."""
+        """Wake the polling task whenever the service sends an event."""
         while True:
-            with suppress(httpx.HTTPError, ValueError):  # those who look say what is wrong
+            with suppress(httpx.HTTPError, ValueError):  # `_watch` logs what is wrong
                 async with self._http.stream("GET", "/v1/events") as response:
                     response.raise_for_status()
                     self._wake.set()
@@ -117,13 +117,13 @@ class MqttBridge:
             await asyncio.sleep(_AGAIN_S)
 
     def _take(self, event: Mapping[str, Any]) -> None:
-        if event["type"].startswith(_TOLD):
+        if event["type"].startswith(_CHANGES):
             self._wake.set()
         if event["type"] in ("memory.forgotten", "stream.deleted"):
             self._stale.add(event["stream_id"])
 
     async def _watch(self) -> None:
-        """Look at the service, again and again."""
+        """Poll the service, at intervals and on every event."""
         is_there = True
         while True:
             self._wake.clear()
@@ -144,14 +144,14 @@ class MqttBridge:
             await asyncio.sleep(_PAUSE_S)
 
     async def _look(self) -> None:
-        """Raises httpx.HTTPError, ValueError, KeyError."""
-        while self._stale:  # before the service is asked: what comes meanwhile is for the next look
+        """Poll once, and make the table. Raises httpx.HTTPError, ValueError, KeyError."""
+        while self._stale:  # before the requests: what arrives meanwhile counts for the next poll
             self._shown.pop(self._stale.pop(), None)
-        told = [await self._get(f"/v1/{what}") for what in ("streams", "alerts")]
-        if any("incomplete" in one for one in told):  # a worker of a cluster is away
+        lists = [await self._get(f"/v1/{name}") for name in ("streams", "alerts")]
+        if any("incomplete" in one for one in lists):  # a worker of a cluster is away
             return
-        streams = [StreamDocument.model_validate(one) for one in told[0]["data"]]
-        alerts = [AlertDocument.model_validate(one) for one in told[1]["data"]]
+        streams = [StreamDocument.model_validate(one) for one in lists[0]["data"]]
+        alerts = [AlertDocument.model_validate(one) for one in lists[1]["data"]]
         self._streams = {one.id: one for one in streams}
         now = time.monotonic()
         self._shown = {one.id: self._picture_of(one, now) for one in streams if _has_picture(one)}
@@ -166,7 +166,7 @@ class MqttBridge:
         self._table = contents(self._names, streams, alerts, shown_at, self._on_until.keys())
 
     def _picture_of(self, stream: StreamDocument, now: float) -> tuple[float, float]:
-        """Keep that of before until it is old enough."""
+        """Return the time of the picture to show, and when it was chosen."""
         before = self._shown.get(stream.id)
         if before is not None and now < before[1] + self._picture_s:
             return before
@@ -178,7 +178,7 @@ class MqttBridge:
         return response.json()
 
     async def _serve(self) -> None:
-        """Keep a broker up to date, whenever there is one."""
+        """Connect to the broker, again and again."""
         while True:
             try:
                 await asyncio.create_task(self._serve_one())
@@ -203,7 +203,7 @@ class MqttBridge:
         )
 
     async def _serve_one(self) -> None:
-        """Serve one connection to its end."""
+        """Keep the broker up to date over one connection."""
         async with self._connection() as client:
             _log.info("connected", broker=self._broker.host, port=self._broker.port)
             self._is_broker_there = True
@@ -233,7 +233,7 @@ class MqttBridge:
                 _end_if_cancelled()
 
     async def _publish_one(self, client: aiomqtt.Client, topic: str) -> None:
-        """Have the broker hold what the topic is to hold by now."""
+        """Publish what the table has for the topic now, unless the broker holds it."""
         wanted = self._table.get(topic, "")
         if self._held.get(topic, "") == wanted:
             return
@@ -246,7 +246,7 @@ class MqttBridge:
             del self._held[topic]
 
     async def _picture(self, wanted: Picture) -> bytes | None:
-        """Empty if it is kept no more; None if the service does not say."""
+        """Return a picture; empty if it is no longer kept, None if the service does not answer."""
         try:
             response = await self._http.get(wanted.path)
         except httpx.HTTPError:
@@ -263,22 +263,22 @@ class MqttBridge:
                 if text == ONLINE:
                     self._held = dict.fromkeys(self._held)
             elif message.topic.matches(self._names.commands):
-                if not message.retain:  # that would be obeyed at each start
+                if not message.retain:  # a retained command would be obeyed at every start
                     await self._command(self._names.commanded(topic), text)
             elif message.retain:
-                for one in self._names.told_by(topic, text):
+                for one in self._names.announced_by(topic, text):
                     self._held.setdefault(one, None)
             self._changed.set()
 
     async def _command(self, stream_id: str, text: str) -> None:
-        """Pause a stream or resume it, if the key may."""
+        """Pause or resume a stream, if the key allows it."""
         stream = self._streams.get(stream_id)
         if stream is None or Action.MANAGE not in stream.can or text not in (ON, OFF):
             _log.warning("command ignored", stream=stream_id)
             return
-        deed = "pause" if text == ON else "resume"
+        action = "pause" if text == ON else "resume"
         try:
-            response = await self._http.post(f"/v1/streams/{stream_id}/{deed}")
+            response = await self._http.post(f"/v1/streams/{stream_id}/{action}")
             response.raise_for_status()
         except httpx.HTTPError as error:
             _log.warning("command failed", stream=stream_id, why=_first_line(error))
@@ -286,8 +286,8 @@ class MqttBridge:
 
 
 def _end_if_cancelled() -> None:
-    """Raises CancelledError where aiomqtt has lost one: `wait_for` may, before Python 3.12. Call it
-    in a task that has had no TaskGroup end with an error, which leaves traces of its own.
+    """Raise the CancelledError that aiomqtt may have lost: before Python 3.12 its `wait_for` can.
+    Only call it in a task in which no TaskGroup has failed, because that too counts as cancelling.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
@@ -307,7 +307,7 @@ def _first_line(error: BaseException) -> str:
 def serve_mqtt(
     service: str, key: str | None, broker: Broker, names: Names, picture_s: float
 ) -> None:
-    """Keep the broker up to date until SIGTERM or SIGINT. Raises ServiceError for no address."""
+    """Run the bridge until SIGTERM or SIGINT. Raises ServiceError for an invalid address."""
     ServiceClient(service, key).close()
     log_to_stderr()
     bridge = MqttBridge(service, key, broker, names, picture_s)

@@ -1,8 +1,8 @@
-"""Topics: streams and alerts in, what a broker is to hold of them out, for Home Assistant to find.
+"""Topics: what a broker should hold about streams and alerts, in the form Home Assistant discovers.
 
 All messages are retained. A stream is a device with a camera, a sensor and a switch. Each alert on
-it adds a binary sensor and an image. One message tells of a device and all its entities: who has an
-old one knows which topics to clear. (https://www.home-assistant.io/integrations/mqtt)
+it adds a binary sensor and an image. One message announces a device with all its entities, so an
+old one names the topics to clear. (https://www.home-assistant.io/integrations/mqtt)
 """
 
 import json
@@ -23,7 +23,7 @@ _NAME_CHARACTERS = 100
 
 @dataclass(frozen=True)
 class Picture:
-    """The picture that the service shows at `path`; `at` tells it from others there."""
+    """The picture that the service serves at `path`. `at` distinguishes it from others there."""
 
     path: str
     at: float
@@ -34,7 +34,7 @@ Content = str | Picture
 
 @dataclass(frozen=True)
 class Names:
-    """What topics begin with: our own, and those where Home Assistant looks. SettingsError."""
+    """The prefixes of our topics and of those Home Assistant watches. Raises SettingsError."""
 
     prefix: str = "vstream"
     discovery: str = "homeassistant"
@@ -42,26 +42,26 @@ class Names:
     def __post_init__(self) -> None:
         for name in (self.prefix, self.discovery):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-                raise SettingsError(f"topic prefix {name!r}: use A-Z a-z 0-9 _ and - alone")
+                raise SettingsError(f"topic prefix {name!r}: use only A-Z a-z 0-9 _ and -")
 
     @property
     def status(self) -> str:
-        """Says whether all others are up to date."""
+        """The topic that says whether all others are up to date."""
         return f"{self.prefix}/status"
 
     @property
     def birth(self) -> str:
-        """Where Home Assistant says that it has started."""
+        """The topic on which Home Assistant reports that it has started."""
         return f"{self.discovery}/status"
 
     @property
     def devices(self) -> str:
-        """A filter for the messages that tell of devices."""
+        """A filter for the messages that announce devices."""
         return f"{self.discovery}/device/+/config"
 
     @property
     def commands(self) -> str:
-        """A filter for what the switches of all streams send."""
+        """A filter for the commands of all streams' switches."""
         return self.command("+")
 
     def is_device(self, topic: str) -> bool:
@@ -71,7 +71,7 @@ class Names:
         return f"{self.discovery}/device/{self.id_of(stream_id)}/config"
 
     def id_of(self, stream_id: str) -> str:
-        """Home Assistant takes no dot in an id."""
+        """Return a stream's id at Home Assistant, which allows no dot in it."""
         return f"{self.prefix}_{stream_id.replace('.', '_2e')}"
 
     def of(self, stream_id: str, name: str) -> str:
@@ -81,16 +81,16 @@ class Names:
         return self.of(stream_id, "paused/set")
 
     def commanded(self, topic: str) -> str:
-        """The stream whose command topic this is."""
+        """Return the stream whose command topic this is."""
         return topic.removeprefix(f"{self.prefix}/").removesuffix("/paused/set")
 
-    def told_by(self, topic: str, text: str) -> set[str]:
-        """The topics that we held when we told of a device there; empty if somebody else did."""
+    def announced_by(self, topic: str, text: str) -> set[str]:
+        """Return the topics that an announcement of ours names; empty if it is not ours."""
         try:
             document = json.loads(text)
             if document["availability_topic"] != self.status:
                 return set()
-            told = [
+            topics = [
                 value
                 for component in document["components"].values()
                 for name, value in component.items()
@@ -98,7 +98,7 @@ class Names:
             ]
         except (ValueError, KeyError, TypeError, AttributeError):
             return set()
-        return {topic, *told}
+        return {topic, *topics}
 
 
 def contents(
@@ -108,16 +108,16 @@ def contents(
     shown_at: Mapping[str, float],
     on: Set[tuple[str, str]],
 ) -> dict[str, Content]:
-    """Return what each topic is to hold. `shown_at` says of which time a stream's picture is to be,
-    if there is any; `on` has the alerts that are on, each with its stream.
+    """Return what each topic should hold. `shown_at` has the time of each stream's picture, for
+    streams with one; `on` has the alerts that are on, each with its stream.
     """
     table: dict[str, Content] = {}
     for stream in streams:
         own = [alert for alert in alerts if {ALL, stream.id} & set(alert.stream_ids)]
         table[names.device(stream.id)] = json.dumps(_device(names, stream, own))
         error = stream.error and stream.error.message
-        told = {"state": stream.state, "error": error}
-        table[names.of(stream.id, "state")] = json.dumps(told)
+        state = {"state": stream.state, "error": error}
+        table[names.of(stream.id, "state")] = json.dumps(state)
         table[names.of(stream.id, "paused")] = ON if stream.state == "paused" else OFF
         if stream.id in shown_at:
             path = f"/v1/streams/{stream.id}/frame.jpg"
@@ -144,20 +144,20 @@ def _newest(alert: AlertDocument, stream_id: str) -> FiringDocument | None:
 def _alert(
     names: Names, stream_id: str, alert: AlertDocument, *, is_on: bool
 ) -> dict[str, Content]:
-    """Its state comes last: who acts on that finds the rest."""
+    """Return an alert's topics. The state comes last: what reacts to it finds the rest there."""
     table: dict[str, Content] = {}
     firing = _newest(alert, stream_id)
     if firing is not None:
         picture = Picture(firing.frame_url, firing.id)
         table[names.of(stream_id, f"alerts/{alert.id}/picture")] = picture
-    told = {
+    attributes = {
         "alert_id": alert.id,
         "condition": alert.condition,
         "at": firing and rfc3339(firing.at),
         "probability": firing and firing.probability,
         "sentence": firing and firing.sentence,
     }
-    table[names.of(stream_id, f"alerts/{alert.id}/attributes")] = json.dumps(told)
+    table[names.of(stream_id, f"alerts/{alert.id}/attributes")] = json.dumps(attributes)
     table[names.of(stream_id, f"alerts/{alert.id}/state")] = ON if is_on else OFF
     return table
 
@@ -165,7 +165,7 @@ def _alert(
 def _device(
     names: Names, stream: StreamDocument, alerts: Sequence[AlertDocument]
 ) -> dict[str, Any]:
-    """The message that tells Home Assistant of a stream and the alerts on it."""
+    """Return the message that announces a stream and its alerts to Home Assistant."""
     device, state = names.id_of(stream.id), names.of(stream.id, "state")
     components: dict[str, dict[str, Any]] = {
         "picture": {
