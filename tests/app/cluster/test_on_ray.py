@@ -46,8 +46,10 @@ def num_routed(cluster):
 
 def in_background(running, stream_id):
     """The path of a response that takes a while."""
-    [question] = endless(f"{stream_id}?as_of_s=1.5")["messages"]
-    wishes = {"temperature": 0, "max_output_tokens": 300, "background": True}
+    asked = endless(f"{stream_id}?as_of_s=1.5")
+    [question] = asked["messages"]
+    shape = {"type": "json_schema", **asked["response_format"]["json_schema"]}
+    wishes = {"max_output_tokens": 300, "background": True, "text": {"format": shape}}
     return f"/v1/responses/{running.post('/v1/responses', {'input': [question], **wishes})['id']}"
 
 
