@@ -5,12 +5,11 @@ right if it and one unbroken stretch in view share at least half of their union 
 counts stretches, precision spans. A row is an effort without a time limit, or a number of
 judgements per stream with the proposals of `default`: the curve. `every block` shows where the
 judgement itself is the limit. Times are wall-clock: on a busy machine they mean nothing. With
-cameras, so many other streams of the same process ingest a frame whenever one is due meanwhile.
+`--cameras N`, N other streams of the same process meanwhile ingest a frame whenever one is due.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from statistics import median
@@ -20,28 +19,20 @@ import typer
 
 from eval.command_line import AsJson
 from eval.result_table import ResultTable, show, show_document
-from eval.speed.load import flowing
+from eval.speed.load import beside_streams
 from eval.speed.past import show_script, world_model, world_scripts
-from eval.speed.subject import endless_frames, passing_session
+from eval.speed.subject import endless_frames
 from eval.stream_world.history import History
 from eval.stream_world.seeds import FIND
 from eval.stream_world.vocabulary import with_article
 from memory.block_store import BlockFacts
-from vstream import (
-    EFFORTS,
-    Effort,
-    Finding,
-    Session,
-    VideoLLM,
-    VStreamConfig,
-    load_config,
-    open_session,
-)
+from vstream import EFFORTS, Effort, Finding, Session, load_config, open_session
 
 RARE = 10
 STATEMENT = "{a} is there now"
 EVERY_BLOCK = Effort(None, None, None)
 _IOU = 0.5
+_POOL = 64
 Span = tuple[float, float]
 
 
@@ -109,12 +100,13 @@ def find(
     figures = {name: Figures() for name in (*efforts, *(("every block",) if every else ()))}
     config = load_config()
     model = world_model(config)
+    pool = list(islice(endless_frames(model.sample_fps), _POOL if cameras else 0))
     for script in world_scripts(FIND, seed, streams, minutes):
         with open_session(config, model, f"find-{script.seed}") as session:
             show_script(session, script)
             asked = _asked(History.of(script), most)
             for name, effort in efforts.items():
-                with _beside(cameras, config, model) as ingested:
+                with beside_streams(config, model, pool, cameras) as ingested:
                     _measure(session, asked, effort, figures[name])
                     figures[name].ingested = ingested()
             _measure(session, asked[:every], EVERY_BLOCK, figures.get("every block", Figures()))
@@ -131,16 +123,6 @@ def _asked(history: History, most: int) -> list[tuple[str, list[Span]]]:
     so = [(name, [(float(one.start), float(one.stop)) for one in of]) for name, of in rare]
     never: Iterable[str] = islice(history.unseen, len(so))
     return [*so, *((name, []) for name in never)]
-
-
-@contextmanager
-def _beside(cameras: int, config: VStreamConfig, model: VideoLLM) -> Iterator[Callable[[], float]]:
-    """Ingest from so many cameras; yields the share of due frames ingested so far."""
-    pool = list(islice(endless_frames(model.sample_fps), 64 if cameras else 0))
-    with ExitStack() as opened:
-        streams = [opened.enter_context(passing_session(config, model)) for _ in range(cameras)]
-        with flowing(streams, model, pool) as share:
-            yield share
 
 
 def _measure(

@@ -9,9 +9,11 @@ from typing import Any
 from starlette.types import Message, Send
 
 from app.cluster.relay import Reply
-from app.server.api_errors import ApiError
+from app.server.api_errors import api_error
 from app.server.sse import event_of
 
+_MOST_WAITING = 64
+"""Events that wait for a client who reads slowly; the workers then wait, too."""
 _Event = tuple[str, str, dict[str, Any]]
 """The worker that sent it, its kind, and its document."""
 Ask = Callable[[str, Send], Awaitable[None]]
@@ -22,7 +24,7 @@ class MergedSearch:
 
     def __init__(self, workers: Iterable[str], ask: Ask) -> None:
         """`ask` sends the request to a worker, and raises ApiError if that one is gone."""
-        self._events: asyncio.Queue[_Event] = asyncio.Queue()
+        self._events: asyncio.Queue[_Event] = asyncio.Queue(_MOST_WAITING)
         self._early: list[_Event] = []
         self.replies = {worker: _Finding(worker=worker, events=self._events) for worker in workers}
         reading = (self._read(one, ask) for one in self.replies.values())
@@ -58,10 +60,10 @@ class MergedSearch:
     async def _read(self, finding: "_Finding", ask: Ask) -> None:
         try:
             await ask(finding.worker, finding.take)
-        except ApiError:
+        except Exception as error:  # noqa: BLE001  what the other workers find counts
+            api_error(error)  # logs what was not expected
             finding.status = 0
-        finally:
-            self._events.put_nowait((finding.worker, "end", {}))
+        await self._events.put((finding.worker, "end", {}))
 
 
 @dataclass(kw_only=True)

@@ -209,7 +209,13 @@ class BackgroundResponses:
             try:
                 self._hold(tasks)
                 for response_id, lines in tasks.take().items():
-                    self._take(response_id, lines, resume)
+                    try:
+                        record = ResponseRecord.of_lines(lines, Asker())
+                    except (KeyError, TypeError, ValueError) as error:
+                        _log.warning("response damaged", response=response_id, reason=str(error))
+                        tasks.forget(response_id)
+                    else:
+                        self._take(record, resume)
             except StoreError as error:
                 _log.warning("responses cannot be held", reason=str(error))
 
@@ -229,16 +235,10 @@ class BackgroundResponses:
         for response_id in stopped:
             kept[response_id].asker.leave()
 
-    def _take(
-        self,
-        response_id: str,
-        lines: list[str],
-        resume: Resume,
-    ) -> None:
+    def _take(self, record: ResponseRecord, resume: Resume) -> None:
         """Continue a response whose process is gone. If no place is free here, some process tries
         again in a few seconds.
         """
-        record = ResponseRecord.of_lines(lines, Asker())
         try:
             if not record.can_go_on:
                 _fail(record, _LOST)
@@ -246,7 +246,7 @@ class BackgroundResponses:
             ask, finish = resume(record)
             record.asker = self._answering.take(record.asker.holder)
         except (ApiError, VStreamError) as error:
-            _log.warning("response not taken yet", response=response_id, reason=str(error))
+            _log.warning("response not taken yet", response=record.id, reason=str(error))
             return None
         record.begin_again()
         self._start(record, ask, finish)

@@ -130,27 +130,36 @@ def _first_tokens_beside(
 ) -> Row:
     model, questions = session.model, measured_questions(session.model.family)
     found_ms: list[float] = []
-    with ExitStack() as opened:
-        streams = [opened.enter_context(passing_session(config, model)) for _ in range(num_streams)]
-        with flowing(streams, model, pool) as frames_share:
-            session.ask(questions(0)).answer  # noqa: B018  it waits
-            end = time.perf_counter() + seconds
-            with busy_share(model.scheduler) as device_share:
-                while not found_ms or time.perf_counter() < end:
-                    answer = session.ask(questions(len(found_ms) + 1)).answer
-                    found_ms.append(answer.timings_ms.ttft)
-                return {
-                    "streams": num_streams,
-                    "questions": len(found_ms),
-                    "first_token_p50_ms": float(np.percentile(found_ms, 50)),
-                    "first_token_p95_ms": float(np.percentile(found_ms, 95)),
-                    "frames_share": frames_share(),
-                    "device_share": device_share(),
-                }
+    with beside_streams(config, model, pool, num_streams) as frames_share:
+        session.ask(questions(0)).answer  # noqa: B018  it waits
+        end = time.perf_counter() + seconds
+        with busy_share(model.scheduler) as device_share:
+            while not found_ms or time.perf_counter() < end:
+                answer = session.ask(questions(len(found_ms) + 1)).answer
+                found_ms.append(answer.timings_ms.ttft)
+            return {
+                "streams": num_streams,
+                "questions": len(found_ms),
+                "first_token_p50_ms": float(np.percentile(found_ms, 50)),
+                "first_token_p95_ms": float(np.percentile(found_ms, 95)),
+                "frames_share": frames_share(),
+                "device_share": device_share(),
+            }
 
 
 @contextmanager
-def flowing(
+def beside_streams(
+    config: VStreamConfig, model: VideoLLM, pool: Sequence[Frame], num_streams: int
+) -> Iterator[Callable[[], float]]:
+    """Within the context, streams ingest the pool's frames when due. Yields as `_flowing` does."""
+    with ExitStack() as opened:
+        streams = [opened.enter_context(passing_session(config, model)) for _ in range(num_streams)]
+        with _flowing(streams, model, pool) as frames_share:
+            yield frames_share
+
+
+@contextmanager
+def _flowing(
     streams: Sequence[Session], model: VideoLLM, pool: Sequence[Frame]
 ) -> Iterator[Callable[[], float]]:
     """Within the context, give each stream the pool's frames when due, after a first block. Yields

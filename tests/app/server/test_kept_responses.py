@@ -147,6 +147,21 @@ def test_another_process_goes_on_to_the_letter_with_what_was_left(service, after
     assert third.told(left) == heard
 
 
+def test_a_damaged_response_is_forgotten_and_the_others_are_gone_on_with(service):
+    first, second = service(), service(Inquiry())
+    damaged = f"resp_{'0' * 32}"
+    first.tasks.begin(damaged, '{"owner": "somebody"}')
+    first.tasks.let_go(damaged)
+    paused = Inquiry(pause_after=2)
+    made = first.begin(paused)
+    assert paused.has_paused.wait(20)
+    first.is_killed()
+    second.go_on()
+    until(lambda: [one.id for one in second.taken] == [made])
+    assert second.tasks.lines(damaged) == []
+    paused.may_go_on.set()
+
+
 @pytest.mark.parametrize(
     "more", [{"decoding": {"temperature": 1.0}}, {"shows_media": True}], ids=["drawn", "pictures"]
 )

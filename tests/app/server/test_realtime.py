@@ -219,17 +219,23 @@ def test_what_makes_no_sense_is_an_error_and_ends_nothing(service):
                 {"kind": "session.update", "session": {"type": "realtime", "stream": "nowhere"}},
                 {"kind": "conversation.item.create", "item": {"type": "function_call"}},
                 {"kind": "response.create", "response": {"input": [{"type": "message"}]}},
+                {"kind": "response.create", "response": "now"},
+                {"kind": "response.create", "response": {"input": "what is there?"}},
+                {"kind": "session.update", "session": {"stream": 5}},
+                {"kind": "conversation.item.create", "item": {**message("?"), "id": "i" * 101}},
             ):
                 await client.send(**wrong)
                 codes.append((await client.error())["code"])
-            await client._socket.send("{")
-            codes.append((await client.error())["code"])
+            for text in ("{", "[" * 100_000, b"\x00"):
+                await client._socket.send(text)
+                codes.append((await client.error())["code"])
             return codes, words(await client.ask(message("what do you see?", picture("owl"))))
 
     codes, answer = asyncio.run(talk())
     assert codes == [
         *("question_invalid", "response_cancel_not_active", "invalid_value", "invalid_value"),
-        *("stream_not_found", "invalid_value", "invalid_value", "invalid_json"),
+        *("stream_not_found", *["invalid_value"] * 6),
+        *["invalid_json"] * 3,
     ]
     assert answer == "an owl"
 
