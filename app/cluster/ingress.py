@@ -118,7 +118,7 @@ class Ingress:
             request = self._parts(request).popitem()[1]
         elif key.alert is not None:
             request.stream_id = key.stream_id or await self._stream_of(key.alert, request)
-        if request.stream_id == ALL:  # whoever notes it beside a stream tells the others
+        if request.stream_id == ALL:  # whichever worker notes it reports it to the others
             request.stream_id = min(self._members.streams, default=None)
         await self._relay.answer(request, send)
 

@@ -192,7 +192,7 @@ def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
 
 
 def seen_by(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
-    """The streams of this service, and of those that are one with it, that a caller may ask about.
+    """Return the streams of this service and its fellow workers that a caller may ask about.
     Raises StoreError.
     """
     seen = sorted(service.loaded.streams.wanted())

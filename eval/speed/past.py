@@ -102,7 +102,7 @@ def drifting(
 
 
 class LongPast(HostTier):
-    """A store of so many blocks. The newest are those of another one, older ones repeat them."""
+    """Holds any number of blocks. The newest are those of another store; older ones repeat them."""
 
     def __init__(self, store: BlockStore, num_blocks: int) -> None:
         super().__init__(_ROOM_BYTES)

@@ -6,7 +6,7 @@ with a score of every key in float32. All times are the processor's own, on one 
 on the machine counts little. `first_token_ms` is of whole questions, which are asked of one length
 of history after the other, turn by turn. `search_ms` looks for blocks in every layer, as a question
 does. `recall` is the share of the truly best that it finds, `drop_ms` lets the 64 oldest blocks go,
-`open_s` opens a stream of so many in files; nobody waits for more than a day to be written.
+`open_s` opens a stream of as many blocks in files, up to a day, because writing more takes long.
 """
 
 import statistics
