@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from app.server.api_errors import ApiError
-from app.server.chat_documents import ImagePart, InputMessage, Message, VideoPart, Wishes
+from app.server.chat_documents import Wishes
+from app.server.messages import ImagePart, InputMessage, Message, VideoPart
 from app.server.time_range import QuestionSpan
 from encoders import Turn
 from vstream.decoding.token_choice import Decoding

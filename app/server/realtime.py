@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 from starlette.types import ASGIApp
 
 from app.server.api_errors import UNSUPPORTED, ApiError, api_error, invalid_value
-from app.server.chat_documents import ImagePart, InputMessage, Words
+from app.server.messages import ImagePart, InputMessage, Words
 from app.server.own_request import answered, events
 
 _MOST_ITEMS = 500

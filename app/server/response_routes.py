@@ -28,9 +28,10 @@ from app.server.asking import (
 )
 from app.server.attempt import attempt_of
 from app.server.background import Ask, Finish
-from app.server.chat_documents import InputMessage, Wishes, Words, only
+from app.server.chat_documents import Wishes
 from app.server.documents import Deleted
 from app.server.keys import Caller
+from app.server.messages import InputMessage, Words, only
 from app.server.response_record import ENDED, ResponseRecord, response_document
 from app.server.service import Service
 from app.server.showing import shown_by
