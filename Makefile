@@ -59,6 +59,7 @@ ifdef CLUSTER
 else
 	$(BIN)/python -m pytest tests/app/test_crashes.py --kills $(KILLS) -s
 	$(BIN)/python -m pytest tests/memory/test_object_tier.py --kills $(KILLS) -k outlives
+	$(BIN)/python -m pytest tests/app/test_interleavings.py --kills $(KILLS)
 	$(BIN)/python -m pytest tests/app/server/test_load.py -m soak --minutes $(SOAK_MINUTES) -s
 	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py -m soak --minutes $(CAMERA_MINUTES) -s
 	$(BIN)/python -m pytest tests/vstream/sources/test_live_stream.py -m soak
