@@ -113,6 +113,7 @@ def test_the_code_for_langchain_runs(service, keys, monkeypatch, capsys):
 
 def test_prometheus_finds_all_that_the_board_asks_for(service):
     """After a camera and a question, without a key."""
+    service.ask("what do you see?", "stream://door")
     (scraped,) = CONFIGS["prometheus.yml"]["scrape_configs"]
     assert scraped["static_configs"] == [{"targets": [urlsplit(SERVED).netloc]}]
     assert "authorization" not in scraped
