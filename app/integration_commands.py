@@ -1,4 +1,4 @@
-"""The commands that offer a service to other programs. Each imports what it needs when it runs."""
+"""The commands about other programs and cameras. Each imports what it needs when it runs."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.command_parts import examples
+from app.command_parts import AsJsonList, examples, terminal
 from vstream.errors import SettingsError
 
 integrations = typer.Typer()
@@ -84,3 +84,35 @@ def mqtt(
     password = secret_in(os.environ, "VSTREAM_MQTT_PASSWORD")
     names = Names(prefix, discovery)
     serve_mqtt(service, master_key(os.environ), Broker.parse(broker, password), names, picture_s)
+
+
+@integrations.command(
+    rich_help_panel="Ask",
+    epilog=examples(
+        "discover", "discover --user admin", "discover 192.168.1.20 --user admin --json"
+    ),
+)
+def discover(
+    host: Annotated[
+        str | None,
+        typer.Argument(help="Ask HOST[:PORT] alone; else every network of this machine."),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            help="Also list the streams, as this user; VSTREAM_ONVIF_PASSWORD: the password."
+        ),
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0.1, help="Wait this many seconds for answers.")] = 5.0,
+    as_json: AsJsonList = False,
+) -> None:
+    """Find ONVIF cameras, and the addresses to give `ingest`."""
+    with _package_needed("ONVIF", "onvif"):
+        from onveef import OnvifCredentials
+
+        from app.discover import show_cameras
+    from app.server.keys import secret_in
+
+    password = secret_in(os.environ, "VSTREAM_ONVIF_PASSWORD") or ""
+    login = None if user is None else OnvifCredentials(user, password)
+    show_cameras(terminal(), host, wait, login, as_json=as_json)

@@ -23,9 +23,10 @@ from vstream.errors import SettingsError
 from vstream.sources.config import SourceConfig
 
 _PREFIX = "VSTREAM_"
-_OTHERS = {"rekv_fixture", "fixtures", "api_key", "api_key_file", "service"}
+_SECRETS = ("api_key", "mqtt_password", "onvif_password")
+_OTHERS = {"rekv_fixture", "fixtures", "service", *_SECRETS, *(f"{one}_file" for one in _SECRETS)}
 """Variables with the prefix that are no settings here: test data, what only a service reads
-(`app/server/settings.py`) and its secret, which must not be shown with the settings
+(`app/server/settings.py`) and secrets, which must not be shown with the settings
 (`app/server/keys.py`).
 """
 _WERE_ENGINE_S = {

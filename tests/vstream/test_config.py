@@ -11,8 +11,16 @@ def test_the_environment_sets_and_the_command_line_wins(monkeypatch):
     assert config.memory.codec == "bf16"
 
 
-@pytest.mark.parametrize("variable", ["VSTREAM_API_KEY", "VSTREAM_API_KEY_FILE"])
-def test_the_service_s_secret_is_no_setting(variable, monkeypatch):
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "VSTREAM_API_KEY",
+        "VSTREAM_API_KEY_FILE",
+        "VSTREAM_MQTT_PASSWORD",
+        "VSTREAM_ONVIF_PASSWORD_FILE",
+    ],
+)
+def test_a_secret_is_no_setting(variable, monkeypatch):
     monkeypatch.setenv(variable, "correct-horse-battery")
     assert "horse" not in repr(load_config())
 

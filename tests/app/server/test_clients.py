@@ -1,14 +1,19 @@
-"""What existing clients send, as tests/data/clients has it, and what each reads of the answer."""
+"""What existing clients send, as tests/data/clients has it, and what each reads of the answer. For
+those on docs/recipes.md the page says where to.
+"""
 
 import base64
 import json
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
 from loopback_http import loopback_http
 from one_thing import thing_jpeg, write_thing_video
+from recipes_page import CLIENTS as OF_THE_PAGE
+from recipes_page import SERVICE
 from service import running_service
 from shown import encoded
 
@@ -19,6 +24,25 @@ CLIENTS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOL
 PICTURED = re.compile(r"<(JPEG|PNG|WEBP|MP4)_(\d+)>")
 KEY, HASH = new_key()
 MOST_TOKENS = 48
+PAGE_NAMES = {
+    "frigate_": "Frigate",
+    "ha_llmvision_": "LLM Vision",
+    "ha_local_openai": "Home Assistant, Local OpenAI LLM",
+    "homeassistant_llama_cpp": "Home Assistant, llama.cpp",
+    "librechat": "LibreChat",
+    "n8n_": "n8n",
+}
+"""What the page calls the clients whose files begin so."""
+
+
+def address_of(name, path):
+    """Where a client sends what its file has for `path`."""
+    found = [address for start, address in PAGE_NAMES.items() if name.startswith(start)]
+    if not found:
+        return path
+    base = urlsplit(OF_THE_PAGE[found[0]][0]).path
+    rest = path.removeprefix("/v1")
+    return base if base.endswith(rest) else base + rest
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +67,7 @@ def pictures():
 def service():
     """It watches nothing, as one that only serves such clients; they must give a key."""
     key = ScopedKey(name="clients", hash=HASH, can={"ask"})
-    names = ["vstream", "gpt-4o-mini"]
+    names = [*SERVICE["model_aliases"], "gpt-4o-mini"]
     with running_service(
         key="correct-horse-battery", scoped=[key], model_aliases=names, allow_private=True
     ) as running:
@@ -141,21 +165,27 @@ def has_endless(schema):
 
 @pytest.mark.parametrize("name", sorted(set(CLIENTS) - {"lmms_eval_openai_video_url"}))
 def test_a_client_is_answered(service, filled, name):
-    """By set-up, questions and what follows them; also where its base URL has no /v1."""
+    """By set-up, questions and what follows them."""
     sent = CLIENTS[name]
+    where = address_of(name, sent["path"])
     first = None
     for one in sent.get("setup_requests", ()):
         if one["path"] == "/models":
-            listed = service.get("/v1/models")["data"]
+            listed = service.get(address_of(name, "/v1/models"))["data"]
             assert {"vstream", "gpt-4o-mini"} <= {model["id"] for model in listed}
             assert all(model["max_model_len"] > 0 for model in listed)
         else:
             body = one["body"] if isinstance(one["body"], dict) else {**first, "stream": True}
             first = first or body
-            require_answered(service, "/v1" + one["path"], body)
-    require_answered(service, sent["path"], filled(sent["body"]))
+            require_answered(service, address_of(name, "/v1" + one["path"]), body)
+    require_answered(service, where, filled(sent["body"]))
     for one in sent.get("follow_up_requests", ()):
-        require_answered(service, sent["path"], filled(one["body"]))
+        require_answered(service, where, filled(one["body"]))
+
+
+def test_every_client_of_the_page_has_a_file():
+    assert set(PAGE_NAMES.values()) == set(OF_THE_PAGE)
+    assert all(any(name.startswith(start) for name in CLIENTS) for start in PAGE_NAMES)
 
 
 def test_without_v1_it_is_the_same(service, filled):
