@@ -160,8 +160,8 @@ class KeyPages:
         self, block_ids: Sequence[int], layers: Sequence[int] | None = None
     ) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
         """Representative keys of blocks that are there, in the order given; None: of all layers."""
-        places = [bisect_left(self._ids, block_id) for block_id in block_ids]
-        rows = np.asarray([self._rows[at] for at in places], dtype=np.int64)
+        places = np.searchsorted(self._ids, np.asarray(block_ids, dtype=np.int64))
+        rows = np.frombuffer(self._rows, dtype=np.int64)[places]
         layers, order = layers or range(self._layers), rows.argsort(kind="stable")
         keys = np.empty((len(layers), len(rows), self.features), dtype=np.float32)
         for page, at, place in by_page(self._pages, rows[order]):

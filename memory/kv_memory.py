@@ -140,7 +140,7 @@ class KVMemory(AgingMemory):
         self.provenance.require_same(
             record.head.provenance, f"block {record.head.block_id}, to be taken"
         )
-        require_in_order(record.head.info, self.num_blocks, self._ends_s[-1:])
+        require_in_order(record.head.info, self.num_blocks, self._times.ends_s[-1:])
         noted = {**self._unnoted, **record.noted}
         record = recoded(record, self._policy.codec)
         head = replace(record.head, block_id=self.num_blocks)

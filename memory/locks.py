@@ -59,6 +59,7 @@ class Rank(IntEnum):
     # Held for a few lines that take no other
     FRAMES = auto()
     FFMPEG_CLOCK = auto()
+    DECODERS = auto()
     ANSWERING = auto()
     ASKER = auto()
     SHARES = auto()

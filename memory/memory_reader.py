@@ -5,8 +5,7 @@ what is known of each block. It chooses nothing: which blocks to read is the cal
 """
 
 import gc
-from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
@@ -14,7 +13,7 @@ from itertools import islice
 import numpy as np
 import structlog
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from memory.ageing import COARSEST
@@ -22,6 +21,7 @@ from memory.block_index import BlockIndex
 from memory.block_info import BlockInfo, Provenance, RowForm
 from memory.block_record import BlockHead
 from memory.block_store import BlockFacts, BlockSource, Changes, RowCache
+from memory.block_times import BlockTimes
 from memory.closing import Closing
 from memory.codecs.codec import codec_named
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
@@ -71,8 +71,8 @@ class MemoryReader(Closing):
         self.head_vectors = HeadVectors(self._index, provenance.kv_heads, device, index_bytes)
         self._infos: dict[int, BlockInfo] = {}
         self._forms: dict[int, RowForm] = {}
-        self._ids: list[int] = []
-        self._ends_s = array("d")
+        self._times = BlockTimes()
+        self._ids = self._times.ids
         self._damaged: dict[int, BlockInfo] = {}
         """Blocks whose rows or picture were found damaged as they were read."""
         self._rewritten: set[int] = set()
@@ -99,7 +99,7 @@ class MemoryReader(Closing):
     @property
     def newest_s(self) -> float:
         """Stream time of the end of the newest block; 0 without blocks."""
-        return self._ends_s[-1] if self._ends_s else 0.0
+        return self._times.newest_s
 
     @property
     def num_readable(self) -> int:
@@ -128,11 +128,12 @@ class MemoryReader(Closing):
 
     def seen(self, at_s: float | None, from_s: float | None = None) -> Sequence[int]:
         """As `visible`, of a week as quickly as of an hour where no block between them has gone."""
-        end = len(self._ids) if at_s is None else bisect_right(self._ends_s, at_s)
-        first = 0 if from_s is None else bisect_left(self._ends_s, from_s)
-        if first < end and self._ids[end - 1] - self._ids[first] == end - 1 - first:
-            return range(self._ids[first], self._ids[end - 1] + 1)
-        return self._ids[first:end]
+        return self._times.seen(at_s, from_s)
+
+    def times(self, block_ids: Sequence[int]) -> Float64[np.ndarray, "3 blocks"]:
+        """Starts, ends and captures of blocks; see BlockTimes. Raises BlockNotFoundError."""
+        self._require_known(block_ids)
+        return self._times.of(block_ids)
 
     def info(self, block_id: int) -> BlockInfo:
         """Raises BlockNotFoundError."""
@@ -225,8 +226,8 @@ class MemoryReader(Closing):
         thinned out lives on in its neighbours. But it stands for no more than `REACH_S`: of hours
         in which nobody watched, and of a stretch that was deleted, nothing is there.
         """
-        ends_s, first = np.array(self._ends_s[:]), next(map(self._infos.get, self._ids[:1]), None)
-        stands_s = np.diff(ends_s, prepend=first.start_s if first else 0.0).clip(0, REACH_S)
+        ends_s = np.array(self._times.ends_s[:])
+        stands_s = np.diff(ends_s, prepend=self._times.starts_s[:1]).clip(0, REACH_S)
         stands_us = np.rint(1e6 * stands_s)  # sums of whole numbers are exact
         tiers = {}
         if self._cache is not None:
@@ -266,12 +267,10 @@ class MemoryReader(Closing):
             for head in {id(head.provenance): head for head in reversed(some)}.values():
                 self.provenance.require_same(head.provenance, f"block {head.block_id}")
             for head in some:
-                assert not self._ids or head.block_id > self._ids[-1], "blocks come in order"
                 self._see_what_changed(head)
                 self._infos[head.block_id] = head.info
                 self._forms[head.block_id] = head.form
-                self._ids.append(head.block_id)
-                self._ends_s.append(head.info.end_s)
+                self._times.append(head.block_id, head.info)
             keys = np.concatenate([head.representative_keys for head in some])
             by_block = torch.from_numpy(keys).unflatten(0, (len(some), -1))
             self._index.extend([head.block_id for head in some], by_block)
@@ -294,10 +293,7 @@ class MemoryReader(Closing):
             return
         self._whole_from = max(self._whole_from, max(gone) + 1)
         self._rewritten -= set(gone)
-        run = slice(bisect_left(self._ids, min(gone)), bisect_right(self._ids, max(gone)))
-        kept = [block_id for block_id in self._ids[run] if block_id not in gone]
-        self._ids[run] = kept
-        self._ends_s[run] = array("d", (self._infos[i].end_s for i in kept))
+        self._times.drop(gone)
         for block_id in gone:
             del self._infos[block_id], self._forms[block_id]
         self._index.drop(gone)
@@ -326,6 +322,7 @@ class MemoryReader(Closing):
             self._forms[block_id] = head.form
             if is_new:
                 self._infos[block_id] = head.info
+                self._times.replace(block_id, head.info)
                 self._rewritten.add(block_id)
                 self._index.replace(block_id, torch.tensor(head.representative_keys))
 

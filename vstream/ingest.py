@@ -13,9 +13,10 @@ from vstream.errors import SourceError
 from vstream.models.video_llm import VideoLLM
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig, Speed
-from vstream.sources.frame_source import FrameSource, open_source
+from vstream.sources.frame_source import FrameSource
 from vstream.sources.live_decoder import EARLY
 from vstream.sources.privacy_mask import PrivacyMask
+from vstream.sources.source_process import open_apart
 from vstream.sources.status import SourceStatus
 
 OpenSource = Callable[[float, Callable[[float], bool]], FrameSource]
@@ -124,7 +125,7 @@ class IngestWorker:
         self._stop = threading.Event()
         start_s = max(from_s, self._newest_s) if is_file else _now_s(session.memory)
         if isinstance(source, str):
-            self.source = open_source(
+            self.source = open_apart(
                 source,
                 config,
                 start_s=start_s,
@@ -134,7 +135,7 @@ class IngestWorker:
                 keep_trying=keep_trying,
                 sample_fps=session.model.sample_fps,
                 mask=mask,
-                permit=permit,
+                permit=permit or (lambda url: None),
             )
         elif mask is not None or permit is not None:
             raise ValueError("ingest: mask and permit go to what opens the source, not here")

@@ -53,6 +53,7 @@ from vstream.service.stream_lines import StreamLines
 from vstream.service.streams import Streams
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
+from vstream.sources.decoder_process import start_forker
 from vstream.sources.permission import SourcePolicy
 from vstream.times.when import moments_range, parse_when, stream_range
 
@@ -124,6 +125,7 @@ class Service:
     def load(self) -> None:
         """Load the model and open the streams; `phase` and `failure` say how that went."""
         try:
+            start_forker()
             self._running = _Loaded(self, self._load_model())
             self._keep_lines()  # a store that was away may be back; else no stream opens either
             self._open_known(self._running)

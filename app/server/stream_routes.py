@@ -12,7 +12,8 @@ from app.server.keys import Action
 from app.server.time_range import TimeRange
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import SourceSpec, StreamSpec
-from vstream.sources.probe import ProbeReport, probe_source
+from vstream.sources.probe import ProbeReport
+from vstream.sources.source_process import probe_apart
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 
@@ -86,7 +87,7 @@ def probe(service: ServiceHere, caller: CallerHere, wanted: ProbeRequest) -> Pro
     config = service.policy.confined(service.settings.source)
     if wanted.source.transport is not None:
         config = config.model_copy(update={"transport": wanted.source.transport})
-    return probe_source(url, config, permit=service.policy.check)
+    return probe_apart(url, config, permit=service.policy.check)
 
 
 @router.get("/{stream_id}", summary="Get a stream")

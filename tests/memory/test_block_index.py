@@ -392,7 +392,9 @@ def test_an_index_that_changed_finds_what_a_fresh_one_of_the_same_blocks_finds(s
     for kind, seed in [("extend", 1500), *steps]:
         some = seed % 1511
         if kind == "extend":
-            keys = keys_of(some, seed)
+            keys = keys_of(
+                some, seed + next_id
+            )  # other ones each time: nothing says who wins a tie
             ids = range(next_id, next_id + some)
             index.extend(ids, keys)
             kept.update(zip(ids, keys, strict=True))

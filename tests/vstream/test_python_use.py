@@ -161,7 +161,7 @@ def test_a_session_watches_one_source_until_it_closes(monkeypatch, session, vide
         camera[url] = PushedFrames(url, config, start_s, wants)
         return camera[url]
 
-    monkeypatch.setattr("vstream.ingest.open_source", opened)
+    monkeypatch.setattr("vstream.ingest.open_apart", opened)
     worker = session.watch("rtsp://door")
     assert "running" in repr(worker)
     for refused in (lambda: session.watch(video), lambda: session.push(frames_of(1))):
@@ -175,13 +175,18 @@ def test_a_session_watches_one_source_until_it_closes(monkeypatch, session, vide
     assert not again.is_running
 
 
-def test_a_source_that_fails_is_told_by_its_worker(monkeypatch, session, video, tmp_path):
-    def failing(self):
-        raise SourceError("clip: lost", "FILE_CORRUPT")
+def lost(url):
+    class Lost(PushedFrames):
+        def __iter__(self):
+            raise SourceError("clip: lost", "FILE_CORRUPT")
 
+    return Lost(str(url), SMALL, 0.0, lambda stream_s: True)
+
+
+def test_a_source_that_fails_is_told_by_its_worker(monkeypatch, session, video, tmp_path):
     with pytest.raises(SourceError):
         session.watch(tmp_path / "nothing.mp4")
-    monkeypatch.setattr("vstream.sources.file_stream.FileStream._wanted", failing)
+    monkeypatch.setattr("vstream.ingest.open_apart", lambda url, config, **how: lost(url))
     worker = session.watch(video)
     with pytest.raises(SourceError, match="lost"):
         worker.join()

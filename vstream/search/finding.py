@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -122,13 +123,13 @@ class Finding(Hunting):
         is_exact = effort.proposals is None
         is_short = effort.proposals is None or len(blocks.ids) <= effort.proposals
         out = excluded(blocks.scores) & (not is_short)
-        order = [i for i in proposals(blocks.scores, blocks.looks(ALIKE)) if not out[i]]
+        order = (i for i in proposals(blocks.scores, blocks.looks(ALIKE)) if not out[i])
         hunter = Hunter(
             name,
             found,
             self._statement,
             blocks,
-            order[: effort.proposals],
+            list(islice(order, effort.proposals)),
             is_exact=is_exact,
             most=effort.judgements,
             asker=self._asker,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isinf
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from memory import MemoryReader
+from memory.best_blocks import MIN_NORM
 from memory.memory_reader import REACH_S
 from vstream.device.work import FairLock
 
@@ -29,6 +30,7 @@ are, and 1 in 100 comings and goings lies between such neighbours.
 
 
 Kind = Literal["judged", "excluded", "open", "gone"]
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -88,29 +90,24 @@ class StretchBlocks:
         """Return the parts of the stretch, in order and without gaps; what lies in `runs` is
         judged. The blocks `gone` were there when they were looked up.
         """
-        kinds: list[Kind] = [
-            "judged" if place in judged else "excluded" if is_excluded[place] else "open"
-            for place in range(len(self.ids))
-        ]
-        for first, last in runs:
-            kinds[first : last + 1] = ["judged"] * (last + 1 - first)
-        for place in gone:
-            kinds[place] = "gone"
-        at_s, end_s = self.within
-        until: list[tuple[Kind, float]] = []
-        for kind, start_s, reach_s in zip(
-            kinds, self.starts.tolist(), self.reaches.tolist(), strict=True
-        ):
-            until += [("gone", start_s), (kind, reach_s)]
-        until.append(("gone", end_s))
-        parts: list[Covered] = []
-        for kind, until_s in until:
-            if until_s > at_s:
-                if parts and parts[-1].kind == kind:
-                    at_s = parts.pop().from_s
-                parts.append(Covered(kind, at_s, until_s))
-                at_s = until_s
-        return parts
+        kinds = np.full(2 * len(self.ids) + 1, _KINDS.index("gone"))  # gone: between blocks
+        of_blocks = kinds[1::2]
+        of_blocks[:] = np.where(is_excluded, _KINDS.index("excluded"), _KINDS.index("open"))
+        of_blocks[[place for place in judged if isinstance(place, int)]] = _KINDS.index("judged")
+        for begin, end in runs:
+            of_blocks[begin : end + 1] = _KINDS.index("judged")
+        of_blocks[list(gone)] = _KINDS.index("gone")
+        ends_s = np.append(np.stack([self.starts, self.reaches], axis=1), self.within[1])
+        until_s = np.maximum.accumulate(ends_s.clip(self.within[0]))
+        from_s = np.append(self.within[0], until_s[:-1])
+        lasting = until_s > from_s
+        kinds, from_s, until_s = kinds[lasting], from_s[lasting], until_s[lasting]
+        first = np.flatnonzero(np.diff(kinds, prepend=-1))
+        last = np.append(first[1:], len(kinds))[: len(first)] - 1
+        parts = zip(
+            kinds[first].tolist(), from_s[first].tolist(), until_s[last].tolist(), strict=True
+        )
+        return [Covered(_KINDS[kind], start_s, end_s) for kind, start_s, end_s in parts]
 
 
 def blocks_of(
@@ -125,10 +122,8 @@ def blocks_of(
     """
     with turn:
         memory.refresh()
-        ids = memory.visible(None)
-    infos = [memory.info(block_id) for block_id in ids]
-    times = np.array([(info.start_s, info.end_s, info.captured_at) for info in infos])
-    starts, ends, captured_at = times.reshape(-1, 3).T
+        ids = memory.seen(None)
+        starts, ends, captured_at = memory.times(ids)
     reaches = np.minimum(np.append(starts[1:], ends[-1:]), ends + REACH_S)
     from_s, to_s = (-inf if (one := within[0]) is None else one), within[1]
     to_s = inf if to_s is None else to_s
@@ -165,7 +160,9 @@ def _compared(
     for start in range(0, len(ids), _AT_ONCE):
         with turn:  # the block before as well: its neighbour is here
             keys = memory.representative_keys(ids[max(0, start - 1) : start + _AT_ONCE], layers)
-        keys = F.normalize(keys, dim=2)
-        scores.append((keys * wanted[:, None]).sum(2).mean(0)[min(start, 1) :])
-        likeness.append((keys[:, 1:] * keys[:, :-1]).sum(2).mean(0))
+        norms = torch.linalg.vector_norm(keys, dim=2).clamp_min(MIN_NORM)
+        found = torch.bmm(keys, wanted[:, :, None]).squeeze(2) / norms
+        scores.append(found.mean(0)[min(start, 1) :])
+        beside = torch.einsum("lbf,lbf->lb", keys[:, 1:], keys[:, :-1])
+        likeness.append((beside / (norms[:, 1:] * norms[:, :-1])).mean(0))
     return torch.cat(scores).double().numpy(), torch.cat(likeness)[: len(ids)].double().numpy()

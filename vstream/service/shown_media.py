@@ -22,8 +22,9 @@ from vstream.errors import QuestionError, SourceError
 from vstream.session import Session
 from vstream.sources.address import SourceAddress, SourceKind
 from vstream.sources.config import SourceConfig
-from vstream.sources.file_stream import FileStream
+from vstream.sources.frame_source import FrameSource
 from vstream.sources.rgb_scaler import RgbScaler
+from vstream.sources.source_process import clip_apart
 from vstream.sources.still_picture import StillPicture
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
@@ -104,7 +105,7 @@ def _clip(
         file.flush()
         address = SourceAddress(SourceKind.FILE, one.name, file.name)
         config = config.model_copy(update={"confined": True})
-        source = FileStream(address, config, start_s=0.0, wants=sampler.wants, speed="max")
+        source = clip_apart(address, config, sampler.wants)
     with source, _closed_in_time(source, until, asker):
         for frame in source:
             if sampler.keep(frame):
@@ -120,7 +121,7 @@ def _clip(
 
 
 @contextmanager
-def _closed_in_time(source: FileStream, until: float, asker: Asker) -> Iterator[None]:
+def _closed_in_time(source: FrameSource, until: float, asker: Asker) -> Iterator[None]:
     """Meanwhile, close the source once its time is up or nobody waits for it."""
     is_read = threading.Event()
 

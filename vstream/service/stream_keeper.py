@@ -34,14 +34,13 @@ from vstream.service.stream_status import (
     age_s,
     problem_of,
     state_of,
-    sum_of,
 )
 from vstream.session import Session
 from vstream.sources.backoff import Backoff
 from vstream.sources.permission import SourcePolicy
 from vstream.sources.pushed_frames import PushedFrames, PushOutcome
 from vstream.sources.seldom import Seldom
-from vstream.sources.status import SourceCounts
+from vstream.sources.status import SourceCounts, sum_of
 
 _log = structlog.get_logger()
 _OPENING_S = 5.0

@@ -84,9 +84,3 @@ def age_s(newest: Frame | None, source_age_s: float | None) -> float | None:
     if source_age_s is not None or newest is None:
         return source_age_s
     return max(0.0, time.time() - newest.captured_at)
-
-
-def sum_of(one: SourceCounts, other: SourceCounts) -> SourceCounts:
-    """Add up the counts of two sources, one after the other."""
-    names = vars(one)
-    return SourceCounts(**{name: getattr(one, name) + getattr(other, name) for name in names})

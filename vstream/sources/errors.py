@@ -19,6 +19,7 @@ The codes are stable:
     STREAM_NO_VIDEO             connected, but without a video track
     STREAM_DISCONNECTED         the other side ended the stream
     STREAM_CONNECTION_FAILED    anything else between here and the camera
+    DECODER_FAILED              the process that decodes the video crashed or hung
     FRAME_INVALID               a pushed frame is no whole JPEG of acceptable size, or a picture in
                                 a request is none
     FRAME_OUT_OF_ORDER          a pushed frame is older than the last, or from the future
@@ -123,4 +124,13 @@ def too_large(name: str, max_pixels: int) -> SourceError:
         f"{name}: decoding: its pictures have more than {max_pixels} pixels; send smaller ones, or "
         "raise source.max_pixels",
         "SOURCE_TOO_LARGE",
+    )
+
+
+def decoder_failed(name: str, how: str) -> SourceError:
+    """Return the error of a source over which its decoder crashed or hung."""
+    return SourceError(
+        f"{name}: decoding: the process that decodes it {how}; the video may be damaged, or "
+        "made to do that",
+        "DECODER_FAILED",
     )

@@ -22,7 +22,7 @@ from vstream.sources.opening import open_container, rtsp_transport
 from vstream.sources.tls import connection_error
 from vstream.sources.video_track import VideoTrack
 
-_LOOK_S = 5.0  # longest look after the first frame, to find a second key frame
+LOOK_S = 5.0  # longest look after the first frame, to find a second key frame
 _MOST_PACKETS = 2000  # of a file, which comes faster
 
 
@@ -132,7 +132,7 @@ class _Probe:
                 if self._picture is not None:
                     now = time.monotonic()
                     self._first_frame_ms = 1e3 * (now - self._started_at)
-                    self._deadline = min(self._deadline, now + _LOOK_S)
+                    self._deadline = min(self._deadline, now + LOOK_S)
             if self._is_over() or (self._picture is not None and len(self._key_times_s) > 1):
                 return
 

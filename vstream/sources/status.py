@@ -37,6 +37,12 @@ class SourceCounts:
     reconnects: int = 0
 
 
+def sum_of(one: SourceCounts, other: SourceCounts) -> SourceCounts:
+    """Add up the counts of two sources, one after the other."""
+    names = vars(one)
+    return SourceCounts(**{name: getattr(one, name) + getattr(other, name) for name in names})
+
+
 @dataclass(frozen=True)
 class SourceStatus:
     """`last_frame_age_s` is None before the first frame; `last_error` is None while frames come."""
