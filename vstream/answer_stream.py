@@ -73,7 +73,7 @@ class AnswerStream:
         """The stretch that the question's words name; known as early."""
         self.retrieved = reading.prefilled.retrieved
         """Retrieved block ids of every layer, without the recent window."""
-        self._retrieve_ms = 1000 * reading.prefilled.retrieve_s
+        self._retrievals = reading.prefilled.retrievals
         self.recent_ids = reading.recent_ids
         """Block ids of the recent window, the same in all layers."""
 
@@ -120,9 +120,7 @@ class AnswerStream:
             asked_at_s=basis.newest_frame_s if at_s is None else at_s,
             evidence=self.evidence,
             spans=known.spans,
-            timings_ms=Timings(
-                self._since_asked(first), self._since_asked(last), self._retrieve_ms
-            ),
+            timings_ms=self._timings(first, last),
             truncated=not is_whole,
             confidence=basis.trusted(confidence),
             looked=self.looked,
@@ -136,6 +134,16 @@ class AnswerStream:
             pass
         assert self._answer is not None, "the stream of the answer was closed before its end"
         return self._answer
+
+    def _timings(self, first: float, last: float) -> Timings:
+        spent = self._retrievals
+        return Timings(
+            self._since_asked(first),
+            self._since_asked(last),
+            1000 * sum(ended - began for began, ended in spent),
+            asked_at=time.time() - (time.perf_counter() - self._asked),
+            retrieved=(self._since_asked(spent[0][0]), self._since_asked(spent[-1][1])),
+        )
 
     def _since_asked(self, at: float) -> float:
         return ((at or time.perf_counter()) - self._asked) * 1000

@@ -28,7 +28,9 @@ def open_session(
         device=model.decoder.device,
         policy=policy,
     )
-    return Session(model, memory, policy, config.engine, config.source)
+    session = Session(model, memory, policy, config.engine, config.source)
+    session.stream_id = stream_id
+    return session
 
 
 def provenance_of(config: VStreamConfig, model: VideoLLM, policy: MemoryPolicy) -> str:

@@ -182,6 +182,10 @@ class Timings:
     total: float
     retrieve: float | None = None
     """Choosing blocks and laying them out, in all layers; None if it was answered otherwise."""
+    asked_at: float = field(default=0.0, metadata=UNTOLD)
+    """When the question was handed over, Unix time."""
+    retrieved: tuple[float, float] | None = field(default=None, metadata=UNTOLD)
+    """When the first layer began to choose, and when the last had laid its blocks out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,7 @@ class Session(Closing):
     pushed. Asking never changes the memory.
     """
 
+    stream_id = ""  # as `open_session` was told
     _watching: IngestWorker | None = None
 
     def __init__(
@@ -82,6 +83,7 @@ class Session(Closing):
         self._open_prefill()
         self._queries = QueryHandler(model, memory, self.prefill.prefix, policy, config)
         self.questions = self._queries.questions
+        self.begin_judging = self._queries.begin_judging
         self.begin_saying = self._queries.begin_saying
         self.begin_describing = self._queries.begin_describing
         self._wishes: Wishes | None = None
@@ -225,10 +227,6 @@ class Session(Closing):
         """Return how probable it is that `condition` is met; see `QueryHandler.judge`."""
         return self._queries.judge(condition, at_s)
 
-    def begin_judging(self, condition: str, at_s: float | None = None) -> Job[Judgement]:
-        """Like `judge`, without waiting; see `QueryHandler.begin_judging`."""
-        return self._queries.begin_judging(condition, at_s)
-
     def close(self) -> None:
         """Stop watching and close the memory; what it acknowledged is kept."""
         if self._watching is not None:
@@ -309,13 +307,14 @@ class Session(Closing):
                 noted = self.policy.note(new, state)
                 state = changed(state, noted)
                 records[at] = replace(records[at], noted={**records[at].noted, **noted})
-        return self.model.scheduler.submit(self._keep(records), WorkKind.KEEP)
+        return self.model.scheduler.submit(self._keep(records, chunk), WorkKind.KEEP)
 
-    def _keep(self, records: Sequence[BlockRecord]) -> Work[None]:
+    def _keep(self, records: Sequence[BlockRecord], chunk: Chunk) -> Work[None]:
         """Put encoded blocks into the memory, in order, in a round of the device."""
         with self.clock.stage("store"):
             for record in records:
                 self.memory.take(record)
+        self.model.scheduler.on_kept(chunk)
         if self._wishes is not None:
             self._wishes.renew()
         return
@@ -333,6 +332,7 @@ class Session(Closing):
                 return
 
     def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[Chunk]:
+        began_at, name = time.time(), self.stream_id
         with self.clock.stage("vision"):
             tokens: list[Tokens] = yield Vision(self.model.family, groups)
         pictures = tuple[Tensor, ...]()
@@ -347,7 +347,8 @@ class Session(Closing):
         prefill, made = self.prefill, self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
         noted = prefill.note() if prefill.is_note_due else UNCHANGED
-        return Chunk(newest, tokens, layers, prefill.mass, prefill.left, noted, pictures, made)
+        mass, left = prefill.mass, prefill.left
+        return Chunk(newest, tokens, layers, mass, left, noted, pictures, made, name, began_at)
 
     def _await_stored(self) -> None:
         """Wait for the chunk on its way, and raise what went wrong with it."""

@@ -38,6 +38,8 @@ async def asking(request: Request, service: Service, caller: Caller) -> AsyncIte
     except BusyError:
         service.metrics.refused.labels("busy").inc()
         raise
+    if service.traces is not None:
+        asker.trace = service.traces.of_request(request.headers)
     async with leaving_with_client(request, asker):
         try:
             yield asker
@@ -147,6 +149,8 @@ def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
     for one in found:
         answer = one.answer
         service.metrics.answered(answer)
+        if service.traces is not None:
+            service.traces.answered(service.loaded.model.name, one)
         # Without the text: users must not see each other's questions.
         times = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
         service.events.publish(EventKind.ANSWER_DONE, one.stream_id, {**times, **answer.basis()})

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from app.server.api_errors import ApiError
 
-_FROM_CLIENT = (b"host", b"authorization", b"user-agent")
+_FROM_CLIENT = (b"host", b"authorization", b"user-agent", b"traceparent", b"tracestate")
 _CHUNKS = 16
 """How many pieces of a body may wait for who reads it."""
 

@@ -25,6 +25,7 @@ from app.server.metrics import Metrics
 from app.server.recap_documents import RecapDocument
 from app.server.settings import ServiceSettings
 from app.server.time_range import TimeRange
+from app.server.traces import open_traces
 from memory import KVMemoryError, MemoryReader, StoreError, tier_of
 from memory.locks import Rank, ranked_lock
 from vstream.decoding.grammar_trials import MOST_WAITING
@@ -90,6 +91,7 @@ class Service:
         shared = settings.memory.store if is_one_of_many else None
         self.answer_log = open_answer_log(limits.answer_log, shared)
         self.metrics = Metrics()
+        self.traces = open_traces()
         self.rate_limit = RateLimit(limits.requests_per_minute)
         self.policy = SourcePolicy(
             allow_files=limits.allow_files,
@@ -240,6 +242,9 @@ class _Loaded:
         )
         self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
         service.metrics.report_streams(model, self.streams.all)
+        if (traces := service.traces) is not None:
+            find = self.streams.find
+            model.scheduler.on_kept = lambda chunk: traces.kept(chunk, find(chunk.stream_id))
         service.metrics.report_service(self.alerts, service.webhooks, service.events)
 
     def stream_range(

@@ -1,7 +1,7 @@
 """play_all: plays what is not on record, in this process or several, and keeps all answers."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,12 +85,12 @@ def require_fit(
 def tasks_of(
     plays: Sequence[Play],
     contenders: Sequence[Contender],
-    records: Records,
+    known: Callable[[Contender], Collection[str]],
     settings: PlaySettings,
     model: VideoLLM,
 ) -> list[Task]:
-    """Return the tasks with questions left; contenders that read the same blocks share one. Raises
-    SettingsError for a budget too small to be kept.
+    """Return the tasks with questions left, if those with the `known` ids are on record; contenders
+    that read the same blocks share one. Raises SettingsError for a budget too small to be kept.
     """
     together: dict[object, list[Contender]] = {}
     for contender in contenders:
@@ -103,8 +103,8 @@ def tasks_of(
             most = max(raw_bytes(play, model, settings) for play in plays)
             budget_bytes = int(first.budget * most)
             settings.configured(first, budget_bytes)
-        known = {one.name: records.known(one) for one in (first, *others)}
-        found += [Task(play, (first, *others), known, budget_bytes) for play in plays]
+        on_record = {one.name: known(one) for one in (first, *others)}
+        found += [Task(play, (first, *others), on_record, budget_bytes) for play in plays]
     return [task for task in found if task.num_left]
 
 

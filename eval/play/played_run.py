@@ -47,7 +47,7 @@ def play_run(
         model.with_system(system)
     with RunDirectory(path, _described(benchmark, asked, options, setup, model)) as directory:
         records = Records(directory, contenders)
-        tasks = tasks_of(plays, contenders, records, setup.settings, model)
+        tasks = tasks_of(plays, contenders, records.known, setup.settings, model)
         here = setup.work(model) if options.workers == 1 else None
         del model  # each worker has its own
         play_all(tasks, records, setup, here, options.workers)

@@ -92,7 +92,7 @@ def run_exam(
     standing = draw_standing(exam) if has_watches else {}
     with RunDirectory(path, _described(options, digest, model)) as directory:
         records = Records(directory, who)
-        tasks = tasks_of(plays_of(exam, standing, frame_px), who, records, settings, model)
+        tasks = tasks_of(plays_of(exam, standing, frame_px), who, records.known, settings, model)
         play_all(tasks, records, setup, setup.work(model) if workers == 1 else None, workers)
         reports = reports_of(exam, standing, options, who, records)
         write_scored(path, [one.scored for report in reports.values() for one in report.records])

@@ -61,7 +61,7 @@ class TinyBenchmark:
     @property
     def tasks(self):
         """What is left to be done."""
-        return tasks_of(self.plays, self._all, self.records, self.settings, self.model)
+        return tasks_of(self.plays, self._all, self.records.known, self.settings, self.model)
 
     def run(self, taken=lambda told: None):
         """`taken` is told what has come to be on record."""

@@ -1,6 +1,7 @@
 """Asker: who asks, whether they still wait, and how to end all work done for them."""
 
 from collections.abc import Callable
+from typing import Any
 
 from memory.locks import Rank, ranked_lock
 from vstream.device.shares import Holder
@@ -13,6 +14,8 @@ class Asker:
         self.holder = holder
         self.is_awaited = True
         """Whether the request waits for the answer; if not, it is looked up later."""
+        self.trace: Any = None
+        """The trace that the request belongs to, if traces are kept."""
         self._lock = ranked_lock(Rank.ASKER)
         self.has_left = False
         self._ends: list[Callable[[], object]] = []

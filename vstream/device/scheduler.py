@@ -41,6 +41,7 @@ from vstream.device.shares import has_room, require_room
 from vstream.device.work import FairLock, Job, SideThread, WorkKind
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import FastPath, Pass, Vision, Work, pass_together, see_together
+from vstream.engine.prefill import Chunk
 from vstream.errors import BusyError
 
 _log = structlog.get_logger()
@@ -97,6 +98,8 @@ class Scheduler:
         self.limits = limits or Limits()
         self.on_round: Callable[[Round], None] = lambda done: None
         """Called after every round, in the device's thread; must not block."""
+        self.on_kept: Callable[[Chunk], None] = lambda chunk: None
+        """Called when a chunk's blocks are in the memory, in the same way; must not raise."""
         self.side = SideThread(decoder.device)
         self._decoder = decoder
         self._fast = fast

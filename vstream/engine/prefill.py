@@ -13,9 +13,10 @@ stands still for a step; and the prefix stays right in front of the window, not 
 distance. `vstream.engine.rekv` has ReKV's own rule.
 """
 
+import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -323,6 +324,10 @@ class Chunk:
     """What the family makes of each block's picture, if wanted."""
     made: torch.cuda.Event | None
     """The GPU passes it once the keys and values are there."""
+    stream_id: str
+    began_at: float
+    """When it got its turn on the device, Unix time."""
+    encoded_at: float = field(default_factory=time.time)
 
 
 def block_of(

@@ -58,7 +58,7 @@ class QuestionStep:
         self.queries.append(query)
         self.retrieved.append(ids)
         self.context.lay(layer, ids, self._past.recent_ids)
-        self._past.retrieve_s += time.perf_counter() - began
+        self._past.retrievals.append((began, time.perf_counter()))
 
     def begin_again(self) -> None:
         """Start over, as if no layer had been laid out."""
@@ -83,8 +83,10 @@ class PrefilledQuestion:
     retrieved: BlocksByLayer
     queries: Sequence[Float[Tensor, " key_width"]]
     """Each layer's mean query over the question's own tokens, before RoPE, summed by group."""
-    retrieve_s: float
-    """Seconds spent choosing blocks and laying them out, in all layers and passes."""
+    retrievals: Sequence[tuple[float, float]]
+    """From when to when each layer of each pass chose blocks and laid them out, in order, in
+    `time.perf_counter` seconds.
+    """
 
 
 class QuestionPrefill:
@@ -179,5 +181,5 @@ class QuestionPrefill:
         step = QuestionStep(context, self._policy, past, tokens.is_question, retrieved)
         logits = yield Pass(tokens.embeddings, step, num_logits=num_logits)
         words.see(context)
-        spent_s = past.retrieve_s
-        return PrefilledQuestion(context, words, logits, step.retrieved, step.queries, spent_s)
+        spent = past.retrievals
+        return PrefilledQuestion(context, words, logits, step.retrieved, step.queries, spent)

@@ -64,8 +64,8 @@ class Past:
         self.ids = view.older_ids
         """In stream order."""
         self.recent_ids = view.recent_ids
-        self.retrieve_s = 0.0
-        """Seconds spent choosing blocks and laying them out."""
+        self.retrievals: list[tuple[float, float]] = []
+        """From when to when blocks were chosen and laid out, in `time.perf_counter` seconds."""
 
     def search(
         self,

@@ -103,7 +103,7 @@ def planned(
             token_ids=(),
             asked_at_s=basis.newest_frame_s if question.at_s is None else question.at_s,
             evidence=_evidence(spans, stream.model.decoder.num_layers),
-            timings_ms=Timings(ttft=took_ms, total=took_ms),
+            timings_ms=Timings(took_ms, took_ms, asked_at=time.time() - took_ms / 1000),
             truncated=False,
             confidence=basis.trusted(sure),
             looked=seen.looked,
