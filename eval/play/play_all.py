@@ -15,6 +15,7 @@ from eval.play.records import Records
 from eval.play.settings import PlaySettings
 from eval.run.worker_pool import Work, devices_of, work_in_processes
 from vstream import SettingsError, VideoLLM, load_video_llm
+from vstream.engine import Decoder
 
 _BF16_BYTES = 2
 
@@ -117,5 +118,9 @@ def raw_bytes(play: Play, model: VideoLLM, settings: PlaySettings) -> int:
         num_blocks = int((pictures.duration_s - play.from_s) * model.sample_fps) // size
     with model.turn, torch.inference_mode():
         num_tokens = len(model.family.encode([frames])[0].embeddings)
-    token_bytes = 2 * decoder.num_layers * decoder.kv_heads * decoder.head_dim * _BF16_BYTES
-    return num_blocks * num_tokens * token_bytes
+    return kv_bytes(decoder, num_blocks * num_tokens)
+
+
+def kv_bytes(decoder: Decoder, num_tokens: int) -> int:
+    """Return the bytes of so many tokens' keys and values in all layers, as bf16."""
+    return num_tokens * 2 * decoder.num_layers * decoder.kv_heads * decoder.head_dim * _BF16_BYTES
