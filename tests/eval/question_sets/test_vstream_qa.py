@@ -29,8 +29,9 @@ class ByAnswer:
         self.prompts = []
 
     def reply(self, prompt):
-        self.prompts.append(prompt.user)
-        given = prompt.user.split("Predicted Answer: ")[1].split("\n\n")[0]
+        user = prompt[1]["content"]
+        self.prompts.append(user)
+        given = user.split("Predicted Answer: ")[1].split("\n\n")[0]
         return JudgeReply(VERDICTS[given], "v1")
 
 
