@@ -92,21 +92,17 @@ def passkey(
     """How many of the keys that lie hidden in a long text are found (VSTREAM_MODEL: of text)."""
     with refusals():
         found = measure_passkeys(ready_model(), contenders, tokens, seed)
-    table = ResultTable(
-        f"Keys found in {tokens} tokens",
-        ("contender", "right", "recall", "MB kept"),
-        tuple(
-            (
-                one.contender,
-                f"{one.right} of {one.asked}",
-                f"{one.recall:.2f}",
-                f"{one.kept_bytes / 1e6:.1f}",
-            )
-            for one in found
-        ),
-        ("recall: the share of a key's blocks that a question read, over all layers",),
-    )
-    show([table])
+    rows = {
+        one.contender: {
+            "right": f"{one.right} of {one.asked}",
+            "recall": f"{one.recall:.2f}",
+            "MB kept": f"{one.kept_bytes / 1e6:.1f}",
+        }
+        for one in found
+    }
+    note = "recall: the share of a key's blocks that a question read, over all layers"
+    title = f"Keys found in {tokens} tokens"
+    show([ResultTable.of(title, rows, note, corner="contender")])
     if as_json:
         show_document([asdict(one) for one in found])
 

@@ -69,8 +69,8 @@ def figures_of(
 def _table(
     title: str, found: Sequence[MemoryFigures], columns: Mapping[str, Cell], *notes: str
 ) -> ResultTable:
-    rows = tuple((one.name, *(cell(one) for cell in columns.values())) for one in found)
-    return ResultTable(title, ("contender", *columns), rows, notes)
+    rows = {one.name: {name: cell(one) for name, cell in columns.items()} for one in found}
+    return ResultTable.of(title, rows, *notes, corner="contender")
 
 
 def _costs(found: Sequence[MemoryFigures], tower_ms: Sequence[float]) -> ResultTable:
@@ -136,11 +136,14 @@ def _recall(found: Sequence[MemoryFigures], kinds: Sequence[str] = RECALLED_KIND
 
 
 def _layers(found: Sequence[MemoryFigures]) -> ResultTable:
-    by_layer = [(one.name, one.recall(lambda record: True) or ()) for one in found]
-    num_layers = max(len(layers) for _, layers in by_layer)
-    rows = tuple((name, *(f"{share:.2f}" for share in layers)) for name, layers in by_layer)
-    titles = (f"layer {number}" for number in range(num_layers))
-    return ResultTable("Recall of the evidence by layer", ("contender", *titles), rows)
+    rows = {
+        one.name: {
+            f"layer {number}": f"{share:.2f}"
+            for number, share in enumerate(one.recall(lambda record: True) or ())
+        }
+        for one in found
+    }
+    return ResultTable.of("Recall of the evidence by layer", rows, corner="contender")
 
 
 def _kinds(found: Sequence[MemoryFigures]) -> ResultTable:

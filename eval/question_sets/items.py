@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from eval.clustered_error import Mark, Part, clustered_stderr, weighted_mean
 from eval.play.asked import TimeSpan
 from eval.question_sets.judging import Judged
+from eval.result_table import percent_cell
 
 Texts = Sequence[str | None]
 """What a model said to an item's prompts, in order; None where it failed. Empty: never asked."""
@@ -68,6 +69,9 @@ class Figure:
     value: float
     stderr: float | None
     num_questions: int
+
+    def __str__(self) -> str:
+        return percent_cell(self.value, self.stderr, digits=2)
 
     def document(self) -> dict[str, object]:
         """Return it rounded to what a table prints."""

@@ -38,6 +38,9 @@ class Latency:
         """The smallest value that at least 95 % do not exceed (nearest rank)."""
         return sorted(self.all_ms)[math.ceil(0.95 * len(self.all_ms)) - 1]
 
+    def __str__(self) -> str:
+        return f"{self.median_ms:.0f} / {self.p95_ms:.0f}"
+
 
 @dataclass(frozen=True)
 class PolicySummary:
