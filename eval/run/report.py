@@ -13,7 +13,7 @@ from jinja2 import Environment
 from eval.result_table import NOTHING, ResultTable
 from eval.run.cost import read_costs
 from eval.run.plots import MARKED, plots
-from eval.run.run_directory import RunDescription, write_whole
+from eval.run.run_directory import RunDescription, hardware_words, write_whole
 from eval.run.scored import read_scored
 from eval.run.summary import PolicySummary, by_age, by_part, summaries
 
@@ -68,16 +68,16 @@ def _facts(description: RunDescription) -> dict[str, str]:
         return facts
     last = description.starts[-1]
     facts |= {
-        "command": last.command,
-        "date": last.date,
-        "commit": last.commit or "not known",
-        "hardware": str(last.hardware),
-        "versions": ", ".join(f"{name} {version}" for name, version in last.versions.items()),
+        "command": last["command"],
+        "date": last["date"],
+        "commit": last["commit"] or "not known",
+        "hardware": hardware_words(last["hardware"]),
+        "versions": ", ".join(f"{name} {version}" for name, version in last["versions"].items()),
     }
-    ways = {(start.commit, str(start.hardware)) for start in description.starts}
-    if len(ways) > 1:
-        starts = "; ".join(f"{s.date}: {s.commit}, {s.hardware}" for s in description.starts)
-        facts["started again, not always alike"] = starts
+    ways = [(s["date"], s["commit"], hardware_words(s["hardware"])) for s in description.starts]
+    if len({way[1:] for way in ways}) > 1:
+        told = (f"{date}: {commit}, {where}" for date, commit, where in ways)
+        facts["started again, not always alike"] = "; ".join(told)
     return facts
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from encoders import Frame
 from eval.command_line import use_threads
 from eval.random_model import SHAPES, random_family, random_model, random_video_llm, require_shape
-from eval.run.run_directory import Hardware
+from eval.run.run_directory import hardware
 from eval.speed.figures import Row
 from eval.stream_world import Renderer, write_script
 from memory import BlockStore, KeepPolicy, KVMemory, Provenance
@@ -84,12 +84,12 @@ def endless_frames(fps: float, is_camera: bool = False) -> Iterator[Frame]:
 
 
 def here(model: VideoLLM) -> Row:
-    decoder, hardware = model.decoder, Hardware()
+    decoder, machine = model.decoder, hardware()
     return {
         "model": model.name,
-        "device": hardware.device if decoder.device.type == "cuda" else hardware.cpu,
+        "device": machine["device" if decoder.device.type == "cuda" else "cpu"],
         "dtype": str(decoder.dtype).removeprefix("torch."),
-        "threads": hardware.torch_threads,
+        "threads": machine["torch_threads"],
         "load_average": os.getloadavg()[0],
     }
 
