@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from eval.clustered_error import Estimate
 from eval.play.asked import Asked
 from eval.play.options import PlayOptions, play_command
 from eval.play.played_run import chosen, play_run
@@ -20,7 +21,7 @@ from eval.question_sets.data_files import read_predictions, require_videos
 from eval.question_sets.items import Outcome, SetItem
 from eval.question_sets.scored_run import NAMES, Judges, ScoredRun, make_benchmark, score_run
 from eval.question_sets.vstream_qa import SUBSETS
-from eval.result_table import NOTHING, ResultTable, show, show_document
+from eval.result_table import NOTHING, ResultTable, percent_cell, show, show_document
 from eval.run.report import write_report
 from eval.run.scored import Scored, write_scored
 from vstream import SettingsError
@@ -124,13 +125,17 @@ def _show(title: str, run: ScoredRun) -> None:
         counted = row.published or row.strict
         rows[row.name] = {
             "unit": row.unit,
-            "published": row.published or NOTHING,
-            "strict": row.strict or NOTHING,
+            "published": _cell(row.published),
+            "strict": _cell(row.strict),
             "questions": counted.num_questions if counted else NOTHING,
         }
     table = ResultTable.of(f"{title}: mean ± standard error, clustered by video", rows)
     named = [name for name in _SHOWN if name in run.document]
     show([table], *(f"{name.replace('_', ' ')}: {run.document[name]}" for name in named))
+
+
+def _cell(found: Estimate | None) -> str:
+    return percent_cell(found.mean, found.stderr, digits=2) if found else NOTHING
 
 
 def _write_items(path: Path, benchmark: Benchmark, items: Sequence[SetItem]) -> None:

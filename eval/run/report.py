@@ -132,7 +132,7 @@ def task_table(summaries: Sequence[PolicySummary]) -> ResultTable:
     for task in sorted({name for summary in summaries for name in summary.by_task}):
         found = {summary.policy: summary.by_task.get(task) for summary in summaries}
         count = max(one.num_questions for one in found.values() if one)
-        cells = {policy: f"{one.percent:.0f}" if one else NOTHING for policy, one in found.items()}
+        cells = {policy: f"{one.mean:.0f}" if one else NOTHING for policy, one in found.items()}
         rows[task] = {"questions": count, **cells}
     return ResultTable.of("Percent right by task", rows, corner="task")
 

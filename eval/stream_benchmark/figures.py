@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from eval.clustered_error import Estimate
+from eval.run import summary
 from eval.run.cost import Cost, bytes_per_hour, ingest_fps
 from eval.run.scored import AGES_S, age_of
-from eval.run.summary import Estimate, estimate
 from eval.stream_benchmark.citation_figures import citation_document
 from eval.stream_benchmark.record import NEW_STYLE, NEW_WORDING, PAST_GROUP, PRESENT_GROUP, Record
 from eval.stream_benchmark.watches import WatchFigures
@@ -79,7 +80,7 @@ def figures(records: Sequence[Record]) -> Figures:
 
 def accuracy(records: Sequence[Record]) -> Estimate | None:
     """Return the share that is right, with its clustered standard error; None without records."""
-    return estimate([record.scored for record in records]) if records else None
+    return summary.accuracy([record.scored for record in records]) if records else None
 
 
 def negative(records: Sequence[Record]) -> Estimate | None:
@@ -89,7 +90,7 @@ def negative(records: Sequence[Record]) -> Estimate | None:
     asked = [record for record in records if record.scored.task in NEGATIVE_KINDS]
     no = accuracy([record for record in asked if record.scored.truth in NEGATIVE_ANSWERS])
     yes = accuracy([record for record in asked if record.scored.truth not in NEGATIVE_ANSWERS])
-    return min(no, yes, key=lambda side: side.percent) if no and yes else None
+    return min(no, yes, key=lambda side: side.mean) if no and yes else None
 
 
 def _of_group(records: Sequence[Record], group: str) -> list[Record]:
@@ -142,7 +143,7 @@ class ContenderReport:
 
 
 def _percent(found: Estimate | None) -> float | None:
-    return None if found is None else round(found.percent, 2)
+    return None if found is None else round(found.mean, 2)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

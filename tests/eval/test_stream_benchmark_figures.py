@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.clustered_error import Estimate
 from eval.run.cost import Cost
 from eval.run.run_directory import RecordFile
 from eval.run.scored import AGES_S, Scored
-from eval.run.summary import Estimate
 from eval.stream_benchmark.exam import ExamQuestion, ExamStream
 from eval.stream_benchmark.figures import ContenderReport, accuracy, figures, negative
 from eval.stream_benchmark.record import NEW_STYLE, NEW_WORDING, Record, record_of
@@ -44,7 +44,7 @@ def record(right=True, **changes):
 
 
 def percent(found):
-    return None if found is None else found.percent
+    return None if found is None else found.mean
 
 
 def test_the_standard_error_is_clustered_by_stream():
