@@ -1,14 +1,14 @@
 """Interview: puts one contender's questions of a play, one by one, and tells what was said."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from eval.play.asked import Asked, AskTime, Play, Prompt, TimeSpan
-from eval.play.asker import GivenAnswer
+from eval.play.asked import Asked, AskTime, Play, Prompt
+from eval.play.asker import Ask, GivenAnswer
 from eval.play.records import ANSWERS, Tell
 from eval.play.settings import PlaySettings
 from memory import KVMemoryError
@@ -16,11 +16,6 @@ from vstream import Question, VStreamError
 
 FAILURES = (VStreamError, KVMemoryError, torch.OutOfMemoryError)
 """What ends one answer but not the run: a baseline may not fit, a video may be damaged."""
-
-Ask = Callable[[Question, Sequence[TimeSpan]], GivenAnswer]
-"""Asks in order of time, once exactly the frames up to `question.at_s` (None: the end) have been
-shown; takes the evidence, if it is known.
-"""
 
 
 class Interview:

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from eval.play.asked import Play, pictures_of
-from eval.play.asker import BlindAsker, FramesAsker
+from eval.play.asker import Ask, blind_asker, frames_asker
 from eval.play.contender import DEFAULT, LANGUAGE, Contender
-from eval.play.interview import FAILURES, Ask, Interview
+from eval.play.interview import FAILURES, Interview
 from eval.play.records import COSTS, Tell
 from eval.play.settings import PlaySettings
 from eval.play.watching import Watching
@@ -103,7 +103,7 @@ class Player:
         if contender.policy == LANGUAGE:
             config = replace(settings, folder=None).configured(contender)
             with open_session(config, model, LANGUAGE) as session:
-                yield BlindAsker(session).ask
+                yield blind_asker(session)
         else:
             with pictures_of(play.video, settings.config.source) as pictures:
-                yield FramesAsker(pictures, play.from_s, model, contender, settings).ask
+                yield frames_asker(pictures, play.from_s, model, contender, settings)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple
 
 from eval.play.asked import AskTime, Play, Standing, source_of
-from eval.play.asker import FindAsker, SessionAsker
+from eval.play.asker import Ask, SessionAsker, find_asker
 from eval.play.contender import DEFAULT, FIND, Contender
 from eval.play.interview import Interview
 from eval.play.kept import KeptWatch, stored_bytes
@@ -61,8 +61,8 @@ class Watching:
 
         def ask_next() -> None:
             worker.flush()
-            for name, asker in askers.items():
-                interviews[name].put(left[0], asker.ask)
+            for name, ask in askers.items():
+                interviews[name].put(left[0], ask)
             left.popleft()
 
         worker = IngestWorker(
@@ -80,9 +80,10 @@ class Watching:
         self._tell_ended(math.inf)
         return self._cost(worker) if until_s >= play.times[-1].at_s else None
 
-    def _asker(self, contender: Contender) -> SessionAsker | FindAsker:
+    def _asker(self, contender: Contender) -> Ask:
         asker = SessionAsker(self._session, contender, self._settings)
-        return FindAsker(self._session, asker, self._play) if contender.policy == FIND else asker
+        is_find = contender.policy == FIND
+        return find_asker(self._session, asker, self._play) if is_find else asker.ask
 
     def _saw(self, frame: SeenFrame) -> None:
         self._kept.look(frame.stream_s)
