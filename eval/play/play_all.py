@@ -9,12 +9,12 @@ import torch
 from eval.command_line import progress_bar
 from eval.play.asked import Play, pictures_of
 from eval.play.contender import Contender
-from eval.play.interview import PlayedAnswer
-from eval.play.player import Player, PlayRecord, Task
-from eval.play.records import Records
+from eval.play.player import Player, Task
+from eval.play.records import ANSWERS, Records, Told
 from eval.play.settings import PlaySettings
 from eval.run.worker_pool import Work, devices_of, work_in_processes
 from vstream import SettingsError, VideoLLM, load_video_llm
+from vstream.engine import Decoder
 
 _BF16_BYTES = 2
 
@@ -32,11 +32,11 @@ class WorkerSetup:
         config = self.settings.config
         return load_video_llm(config.model, device, config.dtype, self.sample_fps)
 
-    def begin(self, device: str) -> Work[Task, PlayRecord]:
+    def begin(self, device: str) -> Work[Task, Told]:
         """Return a worker's job, with its own model."""
         return self.work(self.load(device))
 
-    def work(self, model: VideoLLM) -> Work[Task, PlayRecord]:
+    def work(self, model: VideoLLM) -> Work[Task, Told]:
         return lambda task, tell: Player(model, self.settings, tell).play(task)
 
 
@@ -44,7 +44,7 @@ def play_all(
     tasks: Sequence[Task],
     records: Records,
     setup: WorkerSetup,
-    here: Work[Task, PlayRecord] | None,
+    here: Work[Task, Told] | None,
     num_workers: int,
 ) -> None:
     """Play by `here` in this process, else in processes that each load a model."""
@@ -55,9 +55,9 @@ def play_all(
     with progress_bar() as progress:
         bar = progress.add_task("asking", total=sum(task.num_left for task in tasks))
 
-        def tell(told: PlayRecord) -> None:
+        def tell(told: Told) -> None:
             records.take(told)
-            progress.advance(bar, isinstance(told, PlayedAnswer))
+            progress.advance(bar, told[0].startswith(ANSWERS))
 
         if here is None:
             devices = devices_of(setup.settings.config.device, num_workers)
@@ -117,5 +117,9 @@ def raw_bytes(play: Play, model: VideoLLM, settings: PlaySettings) -> int:
         num_blocks = int((pictures.duration_s - play.from_s) * model.sample_fps) // size
     with model.turn, torch.inference_mode():
         num_tokens = len(model.family.encode([frames])[0].embeddings)
-    token_bytes = 2 * decoder.num_layers * decoder.kv_heads * decoder.head_dim * _BF16_BYTES
-    return num_blocks * num_tokens * token_bytes
+    return kv_bytes(decoder, num_blocks * num_tokens)
+
+
+def kv_bytes(decoder: Decoder, num_tokens: int) -> int:
+    """Return the bytes of so many tokens' keys and values in all layers, as bf16."""
+    return num_tokens * 2 * decoder.num_layers * decoder.kv_heads * decoder.head_dim * _BF16_BYTES

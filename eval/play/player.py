@@ -7,22 +7,21 @@ question, but here no frame after a question's moment is taken before it has bee
 
 import tempfile
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from eval.play.asked import Play, pictures_of
-from eval.play.asker import BlindAsker, FramesAsker
+from eval.play.asker import Ask, blind_asker, frames_asker
 from eval.play.contender import DEFAULT, LANGUAGE, Contender
-from eval.play.interview import FAILURES, Ask, Interview, PlayedAnswer
+from eval.play.interview import FAILURES, Interview
+from eval.play.records import COSTS, Tell
 from eval.play.settings import PlaySettings
-from eval.play.watching import PlayedHours, PlayedWatch, Watching
+from eval.play.watching import Watching
 from eval.run.cost import Cost
 from eval.run.peak_memory import PeakMemory, resident_bytes
 from vstream import Session, VideoLLM, open_session
-
-PlayRecord = PlayedAnswer | PlayedWatch | PlayedHours | Cost
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,7 @@ class Task:
 
 
 class Player:
-    def __init__(
-        self, model: VideoLLM, settings: PlaySettings, tell: Callable[[PlayRecord], None]
-    ) -> None:
+    def __init__(self, model: VideoLLM, settings: PlaySettings, tell: Tell) -> None:
         self._model = model
         self._settings = settings
         self._tell = tell
@@ -87,7 +84,7 @@ class Player:
         if cost is not None:
             for one in contenders:
                 own = replace(cost, policy=one.name, peak_of=peak.of, peak_bytes=peak.num_bytes)
-                self._tell(own)
+                self._tell((COSTS, asdict(own)))
 
     @contextmanager
     def _session(self, task: Task, model: VideoLLM) -> Iterator[Session]:
@@ -106,7 +103,7 @@ class Player:
         if contender.policy == LANGUAGE:
             config = replace(settings, folder=None).configured(contender)
             with open_session(config, model, LANGUAGE) as session:
-                yield BlindAsker(session).ask
+                yield blind_asker(session)
         else:
             with pictures_of(play.video, settings.config.source) as pictures:
-                yield FramesAsker(pictures, play.from_s, model, contender, settings).ask
+                yield frames_asker(pictures, play.from_s, model, contender, settings)

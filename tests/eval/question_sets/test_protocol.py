@@ -215,4 +215,4 @@ def test_who_plays_by_the_protocol_and_knows_everything_is_always_right(name, tm
     assert {(o.published, o.strict, o.oddity) for o in outcomes} == {(1.0, 1.0, "")}
     for row in benchmark.aggregate(outcomes):
         for found in filter(None, (row.published, row.strict)):
-            assert found.value == pytest.approx(100)
+            assert found.mean == pytest.approx(100)
