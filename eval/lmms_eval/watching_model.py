@@ -7,7 +7,7 @@ more: up to `end_time` (lmms_eval.protocol) or `video_end`, else to the end. The
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from loguru import logger
 from eval.command_line import progress_bar
 from eval.play.asked import Asked, Prompt, TimeSpan, plan
 from eval.play.contender import DEFAULT, parse_contenders
-from eval.play.interview import PlayedAnswer
 from eval.play.play_all import tasks_of
-from eval.play.player import Player, PlayRecord
+from eval.play.player import Player
+from eval.play.records import ANSWERS, Tell, Told
 from eval.play.settings import PlaySettings
 from vstream import SettingsError, load_config, load_video_llm
 
@@ -112,10 +112,11 @@ class WatchingModel(lmms):  # type: ignore[misc]  # it may not be installed
         with progress_bar() as progress:
             bar = progress.add_task("asking", total=len(puts))
 
-            def take(told: PlayRecord) -> None:
-                if isinstance(told, PlayedAnswer):
-                    said[told.id] = [one.text or "" for one in told.said]
-                    for error in filter(None, (one.error for one in told.said)):
+            def take(told: Told) -> None:
+                file, line = told
+                if file.startswith(ANSWERS):
+                    said[line["id"]] = [text or "" for text in line["texts"]]
+                    for error in filter(None, (one["error"] for one in line["said"])):
                         logger.error(f"vstream: {error}")
                     progress.advance(bar)
 
@@ -131,7 +132,7 @@ class WatchingModel(lmms):  # type: ignore[misc]  # it may not be installed
         self,
         asked: Sequence[Asked],
         generation: Mapping[str, Any],
-        take: Callable[[PlayRecord], None],
+        take: Tell,
     ) -> None:
         temperature = generation.get("temperature") if generation.get("do_sample", True) else 0
         settings = PlaySettings(

@@ -85,9 +85,10 @@ class VideoLLM:
 def load_video_llm(
     name: str | None, device: str = "auto", dtype: str = "auto", sample_fps: float | None = None
 ) -> VideoLLM:
-    """Load a hub id, a directory or a GGUF file of a text decoder; None is the embedded model. `device` and `dtype` are torch
-    names; auto is CUDA in bfloat16 if there is a GPU, else the CPU in float32. No code in the
-    directory is run. Raises ModelError naming what was looked for and what to do.
+    """Load a hub id, a directory or a GGUF file of a text decoder; None is the embedded model.
+    `device` and `dtype` are torch names; auto is CUDA in bfloat16 if there is a GPU, else CPU in
+    float32. No code in the directory is run. Raises ModelError naming what was looked for and what
+    to do.
     """
     directory = _directory(name)
     name = name or "embedded"
@@ -156,7 +157,7 @@ def device_and_dtype(device: str, dtype: str) -> tuple[torch.device, torch.dtype
 
 
 def _directory(name: str | None) -> Path:
-    """Return the directory of the checkpoint, or its GGUF file; a hub id is downloaded if need be."""
+    """Return the directory of the checkpoint, or its GGUF file. Downloads a hub id if need be."""
     if name is None:
         return embedded_weights()
     path = Path(name).expanduser()

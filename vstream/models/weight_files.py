@@ -36,8 +36,8 @@ _PACKED_BYTES = {
 
 
 def checkpoint_fingerprint(directory: Path, weights: Sequence[Path] = ()) -> str:
-    """Return 16 hex digits over the small files in `directory` and samples of the `weights`; without
-    them, of its safetensors files.
+    """Return 16 hex digits over the small files in `directory` and samples of the `weights`;
+    without them, of its safetensors files.
 
     Configuration, tokenizer, chat template and preprocessing count, because they change what is
     kept. Of each file of weights only the header and 64 evenly spread samples of 64 kB are read,
