@@ -19,10 +19,10 @@ from torch import Tensor
 
 from eval.memory_benchmark.ablations import ABLATIONS
 from eval.memory_benchmark.kept_tokens import KeptTokens
-from eval.play.asked import TimeSpan
 from eval.play.asker import SessionAsker
 from eval.play.contender import Contender
 from eval.play.play_all import kv_bytes
+from eval.play.plays import TimeSpan
 from eval.play.settings import PlaySettings
 from eval.stream_benchmark.exam import ExamStream
 from memory import KVMemory, MemoryPolicy, codec_named

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from eval.play.asked import Pictures, Play, TimeSpan
 from eval.play.block_choice import (
     BlockTimes,
     Oracle,
@@ -14,6 +13,7 @@ from eval.play.block_choice import (
     spread_to_the_ends,
 )
 from eval.play.contender import FRAMES, ORACLE, Contender
+from eval.play.plays import Pictures, Play, TimeSpan
 from eval.play.settings import PlaySettings
 from memory.policies.default import Default, DefaultSettings
 from vstream import EFFORTS, Answer, Finding, Question, Session, VideoLLM, open_session

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from eval.play.asked import Asked, AskTime, Play, Prompt
 from eval.play.asker import Ask, GivenAnswer
-from eval.play.records import ANSWERS, Tell
+from eval.play.plays import AskTime, Play, Prompt, VideoQuestion
+from eval.play.records import ANSWERS, Report
 from eval.play.settings import PlaySettings
 from memory import KVMemoryError
 from vstream import Question, VStreamError
@@ -27,7 +27,7 @@ class Interview:
         policy: str,
         settings: PlaySettings,
         known: Collection[str],
-        tell: Tell,
+        report: Report,
     ) -> None:
         """`known`: ids of questions on record. Tells a line of a predictions file for each complete
         answer, with what else is known of each text; `asked_s` None is the end of the video.
@@ -35,7 +35,7 @@ class Interview:
         self._play = play
         self._file = f"{ANSWERS}{policy}"
         self._settings = settings
-        self._tell = tell
+        self._report = report
         self._open: dict[int, dict[str, Any]] = {
             number: {"id": one.id, "texts": [], "said": []}
             for number, one in enumerate(play.asked)
@@ -56,14 +56,14 @@ class Interview:
         if final is not None:
             self._say(time, asked, final, ask)
         if final is not None or len(self._open[time.number]["said"]) == len(asked.spans):
-            self._tell((self._file, self._open.pop(time.number)))
+            self._report((self._file, self._open.pop(time.number)))
 
     def fail(self, times: Iterable[AskTime], why: Exception) -> None:
         """Record that nothing can be asked at these times any more."""
         for time in times:
             self.put(time, lambda question, evidence: _failed(why))
 
-    def _say(self, time: AskTime, asked: Asked, prompt: Prompt, ask: Ask) -> str | None:
+    def _say(self, time: AskTime, asked: VideoQuestion, prompt: Prompt, ask: Ask) -> str | None:
         document = self._open[time.number]
         at_s = None if math.isinf(time.at_s) else time.at_s
         decoding = self._settings.decoding(asked.id, len(document["said"]))

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from eval.play.asked import Play, pictures_of
 from eval.play.asker import Ask, blind_asker, frames_asker
 from eval.play.contender import DEFAULT, LANGUAGE, Contender
 from eval.play.interview import FAILURES, Interview
-from eval.play.records import COSTS, Tell
+from eval.play.plays import Play, pictures_of
+from eval.play.records import COSTS, Report
 from eval.play.settings import PlaySettings
 from eval.play.watching import Watching
 from eval.run.cost import Cost
@@ -48,10 +48,10 @@ class Task:
 
 
 class Player:
-    def __init__(self, model: VideoLLM, settings: PlaySettings, tell: Tell) -> None:
+    def __init__(self, model: VideoLLM, settings: PlaySettings, report: Report) -> None:
         self._model = model
         self._settings = settings
-        self._tell = tell
+        self._report = report
         self._at_first_bytes = resident_bytes()
 
     def play(self, task: Task) -> None:
@@ -60,7 +60,9 @@ class Player:
         """
         play, contenders, known = task.play, task.contenders, task.known
         interviews = {
-            one.name: Interview(play, one.name, self._settings, known.get(one.name, ()), self._tell)
+            one.name: Interview(
+                play, one.name, self._settings, known.get(one.name, ()), self._report
+            )
             for one in contenders
         }
         left = deque(play.times)
@@ -70,7 +72,7 @@ class Player:
             try:
                 if contenders[0].is_watching:
                     with self._session(task, model) as session:
-                        watching = Watching(session, play, contenders, self._settings, self._tell)
+                        watching = Watching(session, play, contenders, self._settings, self._report)
                         cost = watching.run(interviews, left, known.get(DEFAULT, ()))
                 else:
                     with self._asking_apart(task, model) as ask:
@@ -84,7 +86,7 @@ class Player:
         if cost is not None:
             for one in contenders:
                 own = replace(cost, policy=one.name, peak_of=peak.of, peak_bytes=peak.num_bytes)
-                self._tell((COSTS, asdict(own)))
+                self._report((COSTS, asdict(own)))
 
     @contextmanager
     def _session(self, task: Task, model: VideoLLM) -> Iterator[Session]:

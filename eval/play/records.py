@@ -17,9 +17,9 @@ WATCHES = f"{ANSWERS}{DEFAULT}.watches"
 _BESIDE = (".judgements", ".watches")
 """Suffixes of other records' files beside the answers."""
 
-Told = tuple[str, dict[str, Any]]
+RecordLine = tuple[str, dict[str, Any]]
 """A line, and the name of the file that it goes into: ANSWERS and a contender's, or another."""
-Tell = Callable[[Told], None]
+Report = Callable[[RecordLine], None]
 
 
 class Records:
@@ -87,7 +87,7 @@ class Records:
         standing = self.fired_s if contender.name == DEFAULT else ()
         return frozenset([*self.answers[contender.name], *standing])
 
-    def take(self, told: Told) -> None:
+    def take(self, line: RecordLine) -> None:
         """Write to disk before the next question counts as asked."""
-        name, document = told
+        name, document = line
         self._files[name].append(document, to_disk=name.startswith(ANSWERS))

@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple
 
-from eval.play.asked import AskTime, Play, Standing, source_of
 from eval.play.asker import Ask, SessionAsker, find_asker
 from eval.play.contender import DEFAULT, FIND, Contender
 from eval.play.interview import Interview
 from eval.play.kept import KeptWatch, stored_bytes
-from eval.play.records import HOURS, WATCHES, Tell
+from eval.play.plays import AskTime, Play, Standing, source_of
+from eval.play.records import HOURS, WATCHES, Report
 from eval.play.settings import PlaySettings
 from eval.run.cost import Cost
 from memory import MemoryPolicy
@@ -28,14 +28,14 @@ class Watching:
         play: Play,
         contenders: Sequence[Contender],
         settings: PlaySettings,
-        tell: Tell,
+        report: Report,
     ) -> None:
         """All `contenders` read what the session keeps; it was opened for the first of them."""
         self._session = session
         self._play = play
         self._contenders = contenders
         self._settings = settings
-        self._tell = tell
+        self._report = report
         self._kept = KeptWatch(session)
         self._lookouts: list[_Lookout] = []
 
@@ -95,14 +95,14 @@ class Watching:
         ended = [one for one in self._lookouts if one.standing.until_s <= now_s]
         for lookout in ended:
             self._lookouts.remove(lookout)
-            self._tell((WATCHES, {"id": lookout.standing.id, "fired_s": lookout.fired_s}))
+            self._report((WATCHES, {"id": lookout.standing.id, "fired_s": lookout.fired_s}))
 
     def _cost(self, worker: IngestWorker) -> Cost:
         progress, session, video = worker.progress, self._session, self._play.video.name
         stats = self._kept.note(progress.stream_s)
         for contender in self._contenders:
-            told = {"contender": contender.name, "video": video, "kept": self._kept.noted}
-            self._tell((HOURS, told))
+            line = {"contender": contender.name, "video": video, "kept": self._kept.noted}
+            self._report((HOURS, line))
         grows = num_bytes = stored_bytes(stats)
         has_budget = self._contenders[0].budget is not None
         is_bound = has_budget or session.policy.keep_blocks() is not None

@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.play.asked import Prompt
+from eval.play.plays import Prompt
 from eval.question_sets.benchmark import Benchmark, scored_choice
 from eval.question_sets.data_files import Reader, video_in
 from eval.question_sets.items import Outcome, Row, SetItem, of_group, of_task, score_row

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from eval.clustered_error import Estimate
-from eval.play.asked import Asked
 from eval.play.options import PlayOptions, play_command
 from eval.play.played_run import chosen, play_run
+from eval.play.plays import VideoQuestion
 from eval.play.records import Records
 from eval.question_sets.benchmark import Benchmark
 from eval.question_sets.data_files import read_predictions, require_videos
@@ -155,12 +155,12 @@ def _write_items(path: Path, benchmark: Benchmark, items: Sequence[SetItem]) -> 
             file.write(json.dumps(document, allow_nan=False) + "\n")
 
 
-def asked_of(benchmark: Benchmark, items: Sequence[SetItem], data_dir: Path) -> list[Asked]:
+def asked_of(benchmark: Benchmark, items: Sequence[SetItem], data_dir: Path) -> list[VideoQuestion]:
     """Return what a run asks of each video, and when; in the order of the items."""
     asked = []
     for item in items:
         prompt, follow_up = benchmark.prompt(item), partial(benchmark.follow_up, item)
-        asked.append(Asked(item.id, data_dir / item.video, item.spans, prompt, follow_up))
+        asked.append(VideoQuestion(item.id, data_dir / item.video, item.spans, prompt, follow_up))
     return asked
 
 

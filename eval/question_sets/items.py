@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eval.clustered_error import Estimate, Mark, Part, estimate
-from eval.play.asked import TimeSpan
+from eval.play.plays import TimeSpan
 from eval.question_sets.judging import Judged
 
 Texts = Sequence[str | None]

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.play.asked import Prompt
+from eval.play.plays import Prompt
 from eval.question_sets.benchmark import Benchmark, scored_choice
 from eval.question_sets.data_files import Reader
 from eval.question_sets.items import Outcome, Row, SetItem, of_task, score_row

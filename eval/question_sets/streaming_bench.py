@@ -26,7 +26,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from eval.play.asked import Prompt
+from eval.play.plays import Prompt
 from eval.question_sets.benchmark import Benchmark, scored_choice
 from eval.question_sets.data_files import Reader, clock_s, read_items, require_files
 from eval.question_sets.items import Outcome, Row, SetItem, Texts, of_group, of_task, score_row

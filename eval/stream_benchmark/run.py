@@ -11,9 +11,9 @@ import psutil
 import torch
 
 from eval.command_line import use_threads
-from eval.play.asked import Asked, Play, Prompt, Standing, TimeSpan, plan
 from eval.play.contender import ALL, LANGUAGE, Contender, parse_contenders
 from eval.play.play_all import WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.plays import Play, Prompt, Standing, TimeSpan, VideoQuestion, plan
 from eval.play.records import Records
 from eval.play.settings import PlaySettings
 from eval.run.cost import write_costs
@@ -133,7 +133,7 @@ def plays_of(exam: Sequence[ExamStream], standing: Standings, frame_px: int) -> 
     for stream in exam:
         video = WorldVideo(stream.name, stream.script, frame_px)
         asked = [
-            Asked(
+            VideoQuestion(
                 question_id(stream, number),
                 video,
                 (TimeSpan(0.0, float(question.asked_s)),),

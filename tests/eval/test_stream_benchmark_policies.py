@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from once_renderer import streams_drawn_once
 from tiny_benchmark import TINY, TinyBenchmark
 
-from eval.play.asked import TimeSpan
 from eval.play.asker import SessionAsker, blind_asker, frames_asker
 from eval.play.block_choice import (
     BlockTimes,
@@ -23,6 +22,7 @@ from eval.play.block_choice import (
 )
 from eval.play.contender import Contender
 from eval.play.play_all import raw_bytes
+from eval.play.plays import TimeSpan
 from eval.play.settings import PlaySettings
 from eval.stream_benchmark.exam import (
     ASKED_FROM_S,

@@ -3,11 +3,11 @@
 import math
 from pathlib import Path
 
-from eval.play.asked import Asked, AskTime, Prompt, TimeSpan, plan
 from eval.play.asker import GivenAnswer
 from eval.play.interview import Interview
 from eval.play.options import PlayOptions
 from eval.play.played_run import chosen
+from eval.play.plays import AskTime, Prompt, TimeSpan, VideoQuestion, plan
 from eval.play.settings import PlaySettings
 from vstream import QuestionError, load_config
 
@@ -36,7 +36,7 @@ def after_yes(text):
 
 def poll(name, *ends):
     spans = tuple(TimeSpan(2.0, end) for end in ends)
-    return Asked(name, VIDEO, spans, Prompt("is it time?"), after_yes)
+    return VideoQuestion(name, VIDEO, spans, Prompt("is it time?"), after_yes)
 
 
 def kept_in(told):
@@ -67,7 +67,9 @@ def interviewed(asked, asker, known=(), **settings):
 
 def test_a_question_is_put_in_the_published_words_and_nothing_of_others_is_told():
     asked = [
-        Asked(name, VIDEO, (TimeSpan(0, end_s),), Prompt(f"{name}\n\x20 ?", "Watch.", "Best: ("))
+        VideoQuestion(
+            name, VIDEO, (TimeSpan(0, end_s),), Prompt(f"{name}\n\x20 ?", "Watch.", "Best: (")
+        )
         for name, end_s in (("late", 9.0), ("end", math.inf), ("early", 4.5))
     ]
     asker = Scripted("a", "b", "c")
@@ -137,7 +139,7 @@ def test_drawn_answers_have_seeds_of_their_own_that_repeat():
 
 def test_questions_share_a_session_only_where_they_may_see_the_video_from_one_moment_on():
     def one(name, start_s, end_s, video=VIDEO, system=""):
-        return Asked(name, video, (TimeSpan(start_s, end_s),), Prompt("?", system))
+        return VideoQuestion(name, video, (TimeSpan(start_s, end_s),), Prompt("?", system))
 
     asked = [
         one("a", 0, 9),

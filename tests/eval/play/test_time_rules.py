@@ -12,10 +12,10 @@ from played_sets import LENGTH_S, LONG_S, SETS, frames, write_pictures, write_se
 from tiny_checkpoints import save_tiny_checkpoint
 
 from eval.etbench.command import CONVENTION
-from eval.play.asked import plan
 from eval.play.asker import GivenAnswer
 from eval.play.contender import parse_contenders
 from eval.play.player import Player, Task
+from eval.play.plays import plan
 from eval.play.records import ANSWERS, COSTS
 from eval.play.settings import PlaySettings
 from eval.question_sets.scored_run import make_benchmark

@@ -24,7 +24,7 @@ from hand_made_sets import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.play.asked import TimeSpan
+from eval.play.plays import TimeSpan
 from eval.question_sets.data_files import require_videos
 from eval.question_sets.scored_run import NAMES, make_benchmark
 from eval.question_sets.vstream_qa import SUBSETS
