@@ -20,6 +20,7 @@ from typing import Any
 
 import structlog
 
+from memory.locks import Rank, ranked_lock
 from vstream.errors import SourceError
 from vstream.sources import frame_source, probe  # noqa: F401  all that a child may run, imported once
 
@@ -37,7 +38,7 @@ class Link:
         """Numbers of the frames in `memory` that may be written over."""
         self.on_close: Callable[[], None] = self._leave
         self._connection = connection
-        self._sending = threading.Lock()
+        self._sending = ranked_lock(Rank.DECODERS)
         self._answers: queue.SimpleQueue[SourceError | None] = queue.SimpleQueue()
 
     def send(self, kind: str, *told: object) -> None:
@@ -79,7 +80,8 @@ def run_child(connection: "Connection[Any, Any]", memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     link = Link(connection, memory)
     structlog.configure(processors=[link.log], cache_logger_on_first_use=False)
-    function, *given = connection.recv()
+    folder, function, *given = connection.recv()
+    os.chdir(folder)  # that of the parent now, for paths that begin there
     threading.Thread(target=link.listen, daemon=True).start()
     try:
         link.send("returned", function(link, *given))

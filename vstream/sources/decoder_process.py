@@ -48,7 +48,7 @@ class DecoderProcess(Closing):
             self._process = _forker.fork([theirs.fileno(), file.fileno()])
         self._connection: Connection[Any, Any] = Connection(ours.detach())
         self._sending = ranked_lock(Rank.DECODERS)
-        self._connection.send((function, *given))
+        self._connection.send((os.getcwd(), function, *given))
 
     def send(self, kind: str, *told: object) -> None:
         """Has no effect on a process that has ended, which `hear` notices. From any thread."""

@@ -1,7 +1,6 @@
 """A source in a process of its own gives what it gives here, and its crash harms nobody else."""
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -13,7 +12,7 @@ from subprocess import PIPE, Popen
 
 import psutil
 import pytest
-from processes import until
+from processes import decoder_of, until
 from rtsp_camera import RtspCamera
 from synthetic_video import write_video
 
@@ -30,7 +29,7 @@ from vstream.sources import (
 )
 from vstream.sources.decoder_child import MAX_BYTES
 from vstream.sources.decoder_process import DecoderProcess
-from vstream.sources.source_process import SourceProcess, open_apart, probe_apart
+from vstream.sources.source_process import open_apart, probe_apart
 
 CONFIG = SourceConfig(
     connect_timeout_s=3, read_timeout_s=1, stall_s=0.4, retry_min_s=0.1, retry_max_s=0.3
@@ -50,11 +49,6 @@ def video(tmp_path_factory):
 def camera(video):
     with RtspCamera(video) as running:
         yield running
-
-
-def process_of(source: SourceProcess) -> psutil.Process:
-    told = Path(f"/proc/self/fdinfo/{source._process._process}").read_text()
-    return psutil.Process(int(re.search(r"^Pid:\s*(\d+)", told, re.M)[1]))
 
 
 def wants(fps=20.0):
@@ -81,6 +75,14 @@ def test_a_file_gives_the_frames_and_counts_that_it_gives_here(video, options):
         assert one.stream_s == other.stream_s
         assert one.captured_at == other.captured_at
         assert (one.pixels == other.pixels).all()
+
+
+def test_a_path_begins_where_the_parent_is_now(video, monkeypatch):
+    for folder in (video.parent, video.parent.parent):
+        monkeypatch.chdir(folder)
+        path = str(video.relative_to(folder))
+        with open_apart(path, CONFIG, wants=wants()) as source:
+            assert len(list(source)) == 100
 
 
 def test_a_probe_reports_what_it_reports_here(camera, video):
@@ -140,7 +142,7 @@ def test_a_decoder_that_dies_costs_its_own_stream_a_few_seconds_and_others_nothi
 
         reader = threading.Thread(target=read)
         reader.start()
-        process_of(source).send_signal(how)
+        decoder_of(source).send_signal(how)
         died_at = time.monotonic()
         until(lambda: source.status.state is SourceState.RECONNECTING)
         assert source.status.last_error.code == "DECODER_FAILED"
@@ -162,7 +164,7 @@ def test_a_decoder_that_dies_costs_its_own_stream_a_few_seconds_and_others_nothi
 
 def test_a_file_over_which_the_decoder_dies_has_failed(video):
     with open_apart(str(video), CONFIG, wants=wants()) as source:
-        process_of(source).kill()
+        decoder_of(source).kill()
         with pytest.raises(SourceError) as caught:
             list(source)
         assert caught.value.code == "DECODER_FAILED"
@@ -173,13 +175,13 @@ def test_a_file_over_which_the_decoder_dies_has_failed(video):
 def test_the_process_loads_no_model(camera):
     with open_apart(camera.url, CONFIG, wants=wants()) as source:
         next(iter(source))
-        assert "libtorch" not in Path(f"/proc/{process_of(source).pid}/maps").read_text()
+        assert "libtorch" not in Path(f"/proc/{decoder_of(source).pid}/maps").read_text()
 
 
 def test_closing_does_not_wait_for_a_process_that_hangs(camera):
     source = open_apart(camera.url, CONFIG, wants=wants())
     next(iter(source))
-    process = process_of(source)
+    process = decoder_of(source)
     process.suspend()
     began = time.monotonic()
     source.close()
