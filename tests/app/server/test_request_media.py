@@ -22,8 +22,8 @@ from shown import asking, clip_part, data_url, encoded, image_part, owl_jpeg, wo
 from slow_web import stalling
 from strange_pictures import photos
 
+from app.server.ask_request import REQUEST
 from app.server.keys import ScopedKey, new_key
-from app.server.showing import REQUEST
 from vstream.device.asker import Asker
 from vstream.errors import SourceError
 from vstream.service.shown_media import ShownMedia, show
