@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from constraints_lock import LOCK, PYTHON
 from image_build import Dockerignore, ImageBuild, lineage, parse_dockerfile
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,7 @@ TEXT = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
 STAGES = parse_dockerfile(TEXT)
 IGNORE = Dockerignore((ROOT / ".dockerignore").read_text(encoding="utf-8"))
 LIBRARY = {"app", "encoders", "eval", "memory", "vstream"}
+BY_HASH = "--require-hashes --constraint constraints.lock"
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +81,34 @@ def test_torch_alone_comes_from_the_index_that_is_given(index):
         check=True,
     )
     given = f" --index-url {index}" if index else ""
-    assert said.stdout.strip() == f"--constraint constraints.txt --no-deps{given} torch"
+    assert said.stdout.strip() == f"{BY_HASH} --no-deps{given} torch"
     assert "index" not in second
+
+
+def test_nothing_is_installed_but_by_its_hash():
+    runs = [step.value for stage in STAGES.values() for step in stage.all("RUN")]
+    installs = [value for value in runs if re.search(r"pip (install|wheel)", value)]
+    by_hash = [value for value in installs if "--require-hashes" in value]
+    others = [value for value in installs if value not in by_hash]
+    assert len(by_hash) == 4
+    assert [("--no-index" in one, "--no-build-isolation" in one) for one in others] == [
+        (False, True),
+        (True, False),
+    ]
+
+
+def test_pip_itself_comes_by_its_hash(tmp_path):
+    (step,) = [s.value for s in STAGES["pip"].all("RUN") if "pip.txt" in s.value]
+    shutil.copy(LOCK, tmp_path)
+    subprocess.run(["sh", "-c", step.replace("pip install", ":")], cwd=tmp_path, check=True)
+    first, *hashes = (tmp_path / "pip.txt").read_text().splitlines()
+    assert first.startswith("pip==")
+    assert hashes
+    assert all(line.startswith("    --hash=sha256:") for line in hashes)
+
+
+def test_the_base_has_the_python_of_the_lock():
+    assert re.search(r"^ARG BASE=python:{}\.{}-slim-bookworm$".format(*PYTHON), TEXT, re.MULTILINE)
 
 
 def test_what_is_copied_exists(context):

@@ -149,7 +149,7 @@ class StageFolder:
                     self._environment[name] = value.replace("$PATH", self._environment["PATH"])
             case "COPY":
                 self._copy(step)
-            case "RUN" if not step.value.startswith("useradd"):
+            case "RUN" if not step.value.startswith(("useradd", "sed")):
                 self._mount(step.flags.get("mount", ""))
                 if step.value.startswith("python -m venv "):
                     self.run(f"{step.value} --without-pip")
