@@ -51,8 +51,8 @@ class WatchingModel(lmms):  # type: ignore[misc]  # it may not be installed
     ) -> None:
         """`pretrained` is a checkpoint's directory or a hub id; None: VSTREAM_MODEL or the embedded
         model. `fps` None is its own rate. `contender` is who answers, as for
-        `python -m eval questions --contender`: `policy=NAME,codec=NAME,...`. Batches are the
-        device's business, whatever their size here. Raises SettingsError and ModelError.
+        `python -m eval questions --contender`: `policy=NAME,codec=NAME,...`. `batch_size` has no
+        effect. Raises SettingsError and ModelError.
         """
         super().__init__()
         named = {"model": pretrained, "device": device}

@@ -1,6 +1,9 @@
 """A source in a process of its own gives what it gives here, and its crash harms nobody else."""
 
+import errno
+import json
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -29,7 +32,7 @@ from vstream.sources import (
 )
 from vstream.sources.decoder_child import MAX_BYTES
 from vstream.sources.decoder_process import DecoderProcess
-from vstream.sources.source_process import open_apart, probe_apart
+from vstream.sources.source_process import SourceProcess, open_apart, probe_apart
 
 CONFIG = SourceConfig(
     connect_timeout_s=3, read_timeout_s=1, stall_s=0.4, retry_min_s=0.1, retry_max_s=0.3
@@ -235,8 +238,45 @@ def hog(link):
 
 
 def test_its_memory_is_bounded():
-    with DecoderProcess(1, lambda: None, hog) as process, pytest.raises(MemoryError):
+    with (
+        DecoderProcess(1, lambda: None, hog) as process,
+        pytest.raises(RuntimeError, match="MemoryError"),
+    ):
         process.hear(30)
+
+
+def babble(link, opening, *given):
+    """What a decoder might send whose memory is overwritten."""
+    sent = {
+        "bytes": b"\x80\x04garbage",
+        "pickle": pickle.dumps(("frame", 0)),
+        "long": bytes(2 << 20),
+        "frame": json.dumps(["frame", 99, [1 << 40, 1, 3], 0.0, 0.0]).encode(),
+        "status": json.dumps(["status", "dreaming", {}, None, None, 0.0]).encode(),
+        "log": json.dumps(["log", "__class__", {}]).encode(),
+    }
+    link.send("opened")
+    link._connection.send_bytes(sent[opening])
+    threading.Event().wait(30)
+
+
+@pytest.mark.parametrize("said", ["bytes", "pickle", "long", "frame", "status", "log"])
+def test_a_process_that_makes_no_sense_is_ended_like_one_that_crashed(said, video, monkeypatch):
+    monkeypatch.setattr(source_process, "_serve", babble)
+    source = SourceProcess(video.name, said, CONFIG, 0.0, lambda: None, "max", False)
+    with source, pytest.raises(SourceError) as caught:
+        list(source)
+    assert caught.value.code == "DECODER_FAILED"
+
+
+def test_a_decoder_that_cannot_be_started_is_a_fault_of_its_source(video, monkeypatch):
+    def full(descriptors):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(decoder_process._forker, "fork", full)
+    with pytest.raises(SourceError, match="Too many open files") as caught:
+        open_apart(str(video), CONFIG, wants=wants())
+    assert caught.value.code == "DECODER_FAILED"
 
 
 def end(link):
