@@ -12,7 +12,7 @@ words are tokenized together, so without such strings the ids equal those of the
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
+from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -177,6 +178,25 @@ class ChatPrompt:
             pieces.append(Piece(self._before_answer + answer_start, is_markup=False))
         return self._text_tokens(self._prompt_tokenizer.encode(pieces))
 
+    def tools_text(self, tools: Sequence[Mapping[str, Any]]) -> str:
+        """Return what the template adds to a system prompt about tools, functions that the model
+        may ask its caller to call, each as in OpenAI's `tools`. "" if it adds nothing there.
+
+        Typed text, like all that a request brings: "<tool_call>" in it is spelled out.
+        """
+        messages = [
+            {"role": "system", "content": self._content(_SYSTEM_SLOT)},
+            {"role": "user", "content": self._content("")},
+        ]
+        try:
+            plain, told = self._rendered(messages), self._rendered(messages, tools=list(tools))
+        except (TemplateError, TypeError):  # it wants other messages, or tools of another form
+            return ""
+        (before, _, after), (same, _, more) = (
+            text.partition(_SYSTEM_SLOT) for text in (plain, told)
+        )
+        return more.removesuffix(after).strip() if same == before and more.endswith(after) else ""
+
     def embed(self, markup: str) -> Float[Tensor, "tokens d_model"]:
         """Embed text that a family weaves between frames, special tokens included."""
         return self._text_tokens(self._prompt_tokenizer.encode([Piece(markup)])).embeddings
@@ -238,16 +258,19 @@ class ChatPrompt:
             messages.append({"role": ("user", "assistant")[number % 2], "content": content})
         if self._system:
             messages.insert(0, {"role": "system", "content": self._content(_SYSTEM_SLOT)})
-        rendered: str = self._tokenizer.apply_chat_template(
-            messages, chat_template=self._template, tokenize=False, add_generation_prompt=True
-        )
-        cut = rendered.split(self._place.marker)
+        cut = self._rendered(messages, add_generation_prompt=True).split(self._place.marker)
         if len(cut) != 2:
             raise UnsupportedModelError(
                 f"the chat template of {self._directory} shows a video as {self._place.marker!r} "
                 f"{len(cut) - 1} times: wanted once"
             )
         return cut[0], cut[1]
+
+    def _rendered(self, messages: Sequence[Mapping[str, Any]], **more: Any) -> str:
+        rendered: str = self._tokenizer.apply_chat_template(
+            messages, chat_template=self._template, tokenize=False, **more
+        )
+        return rendered
 
     def _content(self, text: str, shows_video: bool = False) -> Any:
         if self._place.item is None:

@@ -15,6 +15,7 @@ from app.server.api_errors import ApiError
 from app.server.chat_documents import Wishes
 from app.server.messages import ImagePart, InputMessage, Message, VideoPart
 from app.server.time_range import QuestionSpan
+from app.server.tool_calls import Offer, spelled
 from encoders import Turn
 from vstream.decoding.token_choice import Decoding
 from vstream.service.fetched_media import IS_MEDIA
@@ -23,7 +24,9 @@ REQUEST = "(request)"
 """Takes the place of a stream's id for pictures in a request; no stream can have it."""
 _MOST_TOKENS = 4096
 _JSON_TOKENS = 1024
-"""Default limit for JSON about pictures: clients often set none, and truncated JSON is useless."""
+"""Default limit for JSON about pictures and for calls: clients often set none, and JSON cut short
+is useless.
+"""
 _JPEGS = "data:video/jpeg;base64,"
 
 
@@ -72,12 +75,11 @@ def ask_request_of(
     """`shape` is the answer's format; `json_schema` needs a `schema`. Raises ApiError if the
     messages hold no question, QuestionError for a bad option.
     """
-    *before, last = messages
-    if last.role != "user":
-        why = "the last message must be the user's question"
+    *said, (last, text) = _said(messages)
+    if last not in ("user", "tool"):
+        why = "the last message must be the user's question, or what a tool returned"
         raise ApiError(400, why, "no_question", param="messages")
-    said = [(message.role, _text(message)) for message in before]
-    text, streams, media = _text(last), _named(messages), _shown(messages)
+    streams, media = _named(messages), _shown(messages)
     if shape == "json_schema" and schema is None:
         raise ApiError(400, "json_schema is missing", "schema_missing", param="response_format")
     if max_tokens is None and media and shape != "text":
@@ -98,9 +100,34 @@ def ask_request_of(
         ),
         policy=wishes.policy,
         timezone=wishes.timezone,
-        plan=wishes.plan,
-        tools_ignored=bool(wishes.tools),
+        plan=wishes.plan and last == "user",
     )
+
+
+def with_offer(asked: AskRequest, offer: Offer) -> AskRequest:
+    """Let the model read about the tools on offer, and call them."""
+    decoding = asked.decoding
+    if decoding.max_tokens is None:
+        decoding = replace(decoding, max_tokens=_JSON_TOKENS)
+    if offer.must_call:
+        decoding = replace(decoding, schema=offer.schema, json_object=False)
+    system = "\n\n".join(part for part in (asked.system, offer.text) if part)
+    return replace(asked, system=system, decoding=decoding)
+
+
+def _said(messages: Sequence[Message | InputMessage]) -> list[tuple[str, str]]:
+    """Return roles and words. What tools returned one after another is said at once."""
+    said: list[tuple[str, str]] = []
+    for message in messages:
+        text = _text(message)
+        if isinstance(message, Message) and message.tool_calls:
+            text = (text + spelled(message.tool_calls)).strip()
+        if message.role == "tool":
+            text = f"<tool_response>\n{text}\n</tool_response>"
+            if said and said[-1][0] == "tool":
+                text = f"{said.pop()[1]}\n{text}"
+        said.append((message.role, text))
+    return said
 
 
 def _text(message: Message | InputMessage) -> str:

@@ -12,6 +12,7 @@ from pydantic.config import JsonDict
 
 from app.server.documents import Citation
 from app.server.messages import Message, only
+from app.server.tool_calls import Tool, ToolCall, ToolChoice
 from vstream.question import Basis, CitedSpan, Plan
 from vstream.service.inquiry import StreamAnswer
 
@@ -85,8 +86,6 @@ class Wishes(BaseModel):
         description="vstream's own: answer questions about time (when, how often, how long) from "
         "the spans that a search finds; false: let the model answer.",
     )
-    tools: list[Any] | None = Field(None, description="Ignored; see `tools_ignored`.")
-    tool_choice: Any = None
     top_logprobs: Annotated[Literal[0] | None, only(0)] = None
 
 
@@ -105,6 +104,13 @@ class ChatRequest(Wishes):
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: Stop | list[Stop] | None = None
     response_format: ResponseFormat | None = None
+    tools: list[Tool] | None = Field(
+        None,
+        max_length=128,
+        description="Functions that the model may ask you to call, if its chat template knows "
+        "tools; else they are ignored, and `tools_ignored` says so.",
+    )
+    tool_choice: ToolChoice | None = None
     n: Annotated[Literal[1] | None, only(1)] = 1
     functions: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
     logprobs: Annotated[Literal[False] | None, only(False)] = None
@@ -124,14 +130,15 @@ class Usage(BaseModel):
 
 class AnswerMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None = Field(description="null: there are only `tool_calls`.")
     annotations: list[Citation]
+    tool_calls: list[ToolCall] | None = None
 
 
 class Choice(BaseModel):
     index: int = 0
     message: AnswerMessage
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, kw_only=True)

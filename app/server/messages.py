@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from app.server.api_errors import UNSUPPORTED
+from app.server.tool_calls import ToolCall
 
 
 def only(*understood: Any) -> BeforeValidator:
@@ -71,10 +72,11 @@ Part = Annotated[TextPart | VideoPart | ImagePart, Field(discriminator="type")]
 
 
 class Message(BaseModel):
-    """One turn of the dialogue; the last is the question."""
+    """One turn of the dialogue; the last is the question, or what a called tool returned."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Words | list[Part] | None = None
+    tool_calls: list[ToolCall] | None = Field(None, max_length=100)
 
 
 class InputText(BaseModel):

@@ -99,6 +99,8 @@ class ResponseRequest(Wishes):
     )
     max_output_tokens: int | None = Field(None, ge=1, description="Capped at 4096.")
     metadata: dict[MetadataKey, MetadataValue] | None = Field(None, max_length=16)
+    tools: list[Any] | None = Field(None, description="Ignored; see `tools_ignored`.")
+    tool_choice: Any = None
     text: TextOptions | None = None
     conversation: Annotated[str | None, only()] = None
     prompt: Annotated[str | None, only()] = None
@@ -233,7 +235,8 @@ def _ask_request(wanted: ResponseRequest) -> AskRequest:
     text = (wanted.text or TextOptions()).format
     messages = given or [InputMessage(role="user", content="")]
     max_tokens = wanted.max_output_tokens
-    return ask_request_of(messages, wanted, text.type, text.schema_, max_tokens=max_tokens)
+    asked = ask_request_of(messages, wanted, text.type, text.schema_, max_tokens=max_tokens)
+    return replace(asked, tools_ignored=bool(wanted.tools))
 
 
 def _wait(record: ResponseRecord) -> None:

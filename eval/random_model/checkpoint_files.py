@@ -47,7 +47,7 @@ class CheckpointFiles:
 
 def qwen2_5_vl_files() -> CheckpointFiles:
     """Qwen2.5-VL's: the template is in tokenizer_config.json, sizes are numbers of pixels."""
-    template = _template("qwen").replace("DEFAULT_SYSTEM", _SYSTEM)
+    template = _qwen_template(_SYSTEM, takes_tools="false")
     limits: dict[str, Any] = {"min_pixels": 56 * 56, "max_pixels": 28 * 28 * 16384}
     preprocessing = preprocessor(3, None, _CLIP_MEAN, _CLIP_STD, **limits, **_patches(14))
     del preprocessing["size"]
@@ -62,19 +62,22 @@ def qwen2_5_vl_files() -> CheckpointFiles:
 
 
 def qwen3_vl_files() -> CheckpointFiles:
-    """Qwen3-VL's: the template is in chat_template.json, and video has its own size."""
+    """Qwen3-VL's: the template is in chat_template.json and knows tools; video has its own size."""
     for_video = {"shortest_edge": 4096, "longest_edge": 25165824}
     for_images = {"shortest_edge": 65536, "longest_edge": 16777216}
     return _files(
         {
             "tokenizer_config.json": tokenizer_config("Qwen2Tokenizer", "<|im_end|>"),
-            "chat_template.json": {
-                "chat_template": _template("qwen").replace("DEFAULT_SYSTEM", "''")
-            },
+            "chat_template.json": {"chat_template": _qwen_template("''", takes_tools="true")},
             "preprocessor_config.json": preprocessor(3, for_images, **_patches(16)),
             "video_preprocessor_config.json": preprocessor(3, for_video, **_patches(16)),
         }
     )
+
+
+def _qwen_template(default_system: str, takes_tools: str) -> str:
+    template = _template("qwen").replace("DEFAULT_SYSTEM", default_system)
+    return template.replace("TAKES_TOOLS", takes_tools)
 
 
 def _template(name: str) -> str:

@@ -103,6 +103,35 @@ def test_a_system_prompt_stands_where_the_template_puts_it_before_all_frames(tin
     assert markup[0] == markup[1]
 
 
+def test_what_is_told_about_tools_is_what_the_template_adds_to_a_system_prompt(tiny):
+    tools = [{"type": "function", "function": {"name": name}} for name in ("<|im_end|>", "é")]
+    text = tiny.family.chat.tools_text(tools)
+    assert bool(text) == (tiny.family.name == "qwen3_vl")
+    if not text:
+        return
+
+    def rendered(system, **more):
+        said = [("system", system), ("user", Q)]
+        messages = [{"role": role, "content": [{"type": "text", "text": t}]} for role, t in said]
+        return tiny.tokenizer.apply_chat_template(
+            messages, chat_template=tiny.case.template, tokenize=False, **more
+        )
+
+    assert rendered(f"a\n\n{text}") == rendered("a", tools=tools) != rendered("a")
+
+
+def test_a_template_that_cannot_render_a_tool_shows_none(tmp_path):
+    save_tiny_files("qwen3_vl", tmp_path)
+    path = tmp_path / "chat_template.json"
+    template = json.loads(path.read_text())["chat_template"]
+    broken = template.replace("tool | tojson", "tool.function.name.first + 1")
+    path.write_text(json.dumps({"chat_template": broken}))
+    model = tiny_model("qwen3_vl")
+    model.config.save_pretrained(tmp_path)
+    chat = make_family(model, tmp_path, sample_fps=1.0).chat
+    assert chat.tools_text([{"type": "function", "function": {}}]) == ""
+
+
 def test_a_template_without_a_place_for_a_system_prompt_refuses_one(tmp_path):
     save_tiny_files("llava_onevision", tmp_path)
     said = "{{ message.content[-1].text }}"
