@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from dataclasses import replace
 
-from app.first_look import Asked, require_seen
+from app.first_look import QuestionStream, require_seen
 from app.model import load_model
 from app.terminal import Terminal
 from encoders import Turn
@@ -19,7 +19,7 @@ from vstream.stream_reader import open_reader
 def ask_source(
     terminal: Terminal,
     config: VStreamConfig,
-    named: Asked,
+    named: QuestionStream,
     source: str,
     asked: Question,
     watch_s: float,

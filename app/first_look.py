@@ -17,7 +17,7 @@ _STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionStream:
     """The stream a question is about. `found` is the stored stream; None: ingest the source."""
 
     name: str
@@ -32,7 +32,7 @@ def look_at_question(
     from_s: float | None,
     zone: str | None,
     dialogue: str | None,
-) -> Asked:
+) -> QuestionStream:
     """Find what the question is about. Raises VStreamError, KVMemoryError."""
     require_question(text, from_s, at_s, zone)
     asked = _asked(config, source)
@@ -90,7 +90,7 @@ def look_at_source(terminal: Terminal, config: VStreamConfig, source: str) -> No
         terminal.say(f"{error}; retrying")
 
 
-def _asked(config: VStreamConfig, source: str) -> Asked:
+def _asked(config: VStreamConfig, source: str) -> QuestionStream:
     """Decide whether to ask about a stored stream: one named by its id, or one that another process
     is ingesting right now. Raises StoreError for a name that is neither a file nor a stream,
     SourceError.
@@ -106,7 +106,7 @@ def _asked(config: VStreamConfig, source: str) -> Asked:
                 "`vstream streams` lists the streams"
             )
         if found is not None:
-            return Asked(source, found)
+            return QuestionStream(source, found)
     name = stream_id_of(source)
     found = find_stream(store, name)
-    return Asked(name, found if found is not None and found.state == "live" else None)
+    return QuestionStream(name, found if found is not None and found.state == "live" else None)

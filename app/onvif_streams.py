@@ -1,10 +1,10 @@
-"""streams_of: asks an ONVIF camera for its streams, and believes nothing that it says.
+"""streams_of: asks an ONVIF camera for its streams, and trusts nothing that it says.
 
 Requests go only to the address that is asked, whatever host an answer names, and follow no
 redirection. An answer is bounded in bytes, time and depth (the library's lookups are quadratic in
 depth), is never unpacked, and its entities are not expanded. The camera gets a digest of the
-password, never the password; who hears a digest can try passwords on it. ONVIF Core and Media
-Service Specification.
+password, never the password; anyone who hears a digest can try passwords on it. ONVIF Core and
+Media Service Specification.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ def at_host(url: str, host: str, schemes: tuple[str, ...]) -> str | None:
 
 
 def is_shallow(xml: str) -> bool:
-    """Whether `xml` nests few elements, as far as it can be read."""
+    """Return whether `xml` nests few elements, as far as it can be read."""
     parser = expat.ParserCreate()
     depth = 0
 

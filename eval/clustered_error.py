@@ -1,4 +1,4 @@
-"""clustered_stderr: the standard error of the mean score of questions about videos.
+"""estimate: the mean score of questions about videos, with its standard error.
 
 Questions about one video are not independent, so the error is clustered by video, or by stream.
 Source: Miller, Adding Error Bars to Evals (arXiv 2411.00640, section 2.2), with the usual factor
@@ -19,41 +19,51 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from eval.result_table import percent_cell
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """The score of one question, and its video or stream."""
 
     cluster: str
     value: float
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """At least one mark; their mean counts with a weight."""
 
     weight: float
     marks: Sequence[Mark]
 
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(mark.value for mark in self.marks)
+
+@dataclass(frozen=True)
+class Estimate:
+    """In percent, or another unit; `stderr` is None if it cannot be known."""
+
+    mean: float
+    stderr: float | None
+    num_questions: int
+
+    def __str__(self) -> str:
+        return percent_cell(self.mean, self.stderr)
+
+    def document(self) -> dict[str, object]:
+        """Return it rounded to what tables print."""
+        stderr = None if self.stderr is None else round(self.stderr, 4)
+        return {"value": round(self.mean, 4), "stderr": stderr, "questions": self.num_questions}
 
 
-def weighted_mean(parts: Sequence[Part]) -> float:
-    return sum(part.weight * part.mean for part in parts)
-
-
-def clustered_stderr(parts: Sequence[Part]) -> float | None:
-    """Return the error in the marks' unit; None if it cannot be known."""
+def estimate(parts: Sequence[Part], scale: float = 100.0) -> Estimate:
+    """Return the mean of the parts and its error, both times `scale`."""
     residuals: defaultdict[str, float] = defaultdict(float)
-    for part in parts:
-        mean, share = part.mean, part.weight / len(part.marks)
-        for mark in part.marks:
-            residuals[mark.cluster] += share * (mark.value - mean)
-    clusters = len(residuals)
-    if clusters < 2:
-        return None
-    squares = sum(residual**2 for residual in residuals.values())
-    return math.sqrt(clusters / (clusters - 1) * squares)
+    total = 0.0
+    for weight, marks in parts:
+        mean = statistics.fmean(value for _, value in marks)
+        total += weight * mean
+        for cluster, value in marks:
+            residuals[cluster] += weight / len(marks) * (value - mean)
+    clusters, squares = len(residuals), sum(one**2 for one in residuals.values())
+    stderr = None if clusters < 2 else scale * math.sqrt(clusters / (clusters - 1) * squares)
+    return Estimate(scale * total, stderr, sum(len(marks) for _, marks in parts))

@@ -6,12 +6,14 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from memory import KVMemoryError
 from vstream import VStreamError
+from vstream.device.cpu_threads import choose_cpu_threads
 
 AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON document.")]
 Checkpoint = Annotated[str | None, typer.Option(help="Another checkpoint than the embedded one.")]
@@ -48,6 +50,14 @@ def take_options(
     ]
     changed = own.replace(parameters=options, return_annotation=None)
     command.__signature__ = changed  # type: ignore[attr-defined]
+
+
+def use_threads(wanted: int | None) -> int:
+    """Have torch use that many threads, or as many as are fastest here; return how many."""
+    if wanted is None:
+        return choose_cpu_threads()
+    torch.set_num_threads(wanted)
+    return wanted
 
 
 def progress_bar() -> Progress:

@@ -2,11 +2,11 @@
 
 import typer
 
-from eval.etbench import etbench
+from eval.etbench.command import etbench
 from eval.find import find
 from eval.memory_benchmark.command import memory
 from eval.passkey import passkey
-from eval.question_sets import questions
+from eval.question_sets.command import questions
 from eval.real_pictures.strange import strange
 from eval.recap import recap
 from eval.run.compare import compare_runs

@@ -10,10 +10,12 @@ Contenders that encode the same blocks share the pass, whatever they keep: each 
 which encodes the exact blocks as they come.
 """
 
+import json
 import random
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Annotated
 
@@ -35,22 +37,7 @@ FILLER = (
     " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
 )
 SECRET = " {begun} {word}. Remember it: {fact} {word}."
-FACTS = (
-    ("the number of the safe is", "What is the number of the safe?", ""),
-    ("the name of the captain is", "What is the name of the captain?", "Oliver Emma Henry Sophia"),
-    ("the secret ingredient is", "What is the secret ingredient?", "cinnamon ginger vanilla honey"),
-    ("the stolen painting shows a", "What does the stolen painting show?", "tiger horse swan lion"),
-    (
-        "the meeting takes place in",
-        "Where does the meeting take place?",
-        "Lisbon Vienna Cairo Rome",
-    ),
-    ("the colour of the boat is", "What is the colour of the boat?", "purple orange pink brown"),
-    ("the spy works as a", "What does the spy work as?", "dentist farmer lawyer plumber"),
-    ("the birthday present is a", "What is the birthday present?", "violin camera bicycle lamp"),
-    ("the king likes to eat", "What does the king like to eat?", "pancakes soup cheese apples"),
-    ("the prize of the race is a", "What is the prize of the race?", "goat watch medal carpet"),
-)
+FACTS = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 """How each is stated, how it is asked for, and words to draw from; a number, if none."""
 _HIDDEN_IN = 0.8
 _PART_FILLERS, _CHUNK_TOKENS, _ANSWER_TOKENS = 10, 256, 8
@@ -92,21 +79,17 @@ def passkey(
     """How many of the keys that lie hidden in a long text are found (VSTREAM_MODEL: of text)."""
     with refusals():
         found = measure_passkeys(ready_model(), contenders, tokens, seed)
-    table = ResultTable(
-        f"Keys found in {tokens} tokens",
-        ("contender", "right", "recall", "MB kept"),
-        tuple(
-            (
-                one.contender,
-                f"{one.right} of {one.asked}",
-                f"{one.recall:.2f}",
-                f"{one.kept_bytes / 1e6:.1f}",
-            )
-            for one in found
-        ),
-        ("recall: the share of a key's blocks that a question read, over all layers",),
-    )
-    show([table])
+    rows = {
+        one.contender: {
+            "right": f"{one.right} of {one.asked}",
+            "recall": f"{one.recall:.2f}",
+            "MB kept": f"{one.kept_bytes / 1e6:.1f}",
+        }
+        for one in found
+    }
+    note = "recall: the share of a key's blocks that a question read, over all layers"
+    title = f"Keys found in {tokens} tokens"
+    show([ResultTable.of(title, rows, note, corner="contender")])
     if as_json:
         show_document([asdict(one) for one in found])
 
@@ -143,11 +126,11 @@ class _Text:
         step = _HIDDEN_IN * self._fillers / len(facts)
         self._hidden = {
             int(step * (i + 0.5)): (
-                fact,
-                question,
-                drawn.choice(words.split()) if words else digits,
+                fact["stated"],
+                fact["question"],
+                drawn.choice(fact["words"].split()) if fact["words"] else digits,
             )
-            for i, (fact, question, words) in enumerate(facts)
+            for i, fact in enumerate(facts)
             for digits in [str(drawn.randrange(10_000, 100_000))]
         }
         self.keys: list[Key] = []

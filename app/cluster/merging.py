@@ -38,7 +38,9 @@ def merged(
     if "data" in whole:
         order = _ORDER.get(path, lambda one: one["created_at"])
         found = sorted((part for one in documents for part in one["data"]), key=order)
-        if path not in _ORDER:  # alerts: each worker knows what came of them on its own streams
+        if path in ("/v1/streams", "/v1/firings"):  # both workers list what is just moving
+            found = list({one["id"]: one for one in found}.values())
+        elif path not in _ORDER:  # alerts: each worker knows what came of them on its own streams
             ids = dict.fromkeys(one["id"] for one in found)
             found = [_whole([one for one in found if one["id"] == name]) for name in ids]
         most = limit or _LIMITS.get(path, len(found))

@@ -78,7 +78,8 @@ class Reply:
 @dataclass
 class Request:
     """A client's request. `scope` is ASGI's, of plain values. The worker that watches `stream_id`
-    should answer, and no other if `is_owners`; or the worker `at`.
+    should answer, and no other if `is_owners`; or the worker `at`. `asked` are all workers that
+    answer for their streams.
     """
 
     scope: dict[str, Any]
@@ -86,6 +87,7 @@ class Request:
     stream_id: str | None = None
     is_owners: bool = False
     at: str | None = None
+    asked: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if is_answer(self.scope):
@@ -142,6 +144,7 @@ class Relay:
             "body": request.body,
             "stream": request.stream_id,
             "is_owners": request.is_owners,
+            "asked": request.asked,
         }
         try:
             async with aclosing(self.workers.ask(to, call)) as messages:

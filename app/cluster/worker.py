@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -38,8 +38,11 @@ _GIVE_S = 10.0
 _AGAIN_S = 5.0
 """How long to wait before trying again a stream that could not be opened."""
 _STUCK_S = 30.0
+_SETTLE_S = 8.0
+"""How long a list waits for streams that are changing workers."""
 _UNREAD_S = 120.0
 """A call is given up if its client reads nothing for this long."""
+_SOON_S = 0.1
 _AT_ONCE = 8
 """Streams that are opened side by side."""
 _END_LOOKS = 4
@@ -71,6 +74,8 @@ class StreamWorker:
         self._failed: dict[str, float] = {}
         """Streams that cannot be opened here, such as another model's, with when that was tried."""
         self._free: dict[str, float] = {}
+        self._unlisted: dict[str, float] = {}
+        """Streams that no worker reports, with when that was first seen."""
         self._given: set[str] = set()
         self._gave_at = time.monotonic()
         self._was_named = False
@@ -153,7 +158,9 @@ class StreamWorker:
         if is_owners and not is_owner and await self._is_others(stream_id):
             yield {"type": "vstream.not_mine", "stream": stream_id}
             return
-        if scope["path"].startswith(("/v1/alerts", "/v1/watches")):
+        if (asked := call.get("asked")) and scope["path"] != "/metrics":
+            await self._settle(asked)
+        elif scope["path"].startswith(("/v1/alerts", "/v1/watches")):
             await to_thread.run_sync(self._look)
         if is_answer(scope) and "spans" not in scope[KEY]:
             spans = await to_thread.run_sync(pinned, self.service, streams)
@@ -219,9 +226,33 @@ class StreamWorker:
                 _log.error("not all was kept", stream=stream_id, reason=str(error))
                 return
 
+    async def _settle(self, asked: Collection[str]) -> None:
+        """Wait until each stream that should be watched is in the list of one of the workers
+        `asked`; not for long, and not for those that nobody has watched for long.
+        """
+        give_up_at = time.monotonic() + _SETTLE_S
+        while (now := time.monotonic()) < give_up_at:
+            known = await to_thread.run_sync(self._look)
+            unlisted = self._unlisted_of(known, asked, now)
+            if not self._opening and all(now - at > _SETTLE_S for at in unlisted.values()):
+                return
+            await asyncio.sleep(_SOON_S)
+
+    def _unlisted_of(
+        self, known: Mapping[str, StreamNote], asked: Collection[str], now: float
+    ) -> dict[str, float]:
+        reported = set[str]().union(*map(self._members.of, asked))
+        listed = {one for one, note in known.items() if note.is_live} & reported
+        wanted = {one for one, note in known.items() if note.is_wanted}
+        unlisted = wanted - listed - self._failed.keys() - set(self.streams)
+        self._unlisted = free_since(self._unlisted, unlisted, now)
+        return self._unlisted
+
     async def _take(self) -> None:
         streams, now = self.service.loaded.streams, time.monotonic()
+        await to_thread.run_sync(self._await_turn)
         known = await to_thread.run_sync(self._look)
+        self._unlisted_of(known, self._members.workers, now)
         wanted = {one for one, note in known.items() if note.is_wanted and not note.is_live}
         self._failed = {one: at for one, at in self._failed.items() if now - at < _AGAIN_S}
         free = wanted - self._opening - self._failed.keys()
@@ -239,13 +270,14 @@ class StreamWorker:
                 self._given.add(given)
                 await to_thread.run_sync(streams.release, given)
 
-    def _look(self) -> dict[str, StreamNote]:
-        """Return what is stored. A device that hangs keeps its turn and blocks this: see
-        `check_health`.
-        """
-        loaded = self.service.loaded
-        with loaded.model.turn:
+    def _await_turn(self) -> None:
+        """A device that hangs keeps its turn and blocks this: see `check_health`."""
+        with self.service.loaded.model.turn:
             pass
+
+    def _look(self) -> dict[str, StreamNote]:
+        """Return what is stored."""
+        loaded = self.service.loaded
         known = loaded.streams.known()
         loaded.alerts.follow(known)
         return known

@@ -19,6 +19,8 @@ from encoders import Turn
 from vstream.decoding.token_choice import Decoding
 from vstream.service.fetched_media import IS_MEDIA
 
+REQUEST = "(request)"
+"""Takes the place of a stream's id for pictures in a request; no stream can have it."""
 _MOST_TOKENS = 4096
 _JSON_TOKENS = 1024
 """Default limit for JSON about pictures: clients often set none, and truncated JSON is useless."""

@@ -11,10 +11,10 @@ from fastapi import Depends, Request
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import UNSUPPORTED, ApiError, no_stream
-from app.server.ask_request import AskRequest, NamedStream
+from app.server.ask_request import REQUEST, AskRequest, NamedStream
 from app.server.keys import Action, Caller
 from app.server.service import Service
-from app.server.showing import REQUEST, passing_stream, require_ask
+from app.server.showing import passing_stream, require_ask
 from app.server.time_range import QuestionSpan
 from memory import KVMemoryError
 from vstream.device.asker import Asker

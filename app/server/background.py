@@ -7,7 +7,7 @@ background responses.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from app.server.answering import Answering
 from app.server.api_errors import ApiError, api_error
 from app.server.chat_documents import Usage, evidence_of, usage_of
 from app.server.documents import link_citations
+from app.server.keys import Action, Caller
 from app.server.response_record import (
     DELTA,
     ENDED,
@@ -95,15 +96,17 @@ class BackgroundResponses:
         record.asker.is_awaited = not record.background
         thread.start()
 
-    def get(self, response_id: str, owner: str) -> ResponseRecord:
-        """Raises ApiError if there is none or it belongs to somebody else; StoreError."""
+    def get(self, response_id: str, caller: Caller) -> ResponseRecord:
+        """Raises ApiError if there is none, it belongs to somebody else, or it holds an answer
+        about a stream that the caller may no longer see; StoreError.
+        """
         found = self.find(response_id)
-        if found is None or found.owner != owner:
+        if found is None or found.owner != caller.name or not _may_see(caller, found):
             raise ApiError(404, f"there is no response {response_id}", "response_not_found")
         return found
 
     def find(self, response_id: str) -> ResponseRecord | None:
-        """Return the response of any owner. Raises StoreError."""
+        """Return the response of any owner; none if it is damaged. Raises StoreError."""
         if not IS_RESPONSE.fullmatch(response_id):
             return None
         with self._lock:
@@ -111,15 +114,16 @@ class BackgroundResponses:
         tasks, found = self._tasks, self._kept.get(response_id)
         if found is not None or tasks is None or not (lines := tasks.lines(response_id)):
             return found
-        record = ResponseRecord.of_lines(lines, Asker())
+        if (record := _read(response_id, lines)) is None:
+            return None
         record.refresh = lambda: record.take(tasks.lines(response_id, record.num_noted))
         return record
 
-    def cancel(self, response_id: str, owner: str) -> None:
+    def cancel(self, response_id: str, caller: Caller) -> None:
         """Stop work on it, so that it ends shortly; one that has ended stays as it is. Raises
         ApiError, StoreError.
         """
-        found = self.get(response_id, owner)
+        found = self.get(response_id, caller)
         found.asker.leave()
         if self._tasks is not None and found.refresh is not None and found.status not in ENDED:
             self._tasks.stop(response_id)
@@ -209,10 +213,7 @@ class BackgroundResponses:
             try:
                 self._hold(tasks)
                 for response_id, lines in tasks.take().items():
-                    try:
-                        record = ResponseRecord.of_lines(lines, Asker())
-                    except (KeyError, TypeError, ValueError) as error:
-                        _log.warning("response damaged", response=response_id, reason=str(error))
+                    if (record := _read(response_id, lines)) is None:
                         tasks.forget(response_id)
                     else:
                         self._take(record, resume)
@@ -267,6 +268,20 @@ class BackgroundResponses:
                 break
             kept_bytes -= one.num_bytes
             del self._kept[one.id]
+
+
+def _may_see(caller: Caller, record: ResponseRecord) -> bool:
+    seen = (caller.may(Action.READ, stream_id) for stream_id in record.stream_ids)
+    return not record.text or all(seen)
+
+
+def _read(response_id: str, lines: Sequence[bytes]) -> ResponseRecord | None:
+    """Return the response in `lines`; log a damaged one, and return None."""
+    try:
+        return ResponseRecord.of_lines(lines, Asker())
+    except ValueError as error:
+        _log.warning("response damaged", response=response_id, reason=str(error))
+        return None
 
 
 def _say_all(record: ResponseRecord, ask: Ask, finish: Finish, on_said: Callable[[], None]) -> None:

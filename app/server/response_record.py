@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 
-from app.server.ask_request import AskRequest
+from app.server.ask_request import REQUEST, AskRequest
 from app.server.sent_events import SentEvents
 from encoders import Turn
 from memory.locks import Rank, ranked_condition
@@ -26,11 +26,25 @@ _EVENT_BYTES = 1 << 10
 _LOOK_S = 0.1
 """How often to look for events of another process."""
 ENDED = frozenset({"completed", "failed", "cancelled", "incomplete"})
+_STATES = ENDED | {"queued", "in_progress"}
 IS_RESPONSE = re.compile(r"resp_[0-9a-f]{32}")
 DELTA = "response.output_text.delta"
-_REQUEST = TypeAdapter(AskRequest)
-_WHOSE = ("owner", "model", "background", "metadata", "instructions", "previous")
-_NOTED = (*_WHOSE, "is_kept", "id", "created_at", "shows_media")
+
+
+class _Noted(BaseModel):
+    """The facts of a response, its first line."""
+
+    owner: str
+    model: str
+    request: AskRequest
+    background: bool
+    metadata: dict[str, str]
+    instructions: str | None
+    previous: str | None
+    is_kept: bool
+    id: str
+    created_at: int
+    shows_media: bool
 
 
 @dataclass(eq=False)
@@ -71,6 +85,12 @@ class ResponseRecord:
     @property
     def item_id(self) -> str:
         return f"msg_{self.id.removeprefix('resp_')}"
+
+    @property
+    def stream_ids(self) -> set[str]:
+        """The streams that it is about, as far as they are known yet."""
+        named = {one.stream_id for one in self.request.streams}
+        return named.union(one["stream_id"] for one in self.evidence) - {REQUEST}
 
     @property
     def num_bytes(self) -> int:
@@ -139,20 +159,23 @@ class ResponseRecord:
         """
         noted: list[Any] = [one["delta"] if one["type"] == DELTA else one for one in self.events]
         if not after:
-            facts = {name: getattr(self, name) for name in _NOTED}
-            noted.insert(0, {**facts, "request": _REQUEST.dump_python(self.request, mode="json")})
+            facts = {name: getattr(self, name) for name in _Noted.model_fields}
+            noted.insert(0, _Noted(**facts).model_dump(mode="json"))
         return [json.dumps(one, ensure_ascii=False) for one in noted[max(0, after - 1) :]]
 
     @classmethod
-    def of_lines(cls, lines: Sequence[str], asker: Asker) -> "ResponseRecord":
-        """Read it from `lines`. Raises KeyError, TypeError, ValueError for anything else."""
-        noted = json.loads(lines[0])
-        noted["request"] = _REQUEST.validate_python(noted["request"])
-        record = cls(**noted, asker=asker, num_noted=1)
-        record.take(lines[1:])
+    def of_lines(cls, lines: Sequence[bytes], asker: Asker) -> "ResponseRecord":
+        """Read it from `lines`. Raises ValueError for anything else."""
+        try:
+            record = cls(**dict(_Noted.model_validate_json(lines[0])), asker=asker, num_noted=1)
+            record.take(lines[1:])
+            if not all(isinstance(one, str) for one in record.stream_ids):
+                raise TypeError("a stream without an id")
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError(f"not a response: {error!r}") from error
         return record
 
-    def take(self, lines: Sequence[str]) -> None:
+    def take(self, lines: Sequence[bytes]) -> None:
         """Add what another process has said since."""
         with self.changed:
             for line in lines:
@@ -172,6 +195,8 @@ class ResponseRecord:
         self.status, self.usage, self.error = (
             document[name] for name in ("status", "usage", "error")
         )
+        if self.status not in _STATES:
+            raise ValueError(f"no status of a response: {self.status}")
         self.evidence = document["vstream"]
         for message in document["output"]:
             self.annotations = message["content"][0]["annotations"]

@@ -243,7 +243,7 @@ def _wait(record: ResponseRecord) -> None:
 
 async def _found(service: Service, response_id: str, caller: Caller) -> ResponseRecord:
     """Raises ApiError, StoreError."""
-    return await to_thread.run_sync(service.responses.get, response_id, caller.name)
+    return await to_thread.run_sync(service.responses.get, response_id, caller)
 
 
 async def _cancelled(service: Service, response_id: str, caller: Caller) -> ResponseRecord:
@@ -251,7 +251,7 @@ async def _cancelled(service: Service, response_id: str, caller: Caller) -> Resp
     the answers to cancel may hold them all. Raises ApiError, StoreError.
     """
     give_up_at = time.monotonic() + _CANCEL_S
-    await to_thread.run_sync(service.responses.cancel, response_id, caller.name)
+    await to_thread.run_sync(service.responses.cancel, response_id, caller)
     while True:
         record = await _found(service, response_id, caller)
         if record.status in ENDED or time.monotonic() > give_up_at:

@@ -17,9 +17,6 @@ from vstream.service.fetched_media import fetch_media
 from vstream.service.shown_media import ShownMedia, show
 from vstream.session import Session
 
-REQUEST = "(request)"
-"""Takes the place of a stream's id; no stream can have it."""
-
 
 async def shown_by(
     service: Service, caller: Caller, asker: Asker, wanted: AskRequest

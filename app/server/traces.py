@@ -8,8 +8,8 @@
       capture               until it gets its turn on the device; not of recordings
       encode, store         until its keys and values are there; until they are in the memory
 
-Spans are made once all of it is over, out of times that are measured in any case. They hold ids,
-times and counts: no text of anybody, no key and no address.
+Spans are made afterwards, from times that are measured anyway. They hold ids, times and counts, but
+no words, keys or addresses.
 """
 
 import os

@@ -1,5 +1,1 @@
-"""E.T. Bench: reproduces its official score of a model's answers, with a strict one besides."""
-
-from eval.etbench.command import etbench
-
-__all__ = ["etbench"]
+"""E.T. Bench: reproduces the official score of a model's answers."""

@@ -18,9 +18,9 @@ from eval.etbench.grounding import sought_in
 from eval.etbench.sample import CHOICE_TASKS, Prediction, Sample, SampleKey
 from eval.etbench.scores import MERGED, OVERALL, Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
-from eval.play.asked import Asked, Prompt, TimeSpan
 from eval.play.options import Convention, PlayOptions, play_command
 from eval.play.played_run import chosen, play_run
+from eval.play.plays import Prompt, TimeSpan, VideoQuestion
 from eval.play.records import Records
 from eval.result_table import NOTHING, ResultTable, show, show_document
 from eval.run.report import write_report
@@ -182,7 +182,7 @@ def _truth(sample: Sample) -> str:
     return "; ".join([*parts, *(captions or spans)])
 
 
-def asked_of(samples: Sequence[Sample], data: PublishedData) -> list[Asked]:
+def asked_of(samples: Sequence[Sample], data: PublishedData) -> list[VideoQuestion]:
     """Return questions in the samples' order. Raises SettingsError if a video is missing."""
     data.require_videos(samples)
     asked = []
@@ -191,7 +191,7 @@ def asked_of(samples: Sequence[Sample], data: PublishedData) -> list[Asked]:
         assert video is not None
         span = TimeSpan(0.0, sample.duration or math.inf)  # without a duration: the whole file
         prompt, sought = prompt_of(sample), sought_in(sample)
-        asked.append(Asked(str(sample.key), video, (span,), prompt, sought=sought))
+        asked.append(VideoQuestion(str(sample.key), video, (span,), prompt, sought=sought))
     return asked
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from eval.etbench.sample import Sample, Task
-from eval.play.asked import Sought
+from eval.play.plays import Sought
 from vstream import FoundSpan
 
 _QUOTED = re.compile(r"(?<!\w)'(.+)'\W*The format of your response should be", re.DOTALL)

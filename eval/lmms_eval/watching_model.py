@@ -7,7 +7,7 @@ more: up to `end_time` (lmms_eval.protocol) or `video_end`, else to the end. The
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from lmms_eval.protocol import ChatMessages, ChatVideoContent
 from loguru import logger
 
 from eval.command_line import progress_bar
-from eval.play.asked import Asked, Prompt, TimeSpan, plan
 from eval.play.contender import DEFAULT, parse_contenders
-from eval.play.interview import PlayedAnswer
 from eval.play.play_all import tasks_of
-from eval.play.player import Player, PlayRecord
+from eval.play.player import Player
+from eval.play.plays import Prompt, TimeSpan, VideoQuestion, plan
+from eval.play.records import ANSWERS, RecordLine, Report
 from eval.play.settings import PlaySettings
 from vstream import SettingsError, load_config, load_video_llm
 
@@ -33,7 +33,7 @@ Messages = Sequence[Mapping[str, Any]]
 class _Put:
     """A question as a task puts it, and how its answer is generated."""
 
-    asked: Asked
+    asked: VideoQuestion
     generation: Mapping[str, Any]
 
 
@@ -51,8 +51,8 @@ class WatchingModel(lmms):  # type: ignore[misc]  # it may not be installed
     ) -> None:
         """`pretrained` is a checkpoint's directory or a hub id; None: VSTREAM_MODEL or the embedded
         model. `fps` None is its own rate. `contender` is who answers, as for
-        `python -m eval questions --contender`: `policy=NAME,codec=NAME,...`. Batches are the
-        device's business, whatever their size here. Raises SettingsError and ModelError.
+        `python -m eval questions --contender`: `policy=NAME,codec=NAME,...`. `batch_size` has no
+        effect. Raises SettingsError and ModelError.
         """
         super().__init__()
         named = {"model": pretrained, "device": device}
@@ -112,10 +112,11 @@ class WatchingModel(lmms):  # type: ignore[misc]  # it may not be installed
         with progress_bar() as progress:
             bar = progress.add_task("asking", total=len(puts))
 
-            def take(told: PlayRecord) -> None:
-                if isinstance(told, PlayedAnswer):
-                    said[told.id] = [one.text or "" for one in told.said]
-                    for error in filter(None, (one.error for one in told.said)):
+            def take(line: RecordLine) -> None:
+                file, document = line
+                if file.startswith(ANSWERS):
+                    said[document["id"]] = [text or "" for text in document["texts"]]
+                    for error in filter(None, (one["error"] for one in document["said"])):
                         logger.error(f"vstream: {error}")
                     progress.advance(bar)
 
@@ -129,9 +130,9 @@ class WatchingModel(lmms):  # type: ignore[misc]  # it may not be installed
 
     def _play(
         self,
-        asked: Sequence[Asked],
+        asked: Sequence[VideoQuestion],
         generation: Mapping[str, Any],
-        take: Callable[[PlayRecord], None],
+        take: Report,
     ) -> None:
         temperature = generation.get("temperature") if generation.get("do_sample", True) else 0
         settings = PlaySettings(
@@ -151,9 +152,9 @@ class _Rounds:
         self.messages: Messages | None = self._to_messages(self._document)
         self.said: list[str] = []
         self._info: Any = None
-        self._before: Asked | None = None
+        self._before: VideoQuestion | None = None
 
-    def asked(self, name: str) -> Asked:
+    def asked(self, name: str) -> VideoQuestion:
         assert self.messages is not None
         self._before = asked_of(name, self.messages, self._before)
         return self._before
@@ -174,7 +175,7 @@ class _Rounds:
             self.messages = messages
 
 
-def asked_of(name: str, messages: Messages, before: Asked | None = None) -> Asked:
+def asked_of(name: str, messages: Messages, before: VideoQuestion | None = None) -> VideoQuestion:
     """Return the question that a task's messages put about one video, or about that of `before`.
 
     Raises ValueError for pictures, sound, several videos and turns of the model.
@@ -191,7 +192,7 @@ def asked_of(name: str, messages: Messages, before: Asked | None = None) -> Aske
     if not videos:
         assert before is not None
         return replace(before, id=name, prompt=prompt)
-    return Asked(name, *_shown(videos[0]), prompt)
+    return VideoQuestion(name, *_shown(videos[0]), prompt)
 
 
 def _shown(video: ChatVideoContent) -> tuple[Path, tuple[TimeSpan, ...]]:

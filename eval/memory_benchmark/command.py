@@ -10,8 +10,8 @@ from eval.memory_benchmark.ablations import ABLATIONS
 from eval.memory_benchmark.run import run_memory
 from eval.play.options import CONTENDER_FORM
 from eval.result_table import show_document
-from eval.stream_benchmark.exam import MAX_SEED, ExamOptions
-from vstream import load_config
+from eval.stream_benchmark.command import Hours, Seed, Streams, exam_config
+from eval.stream_benchmark.exam import ExamOptions
 
 DEFAULT_CONTENDERS = [
     "policy=default",
@@ -25,11 +25,9 @@ DEFAULT_CONTENDERS = [
 
 
 def memory(
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Which streams; each seed has its own.")
-    ],
-    hours: Annotated[float, typer.Option(min=0.01, max=24, help="Length of every stream.")],
-    streams: Annotated[int, typer.Option(min=1, max=1000, help="How many streams.")] = 4,
+    seed: Seed,
+    hours: Hours,
+    streams: Streams = 4,
     questions: Annotated[int, typer.Option(min=1, help="About all streams together.")] = 400,
     contender: Annotated[
         list[str],
@@ -47,12 +45,9 @@ def memory(
     as_json: AsJson = False,
 ) -> None:
     """What memories cost in bytes, and what answers lose by it, on unseen made-up streams."""
-    values = {"model": model, "threads": threads}
-    given = {name: value for name, value in values.items() if value is not None}
     with refusals("choose a directory with --out"):
-        config = load_config(**given, source={"sample_fps": 1.0, "dedup_threshold": 0.0})
         options = ExamOptions(seed, round(hours * 3600), streams, questions, names)
-        documents, report = run_memory(options, contender, config, out)
+        documents, report = run_memory(options, contender, exam_config(model, threads), out)
     sys.stdout.write(report)
     if as_json:
         show_document(documents)

@@ -7,9 +7,10 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
-from eval.memory_benchmark.play import PARTS, Kept, Said
+from eval.memory_benchmark.play import PARTS
 from eval.run.paired import Paired, paired
 from eval.run.scored import AGES_S, age_of
 from eval.stream_benchmark.figures import RECALLED_KINDS
@@ -19,24 +20,27 @@ from eval.stream_world.past import PAST
 ONE_MOMENT = ("after", "at_time", "before", "last_minute")
 """Kinds that ask for one moment, not for the first, the last or all of several."""
 _HOUR_FRAMES = 3600
+Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class MemoryFigures:
-    """`records` and `said` are in the same order; `before` holds the reference by question."""
+    """`kept` and `said` are documents of `play_stream`, `records` in the order of `said`; `before`
+    holds the reference by question.
+    """
 
     name: str
-    kept: Sequence[Kept]
-    said: Sequence[Said]
+    kept: Sequence[Document]
+    said: Sequence[Document]
     records: Sequence[Record]
     before: Mapping[str, Record]
 
     @cached_property
     def bytes_per_hour(self) -> dict[str, float]:
         """By part: what the second half of the streams added to what is kept."""
-        frames = sum(one.num_frames - one.half_frame for one in self.kept)
+        frames = sum(one["num_frames"] - one["half_frame"] for one in self.kept)
         return {
-            part: sum(one.all_bytes[part] - one.half_bytes[part] for one in self.kept)
+            part: sum(one["all_bytes"][part] - one["half_bytes"][part] for one in self.kept)
             * (_HOUR_FRAMES / frames)
             for part in PARTS
         }
@@ -48,35 +52,36 @@ class MemoryFigures:
     @property
     def in_all(self) -> float:
         """Bytes at the end per hour of stream, including what is kept whatever the length."""
-        frames = sum(one.num_frames for one in self.kept)
-        return sum(sum(one.all_bytes.values()) for one in self.kept) * (_HOUR_FRAMES / frames)
+        return _HOUR_FRAMES * self._per_frame(lambda one: sum(one["all_bytes"].values()))
 
     @property
     def raw(self) -> float:
         """Bytes per hour of all keys and values as bf16."""
-        frames = sum(one.num_frames for one in self.kept)
-        return sum(one.raw_bytes for one in self.kept) * (_HOUR_FRAMES / frames)
+        return _HOUR_FRAMES * self._per_frame(itemgetter("raw_bytes"))
 
     @property
     def ingest_cpu_ms(self) -> float:
         """Per frame, without tower and picture."""
-        frames = sum(one.num_frames for one in self.kept)
-        return 1000 * sum(one.ingest_cpu_s for one in self.kept) / frames
+        return 1000 * self._per_frame(itemgetter("ingest_cpu_s"))
 
     @property
     def question_cpu_ms(self) -> float:
-        return statistics.median(one.cpu_ms for one in self.said)
+        return float(statistics.median(one["cpu_ms"] for one in self.said))
 
     @property
     def context_tokens(self) -> float:
-        return statistics.fmean(one.context_tokens or 0 for one in self.said)
+        return statistics.fmean(one["context_tokens"] or 0 for one in self.said)
 
     @property
     def kl(self) -> tuple[float, float, float]:
         """Mean and median, in nats, and the share of questions with the same first token."""
-        found = [one.kl for one in self.said]
-        same = statistics.fmean(one.is_same for one in self.said)
+        found = [one["kl"] for one in self.said]
+        same = statistics.fmean(one["is_same"] for one in self.said)
         return statistics.fmean(found), statistics.median(found), same
+
+    def _per_frame(self, value: Callable[[Document], float]) -> float:
+        frames: int = sum(one["num_frames"] for one in self.kept)
+        return sum(map(value, self.kept)) / frames
 
     def compared(self, wants: Callable[[Record], bool]) -> Paired | None:
         """Compare with the reference over those questions; None if there are none."""

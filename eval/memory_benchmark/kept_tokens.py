@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from encoders import Frame
-from eval.play.asked import Footage
+from eval.play.plays import Footage
 from memory.token_bytes import tokens_of, tokens_to_bytes
 from vstream import VideoLLM
 

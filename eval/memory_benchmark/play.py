@@ -7,20 +7,22 @@ for the others. Nobody runs the vision tower or makes pictures: the tokens come 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from eval.memory_benchmark.ablations import ABLATIONS
 from eval.memory_benchmark.kept_tokens import KeptTokens
-from eval.play.asked import TimeSpan
-from eval.play.asker import GivenAnswer, SessionAsker
+from eval.play.asker import SessionAsker
 from eval.play.contender import Contender
+from eval.play.play_all import kv_bytes
+from eval.play.plays import TimeSpan
 from eval.play.settings import PlaySettings
 from eval.stream_benchmark.exam import ExamStream
 from memory import KVMemory, MemoryPolicy, codec_named
@@ -65,38 +67,6 @@ _HOST_BYTES = 1 << 26
 """Copies of rows in RAM, per contender: all are open at the same time."""
 
 
-@dataclass(frozen=True)
-class Said:
-    """`kl`: of the first token to the reference's, in nats; `is_same`: both have one best token."""
-
-    stream: str
-    contender: str
-    number: int
-    text: str | None
-    kl: float
-    is_same: bool
-    recall: tuple[float, ...] | None
-    held: float | None
-    cpu_ms: float
-    first_token_ms: float | None
-    context_tokens: int | None
-
-
-@dataclass(frozen=True)
-class Kept:
-    """By PARTS, at `half_frame` and at the end; `ingest_cpu_s` excludes tower and pictures."""
-
-    stream: str
-    contender: str
-    num_frames: int
-    half_frame: int
-    half_bytes: Mapping[str, int]
-    all_bytes: Mapping[str, int]
-    raw_bytes: int
-    """Of all keys and values as bf16."""
-    ingest_cpu_s: float
-
-
 class _Listener(QueryHandler):
     """Remembers the first token's distribution of the last answer, and what the answer cost."""
 
@@ -122,27 +92,66 @@ class _Listener(QueryHandler):
 
 
 class _Watcher:
+    """A contender's session, what it said, and what it kept at `half_frame` and at the end.
+
+    `said` has a document for each question: the answer, with `kl`, of the first token to the
+    reference's in nats, and `is_same`, whether both have one best token.
+    """
+
     def __init__(self, contender: Contender, session: Session, settings: PlaySettings) -> None:
         self.contender = contender
-        self.session = session
-        self.cpu_s = 0.0
-        self.half_bytes: dict[str, int] = {}
+        self.said: list[dict[str, Any]] = []
+        self._session = session
+        self._cpu_s = 0.0
+        self._half_bytes: dict[str, int] = {}
         self._asker = SessionAsker(session, contender, settings, _Listener)
 
     def push(self, tokens: KeptTokens, start: int, end: int) -> None:
         frames = tokens.frames(start, end)
         started = time.process_time()
-        self.session.push(frames)
-        self.cpu_s += time.process_time() - started
+        self._session.push(frames)
+        self._cpu_s += time.process_time() - started
+        if end == _half_frame(tokens):
+            self._half_bytes = stored_bytes(self._session.memory)
 
     def ask(
-        self, question: Question, evidence: Sequence[TimeSpan]
-    ) -> tuple[GivenAnswer, Float[Tensor, " vocabulary"], float]:
-        """Return the answer, the log-probabilities of its first token, and CPU milliseconds."""
-        given = self._asker.ask(question, evidence)
+        self,
+        question: Question,
+        evidence: Sequence[TimeSpan],
+        reference: Float[Tensor, " vocabulary"] | None,
+    ) -> Float[Tensor, " vocabulary"]:
+        """Return the log-probabilities of the first token; without a `reference` they are its."""
+        given = replace(self._asker.ask(question, evidence), seen_s=(), cited_s=())
         handler = self._asker.handler
         assert isinstance(handler, _Listener)
-        return given, handler.first, handler.cpu_ms
+        like = handler.first if reference is None else reference
+        told = {
+            "contender": self.contender.name,
+            "number": len(self.said),
+            "kl": max(0.0, float((like.exp() * (like - handler.first)).sum())),
+            "is_same": bool(handler.first.argmax() == like.argmax()),
+            "cpu_ms": round(handler.cpu_ms, 2),
+        }
+        self.said.append(told | asdict(given))
+        return like
+
+    def kept(self, tokens: KeptTokens, raw_bytes: int) -> dict[str, Any]:
+        """Return bytes by PARTS, of which `raw_bytes` are what all would take as bf16. The CPU time
+        is without tower and pictures.
+        """
+        return {
+            "contender": self.contender.name,
+            "num_frames": tokens.num_frames,
+            "half_frame": _half_frame(tokens),
+            "half_bytes": self._half_bytes,
+            "all_bytes": stored_bytes(self._session.memory),
+            "raw_bytes": raw_bytes,
+            "ingest_cpu_s": self._cpu_s,
+        }
+
+
+def _half_frame(tokens: KeptTokens) -> int:
+    return tokens.num_frames - tokens.num_frames // (2 * REWRITE_BLOCKS) * REWRITE_BLOCKS
 
 
 def policy_of(contender: Contender, settings: PlaySettings, model: VideoLLM) -> MemoryPolicy:
@@ -161,103 +170,38 @@ def play_stream(
     settings: PlaySettings,
     folder: Path,
     tell: Callable[[int], None],
-) -> Iterator[tuple[list[Said], Kept]]:
-    """Yield each contender's results in turn; the first is the reference. `tell`: frames seen."""
-    model = tokens.model()
-    raw = _raw_bytes(tokens, model)
-    said: dict[str, list[Said]] = {one.name: [] for one in contenders}
-    with ExitStack() as open_:
-        watchers = [
-            _Watcher(
-                one,
-                open_.enter_context(
-                    open_session(
-                        _configured(one, settings, raw, folder / str(place)),
-                        model,
-                        "watched",
-                        policy_of(one, settings, model),
-                    )
-                ),
-                settings,
-            )
-            for place, one in enumerate(contenders)
-        ]
-        half = tokens.num_frames - tokens.num_frames // (2 * REWRITE_BLOCKS) * REWRITE_BLOCKS
-        seen = 0
-        for number, (until, question, evidence) in enumerate([*_asked(stream, model), _END]):
-            for end in _stops(seen, min(until, tokens.num_frames), half):
-                for watcher in watchers:
-                    watcher.push(tokens, seen, end)
-                    if end == half:
-                        watcher.half_bytes = stored_bytes(watcher.session.memory)
-                tell(end - seen)
-                seen = end
-            if question is not None:
-                for one in _put(stream, number, question, evidence, watchers):
-                    said[one.contender].append(one)
-        for watcher in watchers:
-            name = watcher.contender.name
-            kept = Kept(
-                stream.name,
-                name,
-                tokens.num_frames,
-                half,
-                watcher.half_bytes,
-                stored_bytes(watcher.session.memory),
-                raw,
-                watcher.cpu_s,
-            )
-            yield said[name], kept
+) -> list[tuple[list[dict[str, Any]], dict[str, Any]]]:
+    """Return what each contender said and kept; the first is the reference. `tell`: frames seen."""
+    model, seen = tokens.model(), 0
+    [first] = model.family.encode([tokens.frames(0, model.family.frames_per_block)])
+    num_blocks = tokens.num_frames // model.family.frames_per_block
+    raw_bytes = kv_bytes(model.decoder, num_blocks * len(first.embeddings))
 
+    def show(until: int) -> None:
+        nonlocal seen
+        stops = {*range(seen, until, _CHUNK_FRAMES), _half_frame(tokens), until}
+        for end in sorted(stop for stop in stops if seen < stop <= until):
+            for watcher in watchers:
+                watcher.push(tokens, seen, end)
+            tell(end - seen)
+            seen = end
 
-_Asked = tuple[int, Question | None, Sequence[TimeSpan]]
-_END: _Asked = (1 << 62, None, ())
-
-
-def _asked(stream: ExamStream, model: VideoLLM) -> Iterator[_Asked]:
-    for drawn in stream.questions:
-        one = drawn.question
-        spans = [TimeSpan(span.start_s, span.end_s) for span in one.evidence]
-        until = int(one.asked_s * model.sample_fps) + 1
-        yield until, Question(one.text, float(one.asked_s)), spans
-
-
-def _stops(start: int, end: int, half: int) -> list[int]:
-    stops = {*range(start + _CHUNK_FRAMES, end, _CHUNK_FRAMES), end, half}
-    return sorted(stop for stop in stops if start < stop <= end)
-
-
-def _put(
-    stream: ExamStream,
-    number: int,
-    question: Question,
-    evidence: Sequence[TimeSpan],
-    watchers: Sequence[_Watcher],
-) -> Iterator[Said]:
-    reference: Tensor | None = None
-    for watcher in watchers:
-        given, first, cpu_ms = watcher.ask(question, evidence)
-        reference = first if reference is None else reference
-        yield Said(
-            stream.name,
-            watcher.contender.name,
-            number,
-            given.text,
-            max(0.0, float((reference.exp() * (reference - first)).sum())),
-            bool(first.argmax() == reference.argmax()),
-            given.recall,
-            given.held,
-            round(cpu_ms, 2),
-            given.first_token_ms,
-            given.context_tokens,
-        )
-
-
-def _raw_bytes(tokens: KeptTokens, model: VideoLLM) -> int:
-    decoder, size = model.decoder, model.family.frames_per_block
-    [first] = model.family.encode([tokens.frames(0, size)])
-    token_bytes = 2 * decoder.num_layers * decoder.kv_heads * decoder.head_dim * 2
-    return tokens.num_frames // size * len(first.embeddings) * token_bytes
+    with ExitStack() as opened:
+        watchers = []
+        for place, one in enumerate(contenders):
+            config = _configured(one, settings, raw_bytes, folder / str(place))
+            session = open_session(config, model, "watched", policy_of(one, settings, model))
+            watchers.append(_Watcher(one, opened.enter_context(session), settings))
+        for drawn in stream.questions:
+            asked = drawn.question
+            show(min(int(asked.asked_s * model.sample_fps) + 1, tokens.num_frames))
+            evidence = [TimeSpan(span.start_s, span.end_s) for span in asked.evidence]
+            reference: Tensor | None = None
+            for watcher in watchers:
+                question = Question(asked.text, float(asked.asked_s))
+                reference = watcher.ask(question, evidence, reference)
+        show(tokens.num_frames)
+        return [(watcher.said, watcher.kept(tokens, raw_bytes)) for watcher in watchers]
 
 
 def _configured(

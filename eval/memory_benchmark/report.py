@@ -3,18 +3,20 @@
 import importlib.util
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eval.memory_benchmark.figures import (
     ONE_MOMENT,
+    Document,
     MemoryFigures,
     is_past,
     mean_of,
     of_age,
     of_kind,
 )
-from eval.memory_benchmark.play import PARTS, Kept, Said
+from eval.memory_benchmark.play import PARTS
 from eval.result_table import NOTHING, ResultTable
 from eval.run.paired import Paired
 from eval.run.plots import GRID, STYLE, panels, svg_of
@@ -22,17 +24,17 @@ from eval.run.report import write_report
 from eval.run.scored import AGES_S, write_scored
 from eval.stream_benchmark.exam import ExamStream
 from eval.stream_benchmark.figures import RECALLED_KINDS
-from eval.stream_benchmark.record import record_of
+from eval.stream_benchmark.record import Record, record_of
 
 _MB = 1e6
-_Answers = Mapping[tuple[str, str], Sequence[Said]]
+Cell = Callable[[MemoryFigures], str]
 
 
 def write_memory_report(
     path: Path,
     exam: Sequence[ExamStream],
-    kept: Sequence[Kept],
-    said: _Answers,
+    kept: Sequence[Document],
+    said: Sequence[Document],
     tower_ms: Sequence[float],
 ) -> dict[str, Any]:
     """Return each contender's figures; `kept` has the reference first, `tower_ms` is per frame."""
@@ -46,29 +48,38 @@ def write_memory_report(
 
 
 def figures_of(
-    exam: Sequence[ExamStream], kept: Sequence[Kept], said: _Answers
+    exam: Sequence[ExamStream], kept: Sequence[Document], said: Sequence[Document]
 ) -> list[MemoryFigures]:
     """Return figures of every contender over the streams it has watched, the reference first."""
     streams, found = {stream.name: stream for stream in exam}, list[MemoryFigures]()
-    for name in dict.fromkeys(one.contender for one in kept):
-        answers = [one for stream in streams for one in said.get((stream, name), ())]
+    for name in dict.fromkeys(one["contender"] for one in kept):
+        own = [one for one in kept if one["contender"] == name and one["stream"] in streams]
+        watched = {one["stream"] for one in own}
+        answers = [one for one in said if one["contender"] == name and one["stream"] in watched]
         records = [
-            record_of(name, streams[one.stream], one.number, one.text, vars(one)) for one in answers
+            record_of(name, streams[one["stream"]], one["number"], one["text"], one)
+            for one in answers
         ]
         before = found[0].before if found else {one.scored.question_id: one for one in records}
-        own = [one for one in kept if one.contender == name and one.stream in streams]
         if records:
             found.append(MemoryFigures(name, own, answers, records, before))
     return found
 
 
+def _table(
+    title: str, found: Sequence[MemoryFigures], columns: Mapping[str, Cell], *notes: str
+) -> ResultTable:
+    rows = {one.name: {name: cell(one) for name, cell in columns.items()} for one in found}
+    return ResultTable.of(title, rows, *notes, corner="contender")
+
+
 def _costs(found: Sequence[MemoryFigures], tower_ms: Sequence[float]) -> ResultTable:
-    columns: dict[str, Callable[[MemoryFigures], str]] = {
+    columns: dict[str, Cell] = {
         "MB an hour": lambda one: f"{one.grows / _MB:.2f}",
         "of bf16": lambda one: _share(one.grows, one.raw),
         "in all, MB": lambda one: f"{one.in_all / _MB:.2f}",
         "of bf16 in all": lambda one: _share(one.in_all, one.raw),
-        **{part: _part(part) for part in PARTS},
+        **{part: partial(_part, part) for part in PARTS},
         "KL": lambda one: f"{one.kl[0]:.3f} / {one.kl[1]:.4f}",
         "same first token": lambda one: f"{100 * one.kl[2]:.1f}",
         "past": lambda one: _percent(one.compared(is_past)),
@@ -81,72 +92,72 @@ def _costs(found: Sequence[MemoryFigures], tower_ms: Sequence[float]) -> ResultT
         "tokens read": lambda one: f"{one.context_tokens:.0f}",
     }
     tower = f", which took {statistics.fmean(tower_ms):.1f} ms a frame" if tower_ms else ""
-    return ResultTable(
+    return _table(
         "What is kept, and what answers lose by it",
-        ("contender", *columns),
-        tuple((one.name, *(cell(one) for cell in columns.values())) for one in found),
-        (
-            "the first row is everything kept as it was made; the others are paired with it",
-            "MB an hour: what the second half of the streams has added, by the store's own count, "
-            "pictures left out, and its parts; of bf16: of all keys and values as bf16. In all: "
-            "with what is kept whatever the length, such as whole blocks of the windows",
-            "KL: of the first answer token to that of the first row, in nats, mean / median; same "
-            "first token, past and all: percent of the questions",
-            "differences: in points, with 95 of 100 draws of whole streams (bootstrap); McNemar: "
-            "p of its exact test on questions about the past",
-            f"CPU: processor time, contenders in turn; the vision tower{tower} and pictures are "
-            "left out; of a question the median",
-        ),
+        found,
+        columns,
+        "the first row is everything kept as it was made; the others are paired with it",
+        "MB an hour: what the second half of the streams has added, by the store's own count, "
+        "pictures left out, and its parts; of bf16: of all keys and values as bf16. In all: "
+        "with what is kept whatever the length, such as whole blocks of the windows",
+        "KL: of the first answer token to that of the first row, in nats, mean / median; same "
+        "first token, past and all: percent of the questions",
+        "differences: in points, with 95 of 100 draws of whole streams (bootstrap); McNemar: "
+        "p of its exact test on questions about the past",
+        f"CPU: processor time, contenders in turn; the vision tower{tower} and pictures are "
+        "left out; of a question the median",
     )
 
 
 def _by_age(found: Sequence[MemoryFigures]) -> ResultTable:
-    ages = [age for age in AGES_S if any(one.compared(of_age(age)) for one in found)]
-    rows = []
-    for one in found:
-        cells = [one.compared(of_age(age)) for age in ages]
-        rows.append((one.name, *(f"{_percent(cell)} ({_difference(cell)})" for cell in cells)))
-    counts = [found[0].compared(of_age(age)) for age in ages]
-    titles = [f"{age}: {c.num_questions if c else 0}" for age, c in zip(ages, counts, strict=True)]
-    return ResultTable(
-        "Percent right by age of the evidence (difference)", ("contender", *titles), tuple(rows)
-    )
+    columns: dict[str, Cell] = {}
+    for age in AGES_S:
+        compared = [one.compared(of_age(age)) for one in found]
+        if any(compared):
+            count = compared[0].num_questions if compared[0] else 0
+            columns[f"{age}: {count}"] = partial(_right_of_age, age)
+    return _table("Percent right by age of the evidence (difference)", found, columns)
+
+
+def _right_of_age(age: str, one: MemoryFigures) -> str:
+    compared = one.compared(of_age(age))
+    return f"{_percent(compared)} ({_difference(compared)})"
 
 
 def _recall(found: Sequence[MemoryFigures], kinds: Sequence[str] = RECALLED_KINDS) -> ResultTable:
-    rows = [
-        (one.name, *(_number(mean_of(one.recall(of_age(age, kinds)))) for age in AGES_S))
-        for one in found
-    ]
     which = "" if kinds is RECALLED_KINDS else f", {', '.join(kinds)}"
-    return ResultTable(
+    return _table(
         f"Recall of the evidence by its age{which}",
-        ("contender", *AGES_S),
-        tuple(rows),
-        ("the share of the stretches that show the answer of which a block was read, mean over "
-         "layers",),
-    )  # fmt: skip
+        found,
+        {age: partial(_recalled, of_age(age, kinds)) for age in AGES_S},
+        "the share of the stretches that show the answer of which a block was read, mean over "
+        "layers",
+    )
 
 
 def _layers(found: Sequence[MemoryFigures]) -> ResultTable:
-    by_layer = [(one.name, one.recall(lambda record: True) or ()) for one in found]
-    num_layers = max(len(layers) for _, layers in by_layer)
-    rows = tuple((name, *(f"{share:.2f}" for share in layers)) for name, layers in by_layer)
-    titles = (f"layer {number}" for number in range(num_layers))
-    return ResultTable("Recall of the evidence by layer", ("contender", *titles), rows)
+    rows = {
+        one.name: {
+            f"layer {number}": f"{share:.2f}"
+            for number, share in enumerate(one.recall(lambda record: True) or ())
+        }
+        for one in found
+    }
+    return ResultTable.of("Recall of the evidence by layer", rows, corner="contender")
 
 
 def _kinds(found: Sequence[MemoryFigures]) -> ResultTable:
-    rows = []
-    for kind in RECALLED_KINDS:
-        cells = [mean_of(one.recall(of_kind(kind))) for one in found]
-        rows.append((kind, *map(_number, cells)))
-    names = (one.name for one in found)
-    return ResultTable("Recall of the evidence by kind of question", ("kind", *names), tuple(rows))
+    columns = {kind: partial(_recalled, of_kind(kind)) for kind in RECALLED_KINDS}
+    return _table("Recall of the evidence by kind of question", found, columns)
 
 
-def _part(part: str) -> Callable[[MemoryFigures], str]:
-    return lambda one: f"{one.bytes_per_hour[part] / _MB:.2f}"
+def _recalled(wants: Callable[[Record], bool], one: MemoryFigures) -> str:
+    recall = mean_of(one.recall(wants))
+    return NOTHING if recall is None else f"{recall:.2f}"
+
+
+def _part(part: str, one: MemoryFigures) -> str:
+    return f"{one.bytes_per_hour[part] / _MB:.2f}"
 
 
 def _share(num_bytes: float, raw: float) -> str:
@@ -166,10 +177,6 @@ def _difference(found: Paired | None) -> str:
 
 def _p(found: Paired | None) -> str:
     return NOTHING if found is None or found.mcnemar_p is None else f"{found.mcnemar_p:.2f}"
-
-
-def _number(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f}"
 
 
 def curves(found: Sequence[MemoryFigures]) -> dict[str, bytes]:

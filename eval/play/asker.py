@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from eval.play.asked import Pictures, Play, TimeSpan
 from eval.play.block_choice import (
     BlockTimes,
     Oracle,
@@ -14,6 +13,7 @@ from eval.play.block_choice import (
     spread_to_the_ends,
 )
 from eval.play.contender import FRAMES, ORACLE, Contender
+from eval.play.plays import Pictures, Play, TimeSpan
 from eval.play.settings import PlaySettings
 from memory.policies.default import Default, DefaultSettings
 from vstream import EFFORTS, Answer, Finding, Question, Session, VideoLLM, open_session
@@ -51,6 +51,12 @@ class GivenAnswer:
     recall: tuple[float, ...] | None = None
     held: float | None = None
     error: str | None = None
+
+
+Ask = Callable[[Question, Sequence[TimeSpan]], GivenAnswer]
+"""Asks in order of time, once exactly the frames up to `question.at_s` (None: the end) have been
+shown; takes the evidence, if it is known.
+"""
 
 
 class SessionAsker:
@@ -96,60 +102,51 @@ class SessionAsker:
         return replace(given, recall=recall, held=held)
 
 
-class FramesAsker:
-    """Encodes a few frames of the video by themselves for every question, then forgets them."""
+def frames_asker(
+    pictures: Pictures, from_s: float, model: VideoLLM, contender: Contender, settings: PlaySettings
+) -> Ask:
+    """Encode a few frames of the video by themselves for every question, then forget them. The time
+    to the first token includes that.
+    """
+    settings = replace(settings, folder=None)
+    config, fps = settings.configured(contender), model.sample_fps
+    default = Default(shape_of(model, config.engine.max_answer_tokens), DefaultSettings())
+    num_frames = default.context_blocks() * model.family.frames_per_block
 
-    def __init__(
-        self,
-        pictures: Pictures,
-        from_s: float,
-        model: VideoLLM,
-        contender: Contender,
-        settings: PlaySettings,
-    ) -> None:
-        self._pictures = pictures
-        self._from_s = from_s
-        self._model = model
-        self._contender = contender
-        self._settings = replace(settings, folder=None)
-        self._config = self._settings.configured(contender)
-        default = Default(shape_of(model, self._config.engine.max_answer_tokens), DefaultSettings())
-        self._num_frames = default.context_blocks() * model.family.frames_per_block
+    def moments_s(at_s: float | None) -> list[float]:
+        """Return ticks of the sampling rate, evenly spread, none after `at_s` or the end."""
+        end_s = pictures.duration_s if at_s is None else min(at_s, pictures.duration_s)
+        first, last = math.ceil(from_s * fps - _ROUNDING_S), int(end_s * fps + _ROUNDING_S)
+        newest_s = end_s - SAME_MOMENT_S + _ROUNDING_S  # a frame this soon counts as visible
+        chosen = spread_to_the_ends(range(first, last + 1), num_frames)
+        return [min(tick / fps, newest_s) for tick in chosen] or [newest_s]
 
-    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
-        """Ask; the time to the first token includes encoding the frames for this question."""
-        found = self._pictures.frames_at(self._moments_s(question.at_s))
-        seen = {f.stream_s: f for f in found if self._from_s - _ROUNDING_S <= f.stream_s}
-        with open_session(self._config, self._model, FRAMES) as session:
+    def ask(question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
+        found = pictures.frames_at(moments_s(question.at_s))
+        seen = {f.stream_s: f for f in found if from_s - _ROUNDING_S <= f.stream_s}
+        with open_session(config, model, FRAMES) as session:
             started = time.perf_counter()
             session.push(list(seen.values()))
             pushed_ms = (time.perf_counter() - started) * 1000
-            asker = SessionAsker(session, self._contender, self._settings)
+            asker = SessionAsker(session, contender, settings)
             given = replace(asker.ask(question, evidence), held=None)
         assert given.first_token_ms is not None
         return replace(given, first_token_ms=pushed_ms + given.first_token_ms)
 
-    def _moments_s(self, at_s: float | None) -> list[float]:
-        """Return ticks of the sampling rate, evenly spread, none after `at_s` or the end."""
-        fps, end_s = self._model.sample_fps, self._pictures.duration_s
-        end_s = end_s if at_s is None else min(at_s, end_s)
-        first, last = math.ceil(self._from_s * fps - _ROUNDING_S), int(end_s * fps + _ROUNDING_S)
-        newest_s = end_s - SAME_MOMENT_S + _ROUNDING_S  # a frame this soon counts as visible
-        chosen = spread_to_the_ends(range(first, last + 1), self._num_frames)
-        return [min(tick / fps, newest_s) for tick in chosen] or [newest_s]
+    return ask
 
 
-class BlindAsker:
+def blind_asker(session: Session) -> Ask:
     """Baseline: the model without a single frame; `session` has seen nothing."""
+    blind = _BlindHandler(
+        session.model, session.memory, session.prefill.prefix, session.policy, session.config
+    )
 
-    def __init__(self, session: Session) -> None:
-        self._blind = _BlindHandler(
-            session.model, session.memory, session.prefill.prefix, session.policy, session.config
-        )
-
-    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
-        given = _given(self._blind.ask(replace(question, at_s=None, plan=False)).answer)
+    def ask(question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
+        given = _given(blind.ask(replace(question, at_s=None, plan=False)).answer)
         return replace(given, newest_frame_s=None)
+
+    return ask
 
 
 class _BlindHandler(QueryHandler):
@@ -171,21 +168,18 @@ class _BlindHandler(QueryHandler):
         return Reading(prefilled, Basis(newest_frame_s=0.0), (), (), context_tokens=num_tokens)
 
 
-class FindAsker:
-    """Finds what a question seeks; otherwise, or if nothing is found, asks as `asker` does."""
+def find_asker(session: Session, asker: SessionAsker, play: Play) -> Ask:
+    """Find what a question seeks; otherwise, or if nothing is found, ask as `asker` does."""
+    sought = {one.prompt.text: one.sought for one in play.asked}
 
-    def __init__(self, session: Session, asker: SessionAsker, play: Play) -> None:
-        self._session, self._asker = session, asker
-        self._sought = {one.prompt.text: one.sought for one in play.asked}
-
-    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
-        sought = self._sought[question.text]
-        if sought is None:
-            return self._asker.ask(question, evidence)
+    def ask(question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
+        wanted = sought[question.text]
+        if wanted is None:
+            return asker.ask(question, evidence)
         began = time.perf_counter()
         finding = Finding(
-            {_STREAM: self._session},
-            sought.statement,
+            {_STREAM: session},
+            wanted.statement,
             within={_STREAM: (None, question.at_s)},
             effort=FIND_EFFORT,
         )
@@ -193,12 +187,14 @@ class FindAsker:
             pass
         spans = finding.spans
         if not spans:
-            return self._asker.ask(question, evidence)
+            return asker.ask(question, evidence)
         return GivenAnswer(
-            sought.answer(spans),
+            wanted.answer(spans),
             first_token_ms=1000 * (time.perf_counter() - began),
             seen_s=tuple((span.from_s, span.to_s, span.probability) for span in spans),
         )
+
+    return ask
 
 
 def _context(stream: AnswerStream) -> list[list[int]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from eval.play.asked import TimeSpan
+from eval.play.plays import TimeSpan
 from memory import MemoryReader
 from memory.policies.default import Default
 from memory.policies.policy import Past

@@ -1,44 +1,21 @@
-"""Interview: puts one contender's questions of a play, one by one, and passes on PlayedAnswers."""
+"""Interview: puts one contender's questions of a play, one by one, and tells what was said."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from eval.play.asked import Asked, AskTime, Play, Prompt, TimeSpan
-from eval.play.asker import GivenAnswer
+from eval.play.asker import Ask, GivenAnswer
+from eval.play.plays import AskTime, Play, Prompt, VideoQuestion
+from eval.play.records import ANSWERS, Report
 from eval.play.settings import PlaySettings
 from memory import KVMemoryError
 from vstream import Question, VStreamError
 
 FAILURES = (VStreamError, KVMemoryError, torch.OutOfMemoryError)
 """What ends one answer but not the run: a baseline may not fit, a video may be damaged."""
-
-Ask = Callable[[Question, Sequence[TimeSpan]], GivenAnswer]
-"""Asks in order of time, once exactly the frames up to `question.at_s` (None: the end) have been
-shown; takes the evidence, if it is known.
-"""
-
-
-@dataclass(frozen=True)
-class PlayedAnswer:
-    """Everything said to one question, in order; `asked_s` None is the end of the video."""
-
-    policy: str
-    id: str
-    said: tuple[GivenAnswer, ...] = ()
-    asked_s: tuple[float | None, ...] = ()
-
-    def document(self) -> dict[str, Any]:
-        """Return a line of a predictions file, with what else is known of each text."""
-        said = [
-            {"asked_s": asked_s, **asdict(one)}
-            for asked_s, one in zip(self.asked_s, self.said, strict=True)
-        ]
-        texts = [one.pop("text") for one in said]
-        return {"id": self.id, "texts": texts, "said": said}
 
 
 class Interview:
@@ -50,14 +27,17 @@ class Interview:
         policy: str,
         settings: PlaySettings,
         known: Collection[str],
-        tell: Callable[[PlayedAnswer], None],
+        report: Report,
     ) -> None:
-        """`known`: ids of questions on record; `tell` receives each complete answer."""
+        """`known`: ids of questions on record. Tells a line of a predictions file for each complete
+        answer, with what else is known of each text; `asked_s` None is the end of the video.
+        """
         self._play = play
+        self._file = f"{ANSWERS}{policy}"
         self._settings = settings
-        self._tell = tell
-        self._open = {
-            number: PlayedAnswer(policy, one.id)
+        self._report = report
+        self._open: dict[int, dict[str, Any]] = {
+            number: {"id": one.id, "texts": [], "said": []}
             for number, one in enumerate(play.asked)
             if one.id not in known
         }
@@ -75,24 +55,26 @@ class Interview:
         final = asked.follow_up(self._say(time, asked, asked.prompt, ask))
         if final is not None:
             self._say(time, asked, final, ask)
-        if final is not None or len(self._open[time.number].said) == len(asked.spans):
-            self._tell(self._open.pop(time.number))
+        if final is not None or len(self._open[time.number]["said"]) == len(asked.spans):
+            self._report((self._file, self._open.pop(time.number)))
 
     def fail(self, times: Iterable[AskTime], why: Exception) -> None:
         """Record that nothing can be asked at these times any more."""
         for time in times:
             self.put(time, lambda question, evidence: _failed(why))
 
-    def _say(self, time: AskTime, asked: Asked, prompt: Prompt, ask: Ask) -> str | None:
-        now = self._open[time.number]
+    def _say(self, time: AskTime, asked: VideoQuestion, prompt: Prompt, ask: Ask) -> str | None:
+        document = self._open[time.number]
         at_s = None if math.isinf(time.at_s) else time.at_s
-        decoding = self._settings.decoding(asked.id, len(now.said))
+        decoding = self._settings.decoding(asked.id, len(document["said"]))
         question = Question(prompt.text, at_s, decoding=decoding, answer_start=prompt.answer_start)
         try:
             said = ask(question, asked.evidence)
         except FAILURES as error:
             said = _failed(error)
-        self._open[time.number] = replace(now, said=(*now.said, said), asked_s=(*now.asked_s, at_s))
+        told = asdict(said)
+        document["texts"].append(told.pop("text"))
+        document["said"].append({"asked_s": at_s, **told})
         return said.text
 
 

@@ -1,10 +1,11 @@
-"""Kept: what a session's store holds while its stream plays, at every full hour and the end.
+"""KeptWatch: what a session's store holds while its stream plays, at every full hour and the end.
 
-Bytes are the store's own count, the same for every policy and codec.
+Bytes are the store's own count, the same for every policy and codec. `most_bytes` is the most after
+any frame, `by_age` the share of frames that have a block.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from typing import Any
 
 from eval.run.peak_memory import resident_bytes
 from eval.run.scored import AGES_S, age_of
@@ -14,26 +15,12 @@ from vstream import Session
 HOUR_S = 3600
 
 
-@dataclass(frozen=True)
-class Kept:
-    """`most_bytes`: the most after any frame; `by_age`: the share of frames that have a block."""
-
-    at_s: float
-    blocks: int
-    blocks_by_codec: dict[str, int]
-    bytes: dict[str, int]
-    most_bytes: dict[str, int]
-    index_bytes: int
-    resident_bytes: int
-    by_age: dict[str, float]
-
-
 class KeptWatch:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._most: Counter[str] = Counter()
         self._noted_s = 0.0
-        self.noted: list[Kept] = []
+        self.noted: list[dict[str, Any]] = []
 
     def look(self, stream_s: float) -> None:
         with self._session.model.turn:
@@ -49,16 +36,16 @@ class KeptWatch:
         self._most |= Counter(stats.bytes_by_tier)
         if stream_s + 1 / rate > self._noted_s:
             self._noted_s = stream_s + 1 / rate
-            kept = Kept(
-                at_s=self._noted_s,
-                blocks=stats.blocks,
-                blocks_by_codec=stats.blocks_by_codec,
-                bytes=stats.bytes_by_tier,
-                most_bytes=dict(self._most),
-                index_bytes=stats.index_bytes,
-                resident_bytes=resident_bytes(),
-                by_age=_by_age(stream_s, ends_s, rate / session.model.family.frames_per_block),
-            )
+            kept = {
+                "at_s": self._noted_s,
+                "blocks": stats.blocks,
+                "blocks_by_codec": stats.blocks_by_codec,
+                "bytes": stats.bytes_by_tier,
+                "most_bytes": dict(self._most),
+                "index_bytes": stats.index_bytes,
+                "resident_bytes": resident_bytes(),
+                "by_age": _by_age(stream_s, ends_s, rate / session.model.family.frames_per_block),
+            }
             self.noted.append(kept)
         return stats
 

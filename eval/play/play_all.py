@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from eval.command_line import progress_bar
-from eval.play.asked import Play, pictures_of
 from eval.play.contender import Contender
-from eval.play.interview import PlayedAnswer
-from eval.play.player import Player, PlayRecord, Task
-from eval.play.records import Records
+from eval.play.player import Player, Task
+from eval.play.plays import Play, pictures_of
+from eval.play.records import ANSWERS, RecordLine, Records
 from eval.play.settings import PlaySettings
 from eval.run.worker_pool import Work, devices_of, work_in_processes
 from vstream import SettingsError, VideoLLM, load_video_llm
+from vstream.engine import Decoder
 
 _BF16_BYTES = 2
 
@@ -32,19 +32,19 @@ class WorkerSetup:
         config = self.settings.config
         return load_video_llm(config.model, device, config.dtype, self.sample_fps)
 
-    def begin(self, device: str) -> Work[Task, PlayRecord]:
+    def begin(self, device: str) -> Work[Task, RecordLine]:
         """Return a worker's job, with its own model."""
         return self.work(self.load(device))
 
-    def work(self, model: VideoLLM) -> Work[Task, PlayRecord]:
-        return lambda task, tell: Player(model, self.settings, tell).play(task)
+    def work(self, model: VideoLLM) -> Work[Task, RecordLine]:
+        return lambda task, report: Player(model, self.settings, report).play(task)
 
 
 def play_all(
     tasks: Sequence[Task],
     records: Records,
     setup: WorkerSetup,
-    here: Work[Task, PlayRecord] | None,
+    here: Work[Task, RecordLine] | None,
     num_workers: int,
 ) -> None:
     """Play by `here` in this process, else in processes that each load a model."""
@@ -55,16 +55,16 @@ def play_all(
     with progress_bar() as progress:
         bar = progress.add_task("asking", total=sum(task.num_left for task in tasks))
 
-        def tell(told: PlayRecord) -> None:
-            records.take(told)
-            progress.advance(bar, isinstance(told, PlayedAnswer))
+        def report(line: RecordLine) -> None:
+            records.take(line)
+            progress.advance(bar, line[0].startswith(ANSWERS))
 
         if here is None:
             devices = devices_of(setup.settings.config.device, num_workers)
-            work_in_processes(setup.begin, devices, tasks, tell)
+            work_in_processes(setup.begin, devices, tasks, report)
             return
         for task in tasks:
-            here(task, tell)
+            here(task, report)
 
 
 def require_fit(
@@ -117,5 +117,9 @@ def raw_bytes(play: Play, model: VideoLLM, settings: PlaySettings) -> int:
         num_blocks = int((pictures.duration_s - play.from_s) * model.sample_fps) // size
     with model.turn, torch.inference_mode():
         num_tokens = len(model.family.encode([frames])[0].embeddings)
-    token_bytes = 2 * decoder.num_layers * decoder.kv_heads * decoder.head_dim * _BF16_BYTES
-    return num_blocks * num_tokens * token_bytes
+    return kv_bytes(decoder, num_blocks * num_tokens)
+
+
+def kv_bytes(decoder: Decoder, num_tokens: int) -> int:
+    """Return the bytes of so many tokens' keys and values in all layers, as bf16."""
+    return num_tokens * 2 * decoder.num_layers * decoder.kv_heads * decoder.head_dim * _BF16_BYTES

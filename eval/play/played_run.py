@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from eval.play.asked import Asked, plan
 from eval.play.contender import parse_contenders
 from eval.play.options import EMBEDDED, Convention, PlayOptions
 from eval.play.play_all import WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.plays import VideoQuestion, plan
 from eval.play.records import Records
 from eval.play.settings import PlaySettings
 from eval.run.cost import write_costs
@@ -33,7 +33,7 @@ def chosen(items: Sequence[Item], options: PlayOptions) -> list[Item]:
 
 
 def play_run(
-    benchmark: str, asked: Sequence[Asked], options: PlayOptions, convention: Convention
+    benchmark: str, asked: Sequence[VideoQuestion], options: PlayOptions, convention: Convention
 ) -> Records:
     """Play everything not on record. Raises SettingsError, ModelError and OSError."""
     seeks = any(one.sought is not None for one in asked)
@@ -73,7 +73,7 @@ def _setup(options: PlayOptions, convention: Convention) -> WorkerSetup:
 
 def _described(
     benchmark: str,
-    asked: Sequence[Asked],
+    asked: Sequence[VideoQuestion],
     options: PlayOptions,
     setup: WorkerSetup,
     model: VideoLLM,

@@ -7,22 +7,21 @@ question, but here no frame after a question's moment is taken before it has bee
 
 import tempfile
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from eval.play.asked import Play, pictures_of
-from eval.play.asker import BlindAsker, FramesAsker
+from eval.play.asker import Ask, blind_asker, frames_asker
 from eval.play.contender import DEFAULT, LANGUAGE, Contender
-from eval.play.interview import FAILURES, Ask, Interview, PlayedAnswer
+from eval.play.interview import FAILURES, Interview
+from eval.play.plays import Play, pictures_of
+from eval.play.records import COSTS, Report
 from eval.play.settings import PlaySettings
-from eval.play.watching import PlayedHours, PlayedWatch, Watching
+from eval.play.watching import Watching
 from eval.run.cost import Cost
 from eval.run.peak_memory import PeakMemory, resident_bytes
 from vstream import Session, VideoLLM, open_session
-
-PlayRecord = PlayedAnswer | PlayedWatch | PlayedHours | Cost
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,10 @@ class Task:
 
 
 class Player:
-    def __init__(
-        self, model: VideoLLM, settings: PlaySettings, tell: Callable[[PlayRecord], None]
-    ) -> None:
+    def __init__(self, model: VideoLLM, settings: PlaySettings, report: Report) -> None:
         self._model = model
         self._settings = settings
-        self._tell = tell
+        self._report = report
         self._at_first_bytes = resident_bytes()
 
     def play(self, task: Task) -> None:
@@ -63,7 +60,9 @@ class Player:
         """
         play, contenders, known = task.play, task.contenders, task.known
         interviews = {
-            one.name: Interview(play, one.name, self._settings, known.get(one.name, ()), self._tell)
+            one.name: Interview(
+                play, one.name, self._settings, known.get(one.name, ()), self._report
+            )
             for one in contenders
         }
         left = deque(play.times)
@@ -73,7 +72,7 @@ class Player:
             try:
                 if contenders[0].is_watching:
                     with self._session(task, model) as session:
-                        watching = Watching(session, play, contenders, self._settings, self._tell)
+                        watching = Watching(session, play, contenders, self._settings, self._report)
                         cost = watching.run(interviews, left, known.get(DEFAULT, ()))
                 else:
                     with self._asking_apart(task, model) as ask:
@@ -87,7 +86,7 @@ class Player:
         if cost is not None:
             for one in contenders:
                 own = replace(cost, policy=one.name, peak_of=peak.of, peak_bytes=peak.num_bytes)
-                self._tell(own)
+                self._report((COSTS, asdict(own)))
 
     @contextmanager
     def _session(self, task: Task, model: VideoLLM) -> Iterator[Session]:
@@ -106,7 +105,7 @@ class Player:
         if contender.policy == LANGUAGE:
             config = replace(settings, folder=None).configured(contender)
             with open_session(config, model, LANGUAGE) as session:
-                yield BlindAsker(session).ask
+                yield blind_asker(session)
         else:
             with pictures_of(play.video, settings.config.source) as pictures:
-                yield FramesAsker(pictures, play.from_s, model, contender, settings).ask
+                yield frames_asker(pictures, play.from_s, model, contender, settings)

@@ -5,21 +5,21 @@ handed to the system, before the next question counts as asked.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eval.play.contender import DEFAULT, Contender
-from eval.play.interview import PlayedAnswer
-from eval.play.player import PlayRecord
-from eval.play.watching import PlayedHours, PlayedWatch
 from eval.run.cost import Cost
-from eval.run.run_directory import RecordFile, RunDirectory
+from eval.run.run_directory import RunDirectory
 
-_ANSWERS = "answers"
-_WATCHES = f"{DEFAULT}.watches"
+ANSWERS, COSTS, HOURS = "answers/", "watched", "hours"
+WATCHES = f"{ANSWERS}{DEFAULT}.watches"
 _BESIDE = (".judgements", ".watches")
 """Suffixes of other records' files beside the answers."""
+
+RecordLine = tuple[str, dict[str, Any]]
+"""A line, and the name of the file that it goes into: ANSWERS and a contender's, or another."""
+Report = Callable[[RecordLine], None]
 
 
 class Records:
@@ -27,36 +27,33 @@ class Records:
 
     def __init__(self, directory: RunDirectory, contenders: Sequence[Contender]) -> None:
         self.directory = directory.path
-        folder = self.directory / _ANSWERS
-        folder.mkdir(exist_ok=True)
-        found = [path.stem for path in sorted(folder.glob("*.jsonl"))]
+        found = [path.stem for path in sorted(self.directory.glob(f"{ANSWERS}*.jsonl"))]
         names = [one.name for one in contenders]
         names += [name for name in found if not name.endswith(_BESIDE) and name not in names]
-        self.paths = {name: folder / f"{name}.jsonl" for name in names}
+        self.paths = {name: self.directory / f"{ANSWERS}{name}.jsonl" for name in names}
         """Of every contender that has answered, including in earlier starts."""
-        self._answers = {name: RecordFile(path) for name, path in self.paths.items()}
-        self._watches = directory.records(f"{_ANSWERS}/{_WATCHES}")
-        self._costs = directory.records("watched")
-        self._hours = directory.records("hours")
+        files = *(f"{ANSWERS}{name}" for name in names), WATCHES, COSTS, HOURS
+        self._files = {name: directory.records(name) for name in files}
 
     @property
     def answers(self) -> dict[str, dict[str, dict[str, Any]]]:
         return {
-            name: {one["id"]: one for one in file.documents} for name, file in self._answers.items()
+            name: {one["id"]: one for one in self._files[f"{ANSWERS}{name}"].documents}
+            for name in self.paths
         }
 
     @property
     def costs(self) -> list[Cost]:
-        return [Cost(**document) for document in self._costs.documents]
+        return [Cost(**document) for document in self._files[COSTS].documents]
 
     @property
     def fired_s(self) -> dict[str, list[float]]:
-        return {one["id"]: one["fired_s"] for one in self._watches.documents}
+        return {one["id"]: one["fired_s"] for one in self._files[WATCHES].documents}
 
     @property
     def hours(self) -> list[dict[str, object]]:
         """What was kept of each video under each contender, the last time it was played."""
-        played = {(one["contender"], one["video"]): one for one in self._hours.documents}
+        played = {(one["contender"], one["video"]): one for one in self._files[HOURS].documents}
         return list(played.values())
 
     @property
@@ -90,10 +87,7 @@ class Records:
         standing = self.fired_s if contender.name == DEFAULT else ()
         return frozenset([*self.answers[contender.name], *standing])
 
-    def take(self, told: PlayRecord) -> None:
+    def take(self, line: RecordLine) -> None:
         """Write to disk before the next question counts as asked."""
-        if isinstance(told, PlayedAnswer):
-            self._answers[told.policy].append(told.document(), to_disk=True)
-            return
-        files = {PlayedWatch: self._watches, PlayedHours: self._hours, Cost: self._costs}
-        files[type(told)].append(asdict(told))
+        name, document = line
+        self._files[name].append(document, to_disk=name.startswith(ANSWERS))

@@ -2,14 +2,15 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import astuple
 
-from eval.play.asked import AskTime, Play, Standing, source_of
-from eval.play.asker import FindAsker, SessionAsker
+from eval.play.asker import Ask, SessionAsker, find_asker
 from eval.play.contender import DEFAULT, FIND, Contender
 from eval.play.interview import Interview
-from eval.play.kept import Kept, KeptWatch, stored_bytes
+from eval.play.kept import KeptWatch, stored_bytes
+from eval.play.plays import AskTime, Play, Standing, source_of
+from eval.play.records import HOURS, WATCHES, Report
 from eval.play.settings import PlaySettings
 from eval.run.cost import Cost
 from memory import MemoryPolicy
@@ -20,21 +21,6 @@ from vstream.ingest import SeenFrame
 _LONG_S = 86_400
 
 
-@dataclass(frozen=True)
-class PlayedWatch:
-    id: str
-    fired_s: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class PlayedHours:
-    """What a contender's session kept, hour by hour."""
-
-    contender: str
-    video: str
-    kept: tuple[Kept, ...]
-
-
 class Watching:
     def __init__(
         self,
@@ -42,14 +28,14 @@ class Watching:
         play: Play,
         contenders: Sequence[Contender],
         settings: PlaySettings,
-        tell: Callable[[PlayedWatch | PlayedHours], None],
+        report: Report,
     ) -> None:
         """All `contenders` read what the session keeps; it was opened for the first of them."""
         self._session = session
         self._play = play
         self._contenders = contenders
         self._settings = settings
-        self._tell = tell
+        self._report = report
         self._kept = KeptWatch(session)
         self._lookouts: list[_Lookout] = []
 
@@ -75,8 +61,8 @@ class Watching:
 
         def ask_next() -> None:
             worker.flush()
-            for name, asker in askers.items():
-                interviews[name].put(left[0], asker.ask)
+            for name, ask in askers.items():
+                interviews[name].put(left[0], ask)
             left.popleft()
 
         worker = IngestWorker(
@@ -94,9 +80,10 @@ class Watching:
         self._tell_ended(math.inf)
         return self._cost(worker) if until_s >= play.times[-1].at_s else None
 
-    def _asker(self, contender: Contender) -> SessionAsker | FindAsker:
+    def _asker(self, contender: Contender) -> Ask:
         asker = SessionAsker(self._session, contender, self._settings)
-        return FindAsker(self._session, asker, self._play) if contender.policy == FIND else asker
+        is_find = contender.policy == FIND
+        return find_asker(self._session, asker, self._play) if is_find else asker.ask
 
     def _saw(self, frame: SeenFrame) -> None:
         self._kept.look(frame.stream_s)
@@ -108,13 +95,14 @@ class Watching:
         ended = [one for one in self._lookouts if one.standing.until_s <= now_s]
         for lookout in ended:
             self._lookouts.remove(lookout)
-            self._tell(PlayedWatch(lookout.standing.id, tuple(lookout.fired_s)))
+            self._report((WATCHES, {"id": lookout.standing.id, "fired_s": lookout.fired_s}))
 
     def _cost(self, worker: IngestWorker) -> Cost:
         progress, session, video = worker.progress, self._session, self._play.video.name
         stats = self._kept.note(progress.stream_s)
         for contender in self._contenders:
-            self._tell(PlayedHours(contender.name, video, tuple(self._kept.noted)))
+            line = {"contender": contender.name, "video": video, "kept": self._kept.noted}
+            self._report((HOURS, line))
         grows = num_bytes = stored_bytes(stats)
         has_budget = self._contenders[0].budget is not None
         is_bound = has_budget or session.policy.keep_blocks() is not None

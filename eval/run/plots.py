@@ -48,7 +48,7 @@ def _accuracies(summaries: Sequence[PolicySummary], panels: Mapping[str, ByPolic
         for row, summary in enumerate(summaries):
             if found := estimates.get(summary.policy):
                 color = _color(summary.policy)
-                axis.errorbar(found.percent, row, xerr=found.stderr, color=color, **_DOT)
+                axis.errorbar(found.mean, row, xerr=found.stderr, color=color, **_DOT)
         counts = sorted({found.num_questions for found in estimates.values()})
         asked = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         axis.set_title(f"{title}\n{asked} questions")
@@ -67,7 +67,7 @@ def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
     for number, one in enumerate(kept):
         mb = ((one.bytes_per_hour or 0) + (one.fixed_bytes or 0)) / 1e6
         dot = {**_DOT, "color": f"C{number % 10}", "label": _wrapped(one.policy)}
-        axis.errorbar(mb, one.accuracy.percent, one.accuracy.stderr, **dot)
+        axis.errorbar(mb, one.accuracy.mean, one.accuracy.stderr, **dot)
     axis.set_ylim(0, 100)
     axis.set_xlim(left=0)
     axis.set_xlabel(

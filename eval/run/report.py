@@ -3,7 +3,8 @@
 import importlib.util
 import json
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from jinja2 import Environment
 from eval.result_table import NOTHING, ResultTable
 from eval.run.cost import read_costs
 from eval.run.plots import MARKED, plots
-from eval.run.run_directory import RunDescription, write_whole
+from eval.run.run_directory import RunDescription, hardware_words, write_whole
 from eval.run.scored import read_scored
 from eval.run.summary import PolicySummary, by_age, by_part, summaries
 
@@ -67,16 +68,16 @@ def _facts(description: RunDescription) -> dict[str, str]:
         return facts
     last = description.starts[-1]
     facts |= {
-        "command": last.command,
-        "date": last.date,
-        "commit": last.commit or "not known",
-        "hardware": str(last.hardware),
-        "versions": ", ".join(f"{name} {version}" for name, version in last.versions.items()),
+        "command": last["command"],
+        "date": last["date"],
+        "commit": last["commit"] or "not known",
+        "hardware": hardware_words(last["hardware"]),
+        "versions": ", ".join(f"{name} {version}" for name, version in last["versions"].items()),
     }
-    ways = {(start.commit, str(start.hardware)) for start in description.starts}
-    if len(ways) > 1:
-        starts = "; ".join(f"{s.date}: {s.commit}, {s.hardware}" for s in description.starts)
-        facts["started again, not always alike"] = starts
+    ways = [(s["date"], s["commit"], hardware_words(s["hardware"])) for s in description.starts]
+    if len({way[1:] for way in ways}) > 1:
+        told = (f"{date}: {commit}, {where}" for date, commit, where in ways)
+        facts["started again, not always alike"] = "; ".join(told)
     return facts
 
 
@@ -100,60 +101,50 @@ _LEGEND = {
 
 def policy_table(summaries: Sequence[PolicySummary]) -> ResultTable:
     """Return one row per policy: how often it is right, on what, and what it costs."""
-    columns = {
-        title: [str(estimates.get(s.policy, NOTHING)) for s in summaries]
-        for title, estimates in {**by_part(summaries), **by_age(summaries)}.items()
-    }
+    parts = {**by_part(summaries), **by_age(summaries)}
     peaks = dict.fromkeys(summary.peak_of for summary in summaries if summary.peak_of)
-    costs: dict[str, Callable[[PolicySummary], str]] = {
-        "first token, ms: median / 95 %": _latency,
-        "ingest, frames/s": lambda s: _number(s.ingest_fps),
-        "dropped": lambda s: _number(s.num_dropped),
-        "aged": lambda s: _number(s.num_aged or None),
-        "MB an hour": _memory,
-        f"peak {' or '.join(peaks) or 'memory'}, MB": lambda s: _number(s.peak_bytes, _MB),
+    rows = {
+        one.policy: {
+            **{title: of.get(one.policy, NOTHING) for title, of in parts.items()},
+            "first token, ms: median / 95 %": one.latency,
+            "ingest, frames/s": _number(one.ingest_fps),
+            "dropped": _number(one.num_dropped),
+            "aged": _number(one.num_aged or None),
+            "MB an hour": _memory(one),
+            f"peak {' or '.join(peaks) or 'memory'}, MB": _number(one.peak_bytes, _MB),
+        }
+        for one in summaries
     }
-    filled = {title: [*map(cell, summaries)] for title, cell in costs.items()}
-    columns |= {title: cells for title, cells in filled.items() if set(cells) != {NOTHING}}
-    legend = [text for word, text in _LEGEND.items() if any(word in title for title in columns)]
     counts = sorted({summary.accuracy.num_questions for summary in summaries})
-    return ResultTable(
+    table = ResultTable.of(
         "Percent right ± standard error, and what it costs",
-        ("policy", *columns),
-        tuple(zip([s.policy for s in summaries], *columns.values(), strict=True)),
-        (
-            f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} questions under each "
-            "policy. Standard errors are clustered by video (Miller, arXiv 2411.00640)",
-            *legend,
-        ),
+        rows,
+        f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} questions under each "
+        "policy. Standard errors are clustered by video (Miller, arXiv 2411.00640)",
+        corner="policy",
     )
+    legend = (text for word, text in _LEGEND.items() if any(word in one for one in table.columns))
+    return replace(table, notes=(*table.notes, *legend))
 
 
 def task_table(summaries: Sequence[PolicySummary]) -> ResultTable:
-    rows = []
+    rows = {}
     for task in sorted({name for summary in summaries for name in summary.by_task}):
-        found = [summary.by_task.get(task) for summary in summaries]
-        count = max(one.num_questions for one in found if one)
-        rows.append(
-            (task, str(count), *(f"{one.percent:.0f}" if one else NOTHING for one in found))
-        )
-    columns = ("task", "questions", *(summary.policy for summary in summaries))
-    return ResultTable("Percent right by task", columns, tuple(rows))
+        found = {summary.policy: summary.by_task.get(task) for summary in summaries}
+        count = max(one.num_questions for one in found.values() if one)
+        cells = {policy: f"{one.mean:.0f}" if one else NOTHING for policy, one in found.items()}
+        rows[task] = {"questions": count, **cells}
+    return ResultTable.of("Percent right by task", rows, corner="task")
 
 
-def _latency(summary: PolicySummary) -> str:
-    latency = summary.latency
-    return f"{latency.median_ms:.0f} / {latency.p95_ms:.0f}" if latency else NOTHING
-
-
-def _memory(summary: PolicySummary) -> str:
+def _memory(summary: PolicySummary) -> str | None:
     if summary.bytes_per_hour is None:
-        return NOTHING
+        return None
     grows = f"{summary.bytes_per_hour / _MB:.1f}"
     if summary.fixed_bytes is None:
         return grows
     return f"{grows} + {summary.fixed_bytes / _MB:.1f} fixed"
 
 
-def _number(value: float | None, unit: float = 1.0) -> str:
-    return NOTHING if value is None else f"{value / unit:.0f}"
+def _number(value: float | None, unit: float = 1.0) -> str | None:
+    return None if value is None else f"{value / unit:.0f}"

@@ -12,8 +12,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +21,6 @@ from typing import Any, Self
 
 import psutil
 import torch
-from pydantic import TypeAdapter
 
 import eval
 from vstream import SettingsError
@@ -39,31 +38,25 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def hardware() -> dict[str, Any]:
+    """Describe this machine: `cores` available to this process, the graphics card's name."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1,
+        "ram_bytes": psutil.virtual_memory().total,
+        "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "num_devices": torch.cuda.device_count(),
+        "torch_threads": torch.get_num_threads(),
+    }
 
 
-@dataclass(frozen=True)
-class Hardware:
-    """This machine: `cores` available to this process; `device` is the graphics card's name."""
-
-    cpu: str = field(default_factory=_cpu_model)
-    cores: int = field(default_factory=_cores)
-    ram_bytes: int = field(default_factory=lambda: psutil.virtual_memory().total)
-    device: str | None = field(
-        default_factory=lambda: torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+def hardware_words(of: Mapping[str, Any]) -> str:
+    device = f"{of['num_devices']} x {of['device']}" if of["device"] else "no GPU"
+    return (
+        f"{of['cpu']}, {of['cores']} cores, {of['ram_bytes'] / 2**30:.0f} GiB, {device}, "
+        f"{of['torch_threads']} torch threads"
     )
-    num_devices: int = field(default_factory=torch.cuda.device_count)
-    torch_threads: int = field(default_factory=torch.get_num_threads)
-
-    def __str__(self) -> str:
-        device = f"{self.num_devices} x {self.device}" if self.device else "no GPU"
-        return (
-            f"{self.cpu}, {self.cores} cores, {self.ram_bytes / 2**30:.0f} GiB, {device}, "
-            f"{self.torch_threads} torch threads"
-        )
 
 
 def _command() -> str:
@@ -76,25 +69,18 @@ def _command() -> str:
 
 
 def _commit() -> str | None:
-    """Return None outside a clone of the repository."""
+    """Return that of the source tree, None outside a clone of the repository; a `+` at its end
+    means uncommitted changes.
+    """
     root = Path(eval.__file__).parents[1]
     if not (root / ".git").exists():
         return None
-    words = [
-        "git",
-        "-C",
-        str(root),
-        "describe",
-        "--always",
-        "--exclude=*",
-        "--abbrev=12",
-        "--dirty=+",
-    ]
+    words = ("git", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+")
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True)
+        told = subprocess.check_output(words, cwd=root, stderr=subprocess.DEVNULL, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return told.decode().strip()
 
 
 def _versions() -> dict[str, str]:
@@ -108,23 +94,13 @@ def _versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Start:
-    """One start of the command: a killed run is started again, perhaps elsewhere."""
-
-    command: str = field(default_factory=_command)
-    date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    commit: str | None = field(default_factory=_commit)
-    """Of the source tree; a `+` at its end means uncommitted changes."""
-    versions: dict[str, str] = field(default_factory=_versions)
-    hardware: Hardware = field(default_factory=Hardware)
-
-
-@dataclass(frozen=True)
 class RunDescription:
-    """`config`: what must agree for records to belong together: benchmark, seed, model ..."""
+    """`config`: what must agree for records to belong together: benchmark, seed, model ... `starts`
+    are those of the command: a killed run is started again, perhaps elsewhere.
+    """
 
     config: dict[str, Any]
-    starts: tuple[Start, ...] = ()
+    starts: Sequence[dict[str, Any]] = ()
 
     @classmethod
     def read(cls, directory: Path) -> "RunDescription":
@@ -132,7 +108,7 @@ class RunDescription:
         document = json.loads((directory / FILE).read_text(encoding="utf-8"))
         if set(document) != {"config", "starts"}:
             raise SettingsError(f"{directory / FILE}: written by another version; take a new one")
-        return TypeAdapter(cls).validate_python(document)
+        return cls(**document)
 
     def write(self, directory: Path) -> None:
         write_whole(directory / FILE, json.dumps(asdict(self), indent=2) + "\n")
@@ -209,7 +185,14 @@ class RunDirectory:
                 f"out: another run is using {self.path}; wait for it or choose another directory"
             ) from None
         found = RunDescription.read(self.path)
-        RunDescription(found.config, (*found.starts, Start())).write(self.path)
+        start = {
+            "command": _command(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": _commit(),
+            "versions": _versions(),
+            "hardware": hardware(),
+        }
+        RunDescription(found.config, (*found.starts, start)).write(self.path)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,22 +5,9 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.clustered_error import Mark, Part, clustered_stderr
-from eval.result_table import percent_cell
+from eval.clustered_error import Estimate, Mark, Part, estimate
 from eval.run.cost import Cost, bytes_per_hour, ingest_fps
 from eval.run.scored import AGES_S, Scored, age_of
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean score in percent; `stderr` is clustered by video, None if it cannot be known."""
-
-    percent: float
-    stderr: float | None
-    num_questions: int
-
-    def __str__(self) -> str:
-        return percent_cell(self.percent, self.stderr)
 
 
 @dataclass(frozen=True)
@@ -37,6 +24,9 @@ class Latency:
     def p95_ms(self) -> float:
         """The smallest value that at least 95 % do not exceed (nearest rank)."""
         return sorted(self.all_ms)[math.ceil(0.95 * len(self.all_ms)) - 1]
+
+    def __str__(self) -> str:
+        return f"{self.median_ms:.0f} / {self.p95_ms:.0f}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +85,7 @@ def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> P
     groups = _grouped(records, lambda record: record.group)
     return PolicySummary(
         policy=policy,
-        accuracy=estimate(records),
+        accuracy=accuracy(records),
         by_group=dict(sorted(groups.items(), key=lambda one: (-one[1].num_questions, one[0]))),
         by_age=_grouped(records, lambda record: age_of(record.evidence_age_s) or ""),
         by_task=_grouped(records, lambda record: record.task),
@@ -110,10 +100,9 @@ def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> P
     )
 
 
-def estimate(records: Sequence[Scored]) -> Estimate:
-    part = Part(1.0, [Mark(record.video, record.score) for record in records])
-    stderr = clustered_stderr([part])
-    return Estimate(100 * part.mean, None if stderr is None else 100 * stderr, len(records))
+def accuracy(records: Sequence[Scored]) -> Estimate:
+    """Return the mean score in percent, clustered by video."""
+    return estimate([Part(1.0, [Mark(record.video, record.score) for record in records])])
 
 
 def _grouped(records: Iterable[Scored], key: Callable[[Scored], str]) -> dict[str, Estimate]:
@@ -121,7 +110,7 @@ def _grouped(records: Iterable[Scored], key: Callable[[Scored], str]) -> dict[st
     groups: dict[str, list[Scored]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)
-    return {name: estimate(group) for name, group in groups.items() if name}
+    return {name: accuracy(group) for name, group in groups.items() if name}
 
 
 def _sum_if_any(numbers: Iterable[int | None]) -> int | None:

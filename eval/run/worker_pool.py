@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import torch
 
 TaskT = TypeVar("TaskT")
-ToldT = TypeVar("ToldT")
+ResultT = TypeVar("ResultT")
 
-Tell = Callable[[ToldT], None]
-Work = Callable[[TaskT, Tell[ToldT]], None]
+Report = Callable[[ResultT], None]
+Work = Callable[[TaskT, Report[ResultT]], None]
 """Does a task and reports its results."""
 
 _AT_END = None
@@ -36,23 +36,23 @@ def devices_of(names: str, num_workers: int) -> list[str]:
 
 
 def work_in_processes(
-    begin: Callable[[str], Work[TaskT, ToldT]],
+    begin: Callable[[str], Work[TaskT, ResultT]],
     devices: Sequence[str],
     tasks: Sequence[TaskT],
-    tell: Tell[ToldT],
+    report: Report[ResultT],
 ) -> None:
     """Run one worker per device, set up by `begin`, which must be picklable. The first error ends
-    the run; what `tell` raises on a full disk is raised at the end.
+    the run; what `report` raises on a full disk is raised at the end.
     """
     # torch's threads do not survive a fork, so workers are forked from a process without any.
     context = get_context("forkserver")
     context.set_forkserver_preload([begin.__module__, "transformers.modeling_utils"])
-    told: SimpleQueue[ToldT | None] = context.SimpleQueue()
+    results: SimpleQueue[ResultT | None] = context.SimpleQueue()
     places: SimpleQueue[str] = context.SimpleQueue()
     for device in devices:
         places.put(device)
-    workers = ProcessPoolExecutor(len(devices), context, _begin, (begin, places, told))
-    with _passing_on(told, tell):
+    workers = ProcessPoolExecutor(len(devices), context, _begin, (begin, places, results))
+    with _passing_on(results, report):
         try:
             for done in [workers.submit(_work, task) for task in tasks]:
                 done.result()
@@ -61,13 +61,13 @@ def work_in_processes(
 
 
 @contextmanager
-def _passing_on(told: "SimpleQueue[ToldT | None]", tell: Tell[ToldT]) -> Iterator[None]:
+def _passing_on(results: "SimpleQueue[ResultT | None]", report: Report[ResultT]) -> Iterator[None]:
     failures: list[OSError] = []
 
     def pass_on() -> None:
-        while (one := told.get()) is not _AT_END:
+        while (one := results.get()) is not _AT_END:
             try:
-                tell(one)
+                report(one)
             except OSError as error:
                 failures.append(error)
 
@@ -76,7 +76,7 @@ def _passing_on(told: "SimpleQueue[ToldT | None]", tell: Tell[ToldT]) -> Iterato
     try:
         yield
     finally:
-        told.put(_AT_END)
+        results.put(_AT_END)
         listener.join()
     if failures:
         raise failures[0]
@@ -86,14 +86,14 @@ _do: Callable[[Any], None]
 
 
 def _begin(
-    begin: Callable[[str], Work[Any, Any]], places: "SimpleQueue[str]", told: "SimpleQueue[Any]"
+    begin: Callable[[str], Work[Any, Any]], places: "SimpleQueue[str]", results: "SimpleQueue[Any]"
 ) -> None:
     global _do
     threading.Thread(target=_end_with_parent, daemon=True).start()
     work = begin(places.get())
 
     def do(task: Any) -> None:
-        work(task, told.put)
+        work(task, results.put)
 
     _do = do
 

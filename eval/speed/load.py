@@ -151,29 +151,18 @@ def _first_tokens_beside(
 def beside_streams(
     config: VStreamConfig, model: VideoLLM, pool: Sequence[Frame], num_streams: int
 ) -> Iterator[Callable[[], float]]:
-    """Within the context, streams ingest the pool's frames when due. Yields as `_flowing` does."""
-    with ExitStack() as opened:
-        streams = [opened.enter_context(passing_session(config, model)) for _ in range(num_streams)]
-        with _flowing(streams, model, pool) as frames_share:
-            yield frames_share
-
-
-@contextmanager
-def _flowing(
-    streams: Sequence[Session], model: VideoLLM, pool: Sequence[Frame]
-) -> Iterator[Callable[[], float]]:
     """Within the context, give each stream the pool's frames when due, after a first block. Yields
     a function for the share of due frames that were encoded, 0 to 1; 1 without streams.
     """
     stop, fps = threading.Event(), model.sample_fps
-    first, pushed = model.family.frames_per_block, [0] * len(streams)
+    first, pushed = model.family.frames_per_block, [0] * num_streams
 
     def frame(number: int) -> Frame:
         return Frame(pool[number % len(pool)].pixels, number / fps, time.time())
 
     def due_s(stream: int, number: int) -> float:
         """Stagger the streams, as cameras do not tick together."""
-        return began + (stream / len(streams) + number) / fps
+        return began + (stream / num_streams + number) / fps
 
     def flow(stream: int) -> None:
         while not stop.wait(due_s(stream, pushed[stream]) - time.monotonic()):
@@ -183,15 +172,17 @@ def _flowing(
 
     def share() -> float:
         """Frames still being encoded do not count as due."""
-        passed = [fps * (time.monotonic() - due_s(stream, 0)) for stream in range(len(streams))]
+        passed = [fps * (time.monotonic() - due_s(stream, 0)) for stream in range(num_streams)]
         wanted = sum(max(0, int(one)) for one in passed)
         return min(1.0, sum(pushed) / wanted) if wanted else 1.0
 
-    for session in streams:
-        session.push([frame(number) for number in range(first)])
-    began = time.monotonic()
-    with _in_threads(flow, len(streams), stop):
-        yield share
+    with ExitStack() as opened:
+        streams = [opened.enter_context(passing_session(config, model)) for _ in range(num_streams)]
+        for session in streams:
+            session.push([frame(number) for number in range(first)])
+        began = time.monotonic()
+        with _in_threads(flow, num_streams, stop):
+            yield share
 
 
 @contextmanager

@@ -15,13 +15,13 @@ import typer
 from PIL import Image
 
 from encoders import Frame
+from eval.command_line import use_threads
 from eval.random_model import SHAPES, random_family, random_model, random_video_llm, require_shape
-from eval.run.run_directory import Hardware
+from eval.run.run_directory import hardware
 from eval.speed.figures import Row
 from eval.stream_world import Renderer, write_script
 from memory import BlockStore, KeepPolicy, KVMemory, Provenance
 from vstream import Session, VideoLLM, VStreamConfig, load_config, load_video_llm, open_session
-from vstream.device.cpu_threads import choose_cpu_threads
 from vstream.device.scheduler import Scheduler
 from vstream.models.video_llm import device_and_dtype
 from vstream.open_readers import with_host_bytes
@@ -52,10 +52,7 @@ def ready_model(shape: str | None = None, has_random_weights: bool = False) -> V
         weights = weights_of(shape, has_random_weights)
         return random_video_llm(shape, weights, random_family(shape, weights))
     config = load_config()
-    if config.threads is None:
-        choose_cpu_threads()
-    else:
-        torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     return load_video_llm(config.model, config.device, config.dtype, config.source.sample_fps)
 
 
@@ -87,12 +84,12 @@ def endless_frames(fps: float, is_camera: bool = False) -> Iterator[Frame]:
 
 
 def here(model: VideoLLM) -> Row:
-    decoder, hardware = model.decoder, Hardware()
+    decoder, machine = model.decoder, hardware()
     return {
         "model": model.name,
-        "device": hardware.device if decoder.device.type == "cuda" else hardware.cpu,
+        "device": machine["device" if decoder.device.type == "cuda" else "cpu"],
         "dtype": str(decoder.dtype).removeprefix("torch."),
-        "threads": hardware.torch_threads,
+        "threads": machine["torch_threads"],
         "load_average": os.getloadavg()[0],
     }
 

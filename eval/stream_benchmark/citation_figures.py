@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from eval.result_table import NOTHING, ResultTable
+from eval.result_table import ResultTable
 from eval.run.scored import AGES_S, age_of
 from eval.stream_benchmark.citations import MOMENTS, MOST, SPANS, Citation
 from eval.stream_benchmark.record import PAST_GROUP, Record
@@ -69,12 +69,6 @@ def citation_table(by_contender: Mapping[str, Sequence[Record]]) -> ResultTable 
         for kind, of in citation_figures(records).items()
         if of[ALL]
     }
-    if not rows:
-        return None
-    ages = [age for age in (ALL, *AGES_S) if any(of[age] for of in rows.values())]
-    return ResultTable(
-        f"Citations: recall@{MOST} / IoU of questions about the past, by age",
-        ("contender: cited", *ages),
-        tuple((row, *(str(of[age] or NOTHING) for age in ages)) for row, of in rows.items()),
-        ("spans: where the answer's words looked; moments: the blocks most like the question",),
-    )
+    title = f"Citations: recall@{MOST} / IoU of questions about the past, by age"
+    note = "spans: where the answer's words looked; moments: the blocks most like the question"
+    return ResultTable.of(title, rows, note, corner="contender: cited") if rows else None

@@ -12,15 +12,26 @@ from eval.play.options import CONTENDER_FORM, DEFAULT_CONTENDERS
 from eval.result_table import show_document
 from eval.stream_benchmark.exam import MAX_SEED, ExamOptions, Topic
 from eval.stream_benchmark.run import run_exam
-from vstream import SettingsError, load_config
+from vstream import SettingsError, VStreamConfig, load_config
+
+Seed = Annotated[
+    int, typer.Option(min=0, max=MAX_SEED, help="Which exam; each seed has its own streams.")
+]
+Hours = Annotated[float, typer.Option(min=0.01, max=24, help="Length of every stream.")]
+Streams = Annotated[int, typer.Option(min=1, max=1000, help="How many ordinary streams.")]
+
+
+def exam_config(model: str | None, threads: int | None) -> VStreamConfig:
+    """Return the configuration of exams: a frame a second, also one like the last."""
+    values = {"model": model, "threads": threads}
+    given = {name: value for name, value in values.items() if value is not None}
+    return load_config(**given, source={"sample_fps": 1.0, "dedup_threshold": 0.0})
 
 
 def stream_world(
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Which exam; each seed has its own streams.")
-    ],
-    hours: Annotated[float, typer.Option(min=0.01, max=24, help="Length of every stream.")],
-    streams: Annotated[int, typer.Option(min=1, max=1000, help="How many ordinary streams.")] = 4,
+    seed: Seed,
+    hours: Hours,
+    streams: Streams = 4,
     contender: Annotated[
         list[str],
         typer.Option(
@@ -59,15 +70,13 @@ def stream_world(
     as_json: AsJson = False,
 ) -> None:
     """Questions with exact answers about unseen made-up streams, put to one contender or more."""
-    values = {"model": model, "threads": threads}
-    given = {name: value for name, value in values.items() if value is not None}
     with refusals("choose a directory with --out"):
         if policy is not None:
             raise SettingsError(f"--policy {policy} is now --contender policy={policy}")
-        config = load_config(**given, source={"sample_fps": 1.0, "dedup_threshold": 0.0})
         size = partial(
             ExamOptions, seed, round(hours * 3600), streams, questions, names, topic=exam
         )
+        config = exam_config(model, threads)
         documents, report = run_exam(
             size, contender, config, out, workers=workers, limit=limit, has_watches=watches
         )

@@ -36,7 +36,7 @@ HELD_OUT_SHARE = 0.2
 MAX_STYLE_STREAM_S = 600
 STREAMS_PER_STYLE_STREAM = 2
 STYLE_KINDS = tuple(kind for kind in PRESENT if kind not in ("color", "sign", "scene"))
-"""Asked about the held-out style: shapes, signs and scenes look the same in every style."""
+"""VideoQuestion about the held-out style: shapes, signs and scenes look the same in every style."""
 ASKED_FROM_S = 30
 MAX_SEED = (1 << 31) - 1
 _SEEDS_PER_EXAM = 1 << 12

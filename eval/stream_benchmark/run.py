@@ -10,9 +10,10 @@ from typing import Any
 import psutil
 import torch
 
-from eval.play.asked import Asked, Play, Prompt, Standing, TimeSpan, plan
+from eval.command_line import use_threads
 from eval.play.contender import ALL, LANGUAGE, Contender, parse_contenders
 from eval.play.play_all import WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.plays import Play, Prompt, Standing, TimeSpan, VideoQuestion, plan
 from eval.play.records import Records
 from eval.play.settings import PlaySettings
 from eval.run.cost import write_costs
@@ -40,18 +41,15 @@ from eval.stream_benchmark.watches import (
     watch_record,
     watched_until,
 )
-from eval.stream_benchmark.world_video import WorldVideo
-from eval.stream_world import WORLD_PX, Renderer
+from eval.stream_benchmark.world_video import WorldVideo, frame_px_of
+from eval.stream_world import Renderer
 from eval.stream_world.standing import StandingQuestion
 from eval.stream_world.timed import NEVER_SO, TIMED
 from memory import KVMemoryError
 from memory.policies.default import Default, DefaultSettings
 from vstream import SettingsError, VideoLLM, VStreamConfig, VStreamError, load_video_llm
-from vstream.device.cpu_threads import choose_cpu_threads
 from vstream.policy import shape_of
 
-FRAME_PX = 384
-"""Of the frames shown to models other than the embedded one."""
 MAJORITY = "majority"
 """Baseline: the most frequent answer to the kind in other streams."""
 _WORTH_A_WORKER_S = 300
@@ -76,14 +74,15 @@ def run_exam(
     options = size(model.family.frames_per_block)
     workers = workers or default_workers(model, options)
     exam = draw_exam(options)
-    frame_px = WORLD_PX if model.family.name == "embedded" else FRAME_PX
+    frame_px = frame_px_of(model)
     digest = exam_digest(exam, Renderer(frame_px))
     dtype = str(model.decoder.dtype).removeprefix("torch.")
     hours = f"{options.length_s / 3600:g}h"
     name = f"{options.seed}-{hours}-{digest}-{model.fingerprint}-{dtype}"
     path = out or Path("runs/stream-world") / name
     settings = PlaySettings(config, follows_times=True, folder=path / "blocks")
-    setup = WorkerSetup(settings, 1.0, _choose_threads(config.threads, workers))
+    shared = None if workers == 1 else max(1, torch.get_num_threads() // workers)
+    setup = WorkerSetup(settings, 1.0, use_threads(config.threads or shared))
     who, left_out = fitting(contenders, settings, model, options.length_s)
     exam = limited(exam, limit)
     is_about_time = options.topic == "time"
@@ -134,7 +133,7 @@ def plays_of(exam: Sequence[ExamStream], standing: Standings, frame_px: int) -> 
     for stream in exam:
         video = WorldVideo(stream.name, stream.script, frame_px)
         asked = [
-            Asked(
+            VideoQuestion(
                 question_id(stream, number),
                 video,
                 (TimeSpan(0.0, float(question.asked_s)),),
@@ -203,15 +202,6 @@ def default_workers(model: VideoLLM, options: ExamOptions) -> int:
         return 1
     of_minutes = options.num_streams * options.length_s // _WORTH_A_WORKER_S
     return max(1, min(psutil.cpu_count(logical=False) or 1, of_minutes))
-
-
-def _choose_threads(threads: int | None, num_workers: int) -> int:
-    if threads is not None:
-        torch.set_num_threads(threads)
-        return threads
-    if num_workers == 1:
-        return choose_cpu_threads()
-    return max(1, torch.get_num_threads() // num_workers)
 
 
 def _described(options: ExamOptions, exam: str, model: VideoLLM) -> dict[str, object]:

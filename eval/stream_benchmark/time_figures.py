@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from eval.clustered_error import Mark
-from eval.result_table import NOTHING, ResultTable
+from eval.result_table import ResultTable
 from eval.run.paired import bootstrap_interval
 from eval.run.scored import AGES_S, Scored, age_of
 from eval.stream_benchmark.figures import TIME_KINDS
@@ -83,13 +83,12 @@ def time_table(by_contender: Mapping[str, Sequence[Record]]) -> ResultTable:
         for name, records in by_contender.items()
         for row, of in time_figures(records).items()
     }
-    parts = [part for part in PARTS if any(of[part] for of in rows.values())]
-    return ResultTable(
+    return ResultTable.of(
         "About time: percent right [95 % interval] of questions, by age of the oldest evidence "
         "and by form of statement",
-        ("contender: kind", *parts),
-        tuple((row, *(str(of[part] or NOTHING) for part in parts)) for row, of in rows.items()),
-        ("intervals: streams are drawn with replacement (bootstrap)",),
+        rows,
+        "intervals: streams are drawn with replacement (bootstrap)",
+        corner="contender: kind",
     )
 
 

@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from encoders import Frame
-from eval.stream_world import Renderer, Script
+from eval.stream_world import WORLD_PX, Renderer, Script
+from memory.closing import Closing
+from vstream import VideoLLM
 from vstream.sources.frame_source import FrameSource
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
 from vstream.sources.video_file import SAME_MOMENT_S
+
+_FRAME_PX = 384
+"""Of the frames shown to models other than the embedded one."""
+
+
+def frame_px_of(model: VideoLLM) -> int:
+    return WORLD_PX if model.family.name == "embedded" else _FRAME_PX
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +39,7 @@ class WorldVideo:
         return _Drawn(self, start_s, wants)
 
 
-class _Drawn:
+class _Drawn(Closing):
     """A FrameSource that waits for its reader, like a file."""
 
     is_live = False
@@ -59,12 +67,6 @@ class _Drawn:
 
     def close(self) -> None:
         self._is_closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _frame(renderer: Renderer, script: Script, second: int) -> Frame:

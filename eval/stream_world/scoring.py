@@ -17,28 +17,11 @@ TIME_TOLERANCE_SHARE = 0.05
 
 _TIME = re.compile(r"(at )?\d+h\d+m\d+s")
 _ARTICLES = frozenset(("a", "an", "the"))
-NUMBERS = {
-    word: str(number)
-    for number, word in enumerate(
-        (
-            *(
-                "zero",
-                "one",
-                "two",
-                "three",
-                "four",
-                "five",
-                "six",
-                "seven",
-                "eight",
-                "nine",
-                "ten",
-            ),
-            *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
-            *("eighteen", "nineteen", "twenty"),
-        )
-    )
-}
+_COUNTED = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty"
+)
+NUMBERS = {word: str(number) for number, word in enumerate(_COUNTED.split())}
 
 
 @dataclass(frozen=True)

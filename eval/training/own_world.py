@@ -33,17 +33,8 @@ from vstream.models.weights import embedded_weights
 Picture = UInt8[np.ndarray, "h w 3"]
 MARGIN = 1.1
 SOURCES = (
-    "testsrc",
-    "testsrc2",
-    "mandelbrot",
-    "smptebars",
-    "smptehdbars",
-    "rgbtestsrc",
-    "yuvtestsrc",
-    "cellauto",
-    "gradients",
-    "pal75bars",
-    "sierpinski",
+    "testsrc testsrc2 mandelbrot smptebars smptehdbars rgbtestsrc yuvtestsrc cellauto gradients "
+    "pal75bars sierpinski"
 )
 _SIDES = (96, 128, 240, 384)
 _AT_ONCE = 32
@@ -64,7 +55,7 @@ def main() -> None:
     others = [one for folder in given.pictures for one in pictures_in(folder)]
     drawn = np.random.default_rng(1)
     others += [crop for one in others for crop in crops(one, drawn)]
-    others += [frame for source in SOURCES for frame in test_source(source, 8)]
+    others += [frame for source in SOURCES.split() for frame in test_source(source, 8)]
     world = fitted(own, features_of(family, others))
     seen = features_of(family, world_pictures(range(40, 48), SEEN_STYLES, 60))
     unseen = features_of(family, world_pictures(range(60, 68), (HELD_OUT_STYLE,), 60))

@@ -1,9 +1,9 @@
-"""Whatever many users do to a service at once, in whatever order: nothing stands still, nobody is
-answered about another stream, and no acknowledged block is lost, nor a forgotten one kept.
+"""Many users act on a service at once, in random orders: nothing deadlocks, no answer is about
+another stream, no acknowledged block is lost, and no forgotten one comes back.
 
-Each user draws what to do next from a seed. How their requests interleave is up to the machine, so
-the same seed may find something only now and then. The ranked locks raise where two threads could
-wait for each other, whether they do or not (`memory/locks.py`).
+Each user draws the next act from a seed. How the requests interleave is up to the machine, so a
+seed may find a fault only now and then. Ranked locks (`memory/locks.py`) raise an error where two
+threads could wait for each other, even if they do not.
 """
 
 import random
@@ -29,12 +29,12 @@ EXPECTED = {200, 201, 404, 409, 422, 429, 503}
 """What a user may be answered while others delete, pause and close what is asked about."""
 BEGAN_AT = 1_700_000_000
 MOST_S = 120.0
-"""A request that takes longer stands still."""
+"""A request that takes longer is stuck."""
 
 
 @dataclass
 class Course:
-    """What has happened to a service, and what of it must last."""
+    """What users did to a service, and what must last of it."""
 
     url: str
     seed: int
@@ -226,7 +226,7 @@ def test_many_users_at_once_meet_no_deadlock_no_other_stream_and_no_loss(store, 
             course = begun(running.url, seed, 25)
             for user in course.run():
                 user.join(10 * MOST_S)
-                assert not user.is_alive(), "a user waits for ever"
+                assert not user.is_alive(), "a user is stuck"
             assert not course.wrong
             assert not locks.violations
             with httpx.Client(base_url=running.url, timeout=MOST_S) as http:

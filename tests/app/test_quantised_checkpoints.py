@@ -12,6 +12,7 @@ import torch
 from processes import Process
 from synthetic_video import write_video
 from tiny_checkpoints import save_tiny_files
+from tiny_gguf import write_tiny_gguf
 from tiny_models import tiny_model
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, TorchAoConfig
 from video_frames import frames_of
@@ -19,6 +20,7 @@ from video_frames import frames_of
 from app.server.keys import ApiKeys
 from app.server.service import Phase, Service
 from app.server.settings import load_settings
+from eval.text_checkpoint import write_text_checkpoint
 from vstream import load_config, open_session
 from vstream.engine.decoder import PlainStep
 from vstream.errors import ModelError
@@ -130,9 +132,32 @@ def test_a_hook_that_is_not_exact_is_refused_and_the_bound_is_told(packed, monke
         load_video_llm(str(packed[0]), "cpu", "float32")
 
 
-def test_a_gguf_file_is_refused_with_the_command_that_converts_it():
-    with pytest.raises(ModelError, match=r"text-checkpoint --gguf llama\.gguf"):
-        load_video_llm("llama.gguf")
+@pytest.fixture(scope="module")
+def gguf_file(tmp_path_factory):
+    """A llama of one layer with random weights, and a tokenizer of its bytes."""
+    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    write_tiny_gguf(path)
+    return path
+
+
+def test_a_gguf_file_answers_as_the_checkpoint_that_it_converts_to(gguf_file, tmp_path):
+    write_text_checkpoint(gguf_file, tmp_path / "converted")
+    said = []
+    for name in (gguf_file, tmp_path / "converted"):
+        model = load_video_llm(str(name), "cpu", "float32")
+        assert model.family.name == "text"
+        with open_session(load_config(), model, "text") as session:
+            session.push_text("the key is 7 and the door is red " * 8)
+            said.append(session.ask("what is the key?").answer.token_ids)
+    assert said[0] == said[1]
+    assert len(said[0]) > 0
+
+
+def test_a_gguf_file_that_is_none_is_refused(tmp_path):
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(ModelError, match=r"broken\.gguf"):
+        load_video_llm(str(broken), "cpu")
 
 
 def save_quantised(folder, quantization):

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from once_renderer import streams_drawn_once
 from tiny_benchmark import TINY, TinyBenchmark
 
-from eval.play.asked import TimeSpan
-from eval.play.asker import BlindAsker, FramesAsker, SessionAsker
+from eval.play.asker import SessionAsker, blind_asker, frames_asker
 from eval.play.block_choice import (
     BlockTimes,
     Oracle,
@@ -23,6 +22,7 @@ from eval.play.block_choice import (
 )
 from eval.play.contender import Contender
 from eval.play.play_all import raw_bytes
+from eval.play.plays import TimeSpan
 from eval.play.settings import PlaySettings
 from eval.stream_benchmark.exam import (
     ASKED_FROM_S,
@@ -310,8 +310,8 @@ def test_the_recall_is_that_of_the_blocks_which_each_layer_read(played):
 
 def test_frames_are_spread_over_all_so_far_and_encoded_in_sight_of_each_other(played):
     model, video = played.model, played.plays[0].video
-    asker = FramesAsker(video, 0.0, model, Contender("frames"), played.settings)
-    early = asker.ask(Question("where?", 3.0)).seen_s
+    ask = frames_asker(video, 0.0, model, Contender("frames"), played.settings)
+    early = ask(Question("where?", 3.0), ()).seen_s
     assert [seen[0] for seen in early] == [0, 1, 2, 3]
     question, said = drawn(played, "frames")[-1]
     seconds = [round(seen[0]) for seen in said["seen_s"]]
@@ -330,7 +330,7 @@ def test_without_a_frame_it_is_the_model_on_its_bare_prompt():
     session = open_session(model, max_answer_tokens=6)
     family = model.family
     text = "where is the owl?"
-    said = BlindAsker(session).ask(Question(text, 60.0))
+    said = blind_asker(session)(Question(text, 60.0), ())
     prompt = torch.cat([family.prefix().embeddings, family.question(text).embeddings])
     ids = []
     for _ in range(6):

@@ -4,10 +4,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 import torch
@@ -282,6 +282,7 @@ from memory.tiers.object import object_stream
 object_stream.LEASE_S, object_stream.BEAT_S = 1.5, 0.3
 config = MemoryConfig(store=sys.argv[1], ack=sys.argv[3], segment_bytes=1 << 16)
 memory = open_memory(config, "camera", "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU)
+print("opened", memory.num_blocks, flush=True)
 told = -1
 while True:
     number = memory.num_blocks
@@ -296,26 +297,50 @@ while True:
 @pytest.mark.timeout(3 * 3600)
 @pytest.mark.parametrize("ack", ["local", "replicated"])
 def test_what_is_acknowledged_outlives_the_process_and_replicated_the_machine(request, url, ack):
-    kills = request.config.getoption("--kills")
-    kills = kills if kills > 5 else 2
-    support = os.path.dirname(sys.modules["kv_blocks"].__file__)
-    folder = Path(url.partition("?local=")[2])
-    acknowledged = 0
+    """A quarter of all `--kills`. With `replicated` each writer has a machine of its own; every
+    fifth of them is only stopped, and wakes up once another has replaced it.
+    """
+    kills = max(2, request.config.getoption("--kills") // 4)
+    store, _, folder = url.partition("?local=")
+    acknowledged = num_refused = 0
+    stopped = None
+
+    def begun(number):
+        """A writer that goes on behind all that was acknowledged."""
+        machine = f"{folder}/{number if ack == 'replicated' else 'one'}"
+        support = os.path.dirname(sys.modules["kv_blocks"].__file__)
+        process = Process(WRITER, f"{store}?local={machine}", support, ack, module="-c")
+        until(lambda: _told(process, "opened") >= 0, 120)
+        return process, machine, _told(process, "opened")
+
     for number in range(kills):
-        process = Process(WRITER, url, support, ack, module="-c")
-        until(lambda: _told(process) > acknowledged + 20, 120)  # noqa: B023
+        process, machine, opened_with = begun(number)
+        assert opened_with >= acknowledged
+        if stopped is not None:
+            stopped.send(signal.SIGCONT)
+            assert stopped.wait() == 1
+            assert "FencedError" in stopped.err[-1]
+            assert _told(stopped) <= opened_with
+            stopped, num_refused = None, num_refused + 1
+        until(lambda: _told(process) > opened_with + 20, 120)  # noqa: B023
         time.sleep(0.05 * (number % 5))
-        process.kill()
+        if ack == "replicated" and number % 5 == 0:
+            process.send(signal.SIGSTOP)
+            stopped = process
+        else:
+            process.kill()
+            if ack == "replicated":
+                shutil.rmtree(machine)
         acknowledged = _told(process)
-        if ack == "replicated":
-            shutil.rmtree(folder)
-    with opened(url) as memory:
+    with opened(f"{store}?local={machine}") as memory:
         assert memory.num_blocks >= acknowledged
         require_blocks(memory, memory.num_blocks)
+    told = f"{kills} kills, {num_refused} writers refused, {acknowledged} blocks"
+    sys.stdout.write(f"\n{store.partition(':')[0]} {ack}: {told}\n")
 
 
-def _told(process):
-    told = [re.fullmatch(r"acknowledged (\d+)\n", line) for line in list(process.out)]
+def _told(process, what="acknowledged"):
+    told = [re.fullmatch(rf"{what} (\d+)\n", line) for line in list(process.out)]
     return max((int(line[1]) for line in told if line), default=-1)
 
 

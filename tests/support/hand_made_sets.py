@@ -296,11 +296,11 @@ def hand_made(name, path):
 
 def published(rows):
     """By row: the published number, rounded; None without one."""
-    return {row.name: row.published and round(row.published.value, 4) for row in rows}
+    return {row.name: row.published and round(row.published.mean, 4) for row in rows}
 
 
 def strict(rows):
-    return {row.name: row.strict and round(row.strict.value, 4) for row in rows}
+    return {row.name: row.strict and round(row.strict.mean, 4) for row in rows}
 
 
 def score_all(benchmark, items, *texts):

@@ -4,7 +4,9 @@ import re
 import signal
 import threading
 import time
+from pathlib import Path
 
+import psutil
 import warm_start
 
 TELLS_ALL = "import app.ingest; app.ingest._TOLD_EVERY_S = 0; from app.cli import main; main()"
@@ -92,3 +94,9 @@ def until(condition, seconds=180):
         assert time.monotonic() < give_up_at, "waited in vain"
         time.sleep(pause_s)
         pause_s = min(1.5 * pause_s, 0.05)  # to look may be a request
+
+
+def decoder_of(source):
+    """The process that decodes a source."""
+    told = Path(f"/proc/self/fdinfo/{source._process._process}").read_text()
+    return psutil.Process(int(re.search(r"^Pid:\s*(\d+)", told, re.M)[1]))

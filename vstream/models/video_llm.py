@@ -18,6 +18,7 @@ from vstream.engine.decoder import Decoder
 from vstream.engine.passes import FastPath
 from vstream.errors import ModelError
 from vstream.models.families import make_family
+from vstream.models.gguf_file import load_gguf
 from vstream.models.hub import hub_checkpoint
 from vstream.models.weight_files import checkpoint_fingerprint, require_room
 from vstream.models.weights import embedded_weights
@@ -84,15 +85,22 @@ class VideoLLM:
 def load_video_llm(
     name: str | None, device: str = "auto", dtype: str = "auto", sample_fps: float | None = None
 ) -> VideoLLM:
-    """Load a hub id or a directory; None is the embedded model. `device` and `dtype` are torch
-    names; auto is CUDA in bfloat16 if there is a GPU, else the CPU in float32. No code in the
-    directory is run. Raises ModelError naming what was looked for and what to do.
+    """Load a hub id, a directory or a GGUF file of a text decoder; None is the embedded model.
+    `device` and `dtype` are torch names; auto is CUDA in bfloat16 if there is a GPU, else CPU in
+    float32. No code in the directory is run. Raises ModelError naming what was looked for and what
+    to do.
     """
     directory = _directory(name)
     name = name or "embedded"
     chosen, number = device_and_dtype(device, dtype)
+    weights = []
     try:
-        model = _load(directory, chosen, number)
+        if directory.suffix == ".gguf":
+            weights = [directory]
+            model, directory = load_gguf(directory, number)
+            _settle(model, chosen)
+        else:
+            model = _load(directory, chosen, number)
         family = make_family(model, directory, sample_fps)
     except (UnsupportedModelError, *_DAMAGED) as error:
         raise ModelError(f"cannot use the model {name}: {error}") from error
@@ -105,7 +113,7 @@ def load_video_llm(
     decoder, scheduler = driven(model)
     return VideoLLM(
         name=name,
-        fingerprint=f"{family.name}-{checkpoint_fingerprint(directory)}",
+        fingerprint=f"{family.name}-{checkpoint_fingerprint(directory, weights)}",
         family=family,
         decoder=decoder,
         sample_fps=sample_fps or family.recommended.sample_fps,
@@ -149,15 +157,12 @@ def device_and_dtype(device: str, dtype: str) -> tuple[torch.device, torch.dtype
 
 
 def _directory(name: str | None) -> Path:
-    """Return the directory of the checkpoint; a hub id is downloaded if need be."""
+    """Return the directory of the checkpoint, or its GGUF file. Downloads a hub id if need be."""
     if name is None:
         return embedded_weights()
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
         return path
-    if path.suffix == ".gguf":
-        how = f"python -m eval text-checkpoint --gguf {path} --out DIRECTORY"
-        raise ModelError(f"{path} is a GGUF file. If it is a decoder of text, convert it: {how}")
     return hub_checkpoint(name)
 
 
@@ -189,8 +194,6 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrai
         )
         if is_packed:
             _tame_bitsandbytes(model)
-        else:
-            model.to(device)  # type: ignore[arg-type]
     except _DAMAGED as error:
         raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
     unread = getattr(model.config, "quantization_config", None)
@@ -199,8 +202,15 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrai
             f"cannot load the checkpoint in {directory}: nothing here reads weights quantised "
             f"as {unread.get('quant_method')}. Take one that is not quantised"
         )
-    model.requires_grad_(False).train(mode=False)
+    _settle(model, None if is_packed else device)
     return model
+
+
+def _settle(model: "PreTrainedModel", device: torch.device | None) -> None:
+    """Make it ready to be driven on `device`; None: where it is."""
+    if device is not None:
+        model.to(device)  # type: ignore[arg-type]
+    model.requires_grad_(False).train(mode=False)
 
 
 def _tame_bitsandbytes(model: "PreTrainedModel") -> None:

@@ -7,6 +7,7 @@ first compared with what is free.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
@@ -34,18 +35,19 @@ _PACKED_BYTES = {
 """How safetensors names what is no plain number, but codes or fp8; bytes of each."""
 
 
-def checkpoint_fingerprint(directory: Path) -> str:
-    """Return 16 hex digits over the small files and samples of every weight file in `directory`.
+def checkpoint_fingerprint(directory: Path, weights: Sequence[Path] = ()) -> str:
+    """Return 16 hex digits over the small files in `directory` and samples of the `weights`;
+    without them, of its safetensors files.
 
     Configuration, tokenizer, chat template and preprocessing count, because they change what is
-    kept. Of each safetensors file only the header and 64 evenly spread samples of 64 kB are read,
+    kept. Of each file of weights only the header and 64 evenly spread samples of 64 kB are read,
     so a checkpoint of 15 GB takes milliseconds. A change outside all samples goes unnoticed.
     """
     digest = hashlib.sha256()
     for path in sorted(directory.iterdir()):
         if path.suffix in _SMALL_FILES:
             digest.update(f"{path.name} ".encode() + path.read_bytes())
-    for path in sorted(directory.glob("*.safetensors")):
+    for path in weights or sorted(directory.glob("*.safetensors")):
         size = path.stat().st_size
         digest.update(f"{path.name} {size}".encode())
         with path.open("rb") as file:

@@ -1,12 +1,14 @@
 """DecoderProcess: the parent's end of a process that decodes for it."""
 
 import atexit
+import json
 import mmap
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -21,6 +23,9 @@ from vstream.errors import SourceError
 
 _PATIENCE_S = 1.0
 """How long a process may take to end by itself."""
+_MOST_BYTES = 1 << 20
+"""A message from a child that is longer is none."""
+_LEVELS = ("debug", "info", "warning", "error", "exception")
 _log = structlog.get_logger()
 _START = "import sys; sys.path[:] = {path!r}; from {module} import main; main({control})"
 
@@ -38,7 +43,8 @@ class DecoderProcess(Closing):
         *given: object,
     ) -> None:
         """`shared_bytes` of memory are shared with it; what neither touches takes no room. `permit`
-        is called when the child wishes to connect, and may refuse it with a SourceError.
+        is called when the child is about to connect, and may refuse it with a SourceError. Raises
+        OSError if the system has no more processes, memory or descriptors.
         """
         self._permit = permit
         ours, theirs = socket.socketpair()
@@ -48,39 +54,44 @@ class DecoderProcess(Closing):
             self._process = _forker.fork([theirs.fileno(), file.fileno()])
         self._connection: Connection[Any, Any] = Connection(ours.detach())
         self._sending = ranked_lock(Rank.DECODERS)
-        self._connection.send((function, *given))
+        self._connection.send((os.getcwd(), function, *given))
 
-    def send(self, kind: str, *told: object) -> None:
+    def send(self, kind: str, *values: object) -> None:
         """Has no effect on a process that has ended, which `hear` notices. From any thread."""
         with self._sending, suppress(OSError):
-            self._connection.send((kind, *told))
+            self._connection.send((kind, *values))
 
     def hear(self, within_s: float) -> Any:
-        """Return its next message, or None if none came in time: its kind and what it tells; the
-        last is ("returned", value). Raises EOFError once it has ended and all that it sent was
-        heard, and what the function raised.
+        """Return its next message, or None if none came in time: its kind and some values, as JSON
+        has them; the last is ["returned", value].
+
+        Raises EOFError once it has ended and all that it sent was heard, or if it sends what makes
+        no sense; SourceError if the function raised that, RuntimeError if it raised something else.
         """
+        until = time.monotonic() + within_s
         try:
-            while self._connection.poll(within_s):
-                kind, *told = message = self._connection.recv()
-                if kind == "raised":
-                    raise told[0]
+            while self._connection.poll(max(0.0, until - time.monotonic())):
+                kind, *values = message = json.loads(self._connection.recv_bytes(_MOST_BYTES))
+                if kind == "refused":
+                    raise SourceError(*map(str, values))
+                if kind == "failed":
+                    raise RuntimeError(f"in the process that decodes: {values}")
                 if kind == "permit":
                     self.send("permitted", self._refusal())
                 elif kind == "log":
-                    level, event = told
-                    getattr(_log, level)(**event)
+                    level, event = values
+                    getattr(_log, _LEVELS[_LEVELS.index(level)])(**event)
                 else:
                     return message
-        except OSError as error:
+        except (OSError, TypeError, ValueError) as error:
             raise EOFError from error
         return None
 
-    def _refusal(self) -> SourceError | None:
+    def _refusal(self) -> tuple[str, str] | None:
         try:
             self._permit()
         except SourceError as refusal:
-            return refusal
+            return str(refusal), refusal.code
         return None
 
     def kill(self) -> None:

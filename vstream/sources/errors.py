@@ -128,7 +128,7 @@ def too_large(name: str, max_pixels: int) -> SourceError:
 
 
 def decoder_failed(name: str, how: str) -> SourceError:
-    """Return the error of a source over which its decoder crashed or hung."""
+    """Return the error of a source whose decoder crashed or hung."""
     return SourceError(
         f"{name}: decoding: the process that decodes it {how}; the video may be damaged, or "
         "made to do that",

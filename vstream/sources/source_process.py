@@ -1,19 +1,21 @@
 """SourceProcess: a source that is opened and decoded in a process of its own.
 
-There it is an ordinary source. Its frames come through shared memory, and all it tells through a
-connection: its status, lines of the log, and the wish to connect, which the parent permits. If the
-process crashes or hangs, a live source goes on in a new one, as after a lost connection.
+There it is an ordinary source. Its frames come through shared memory; its status, lines of the log
+and requests to connect, which the parent permits, come through a connection. If the process crashes
+or hangs, a live source goes on in a new one, as after a lost connection.
 """
 
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import structlog
+from pydantic import TypeAdapter
 
 from encoders import Frame
 from memory.closing import Closing
@@ -35,8 +37,12 @@ _FRAMES = 4
 """Frames of one source that fit in the memory it shares."""
 _LOOK_S = 0.1
 """How often a process looks whether its status has changed."""
+_CLOSE_S = 1.0
+"""How long a process that was told to close may take."""
 _MARGIN_S = 20.0
-"""A process hangs if for so long beyond the source's own timeouts nothing about it has changed."""
+"""A process hangs if its status stays the same for this much longer than all timeouts of its source
+together.
+"""
 log = structlog.get_logger()
 
 
@@ -129,18 +135,17 @@ def probe_apart(url: str, config: SourceConfig, permit: Callable[[str], None]) -
     name = parse_address(url).name
     with DecoderProcess(1, partial(permit, url), _probe, url, config) as process:
         try:
-            told = process.hear(config.connect_timeout_s + LOOK_S + _MARGIN_S)
+            message = process.hear(config.connect_timeout_s + LOOK_S + _MARGIN_S)
         except EOFError:
             raise decoder_failed(name, "crashed") from None
-        if told is None:
+        if message is None:
             process.kill()
             raise decoder_failed(name, "hung")
-        report: ProbeReport = told[1]
-        return report
+        return TypeAdapter(ProbeReport).validate_python(message[1])
 
 
-def _probe(link: Link, url: str, config: SourceConfig) -> ProbeReport:
-    return probe_source(url, config, permit=lambda url: link.permit())
+def _probe(link: Link, url: str, config: SourceConfig) -> dict[str, Any]:
+    return asdict(probe_source(url, config, permit=lambda url: link.permit()))
 
 
 class SourceProcess(Closing):
@@ -167,8 +172,8 @@ class SourceProcess(Closing):
         self._queue = FrameQueue(config.queue_frames if self.is_live else AHEAD)
         self._delivered = 0
         self._is_read = False
-        self._told = SourceStatus(SourceState.CONNECTING, SourceCounts())
-        self._told_at = self._changed_at = time.monotonic()
+        self._newest_status = SourceStatus(SourceState.CONNECTING, SourceCounts())
+        self._heard_at = self._changed_at = time.monotonic()
         self._before = SourceCounts()
         """Those of processes that failed."""
         self._newest: tuple[float, float] | None = None
@@ -192,15 +197,15 @@ class SourceProcess(Closing):
     @property
     def status(self) -> SourceStatus:
         """A file is running until its reader has had the last frame, wherever the decoder is."""
-        told, at = self._told, self._told_at
-        counts = sum_of(self._before, told.counts)
+        heard, at = self._newest_status, self._heard_at
+        counts = sum_of(self._before, heard.counts)
         counts.frames_stale += self._queue.num_dropped
         counts.frames_delivered = self._delivered
-        age_s = told.last_frame_age_s
+        age_s = heard.last_frame_age_s
         age_s = None if age_s is None else age_s + time.monotonic() - at
         is_over = not self._is_file or self._is_read or self._closing.is_set()
-        state = told.state if is_over else SourceState.RUNNING
-        return SourceStatus(state, counts, told.last_error if is_over else None, age_s)
+        state = heard.state if is_over else SourceState.RUNNING
+        return SourceStatus(state, counts, heard.last_error if is_over else None, age_s)
 
     @property
     def has_waiting(self) -> bool:
@@ -216,18 +221,19 @@ class SourceProcess(Closing):
             self._is_read = True
 
     def close(self) -> None:
-        """End the iteration and the process, which is killed if it does not end in a second."""
+        """End the iteration and the process, which is killed if it does not end by itself."""
         self._closing.set()
         self._queue.discard()
         self._process.send("close")
         self._thread.join()
-        self._told = replace(self._told, state=SourceState.ENDED)
+        self._newest_status = replace(self._newest_status, state=SourceState.ENDED)
 
     def _started(self) -> DecoderProcess:
-        room = _FRAMES * self._frame_bytes
-        return DecoderProcess(
-            room, self._permit, _serve, self._opening, self._now_s(), self._frame_bytes
-        )
+        room, given = _FRAMES * self._frame_bytes, (self._now_s(), self._frame_bytes)
+        try:
+            return DecoderProcess(room, self._permit, _serve, self._opening, *given)
+        except OSError as error:
+            raise decoder_failed(self.name, f"cannot be started: {error.strerror}") from error
 
     def _now_s(self) -> float:
         """Return the stream time at which a process begins."""
@@ -260,28 +266,32 @@ class SourceProcess(Closing):
             self._queue.end()
 
     def _heard_out(self, process: DecoderProcess) -> SourceError | None:
-        """Hear a process until it ends; return why it failed. Raises what its source raised."""
+        """Hear a process until it ends; return why it failed. Raises as `hear` does."""
+        close_by: float | None = None
         while True:
             try:
-                if self._closing.is_set():
-                    process.send("close")
                 kind = self._heard(process)
             except EOFError:
+                process.kill()  # it may only have sent what makes no sense
                 return decoder_failed(self.name, "crashed")
             if kind == "returned":
                 return None
-            if kind is None and self._closing.is_set():
-                process.kill()
-            elif self._hangs():
+            if self._hangs():
                 process.kill()
                 return decoder_failed(self.name, "hung")
+            if self._closing.is_set():
+                if close_by is None:  # `close` may have told the process before this one
+                    process.send("close")
+                    close_by = time.monotonic() + _CLOSE_S
+                elif time.monotonic() > close_by:
+                    process.kill()
 
     def _go_on_after(self, failure: SourceError) -> None:
         """Raise the failure of a source for which no other process is started."""
         is_given_up = self._newest is None and not self._keep_trying
-        self._before = sum_of(self._before, self._told.counts)
+        self._before = sum_of(self._before, self._newest_status.counts)
         state = SourceState.ERROR if self._is_file or is_given_up else SourceState.RECONNECTING
-        self._told = SourceStatus(state, SourceCounts(), failure)
+        self._newest_status = SourceStatus(state, SourceCounts(), failure)
         log.error("a decoder failed", source=self.name, reason=str(failure))
         if state is SourceState.ERROR:
             raise failure
@@ -297,23 +307,35 @@ class SourceProcess(Closing):
 
     def _heard(self, process: DecoderProcess) -> str | None:
         """Hear one message and act on it; return its kind. Raises as `hear` does."""
-        message = process.hear(1.0)
+        message = process.hear(_CLOSE_S)
         if message is None:
             return None
-        kind, *told = message
-        if kind == "status":
-            self._take_status(*told)
-        elif kind == "frame":
-            self._take_frame(process, *told)
+        kind, *values = message
+        try:
+            if kind == "status":
+                self._take_status(*values)
+            elif kind == "frame":
+                self._take_frame(process, *values)
+        except (TypeError, ValueError) as error:
+            raise EOFError from error
         return str(kind)
 
-    def _take_status(self, status: SourceStatus, at: float) -> None:
-        before, self._told, self._told_at = self._told, status, at
+    def _take_status(
+        self,
+        state: str,
+        counts: dict[str, int],
+        error: tuple[str, str] | None,
+        age_s: float | None,
+        at: float,
+    ) -> None:
+        fault = None if error is None else SourceError(*error)
+        status = SourceStatus(SourceState(state), SourceCounts(**counts), fault, age_s)
+        before, self._newest_status, self._heard_at = self._newest_status, status, at
         if (before.state, before.counts) != (status.state, status.counts):
             self._changed_at = time.monotonic()
 
     def _take_frame(
-        self, process: DecoderProcess, place: int, shape: tuple[int, ...], *times: float
+        self, process: DecoderProcess, place: int, shape: Sequence[int], *times: float
     ) -> None:
         if self.is_live or self._queue.await_room():
             count = int(np.prod(shape))
@@ -327,7 +349,7 @@ def _serve(link: Link, opening: Opening, start_s: float, frame_bytes: int) -> No
     """Open a source and send what comes from it: what the process does."""
     with opening(start_s=start_s, permit=lambda url: link.permit()) as source:
         link.on_close = partial(_close, link, source)
-        link.send("status", source.status, time.monotonic())
+        _tell(link, source.status)
         link.send("opened")
         threading.Thread(target=_tell_changes, args=(link, source), daemon=True).start()
         for place in range(_FRAMES):
@@ -340,11 +362,11 @@ def _serve(link: Link, opening: Opening, start_s: float, frame_bytes: int) -> No
                     link.memory, np.uint8, frame.pixels.size, place * frame_bytes
                 )
                 shared[:] = frame.pixels.ravel()
-                link.send("status", source.status, time.monotonic())
+                _tell(link, source.status)
                 times = frame.stream_s, frame.captured_at
                 link.send("frame", place, frame.pixels.shape, *times)
         finally:
-            link.send("status", source.status, time.monotonic())
+            _tell(link, source.status)
 
 
 def _close(link: Link, source: FrameSource) -> None:
@@ -352,11 +374,17 @@ def _close(link: Link, source: FrameSource) -> None:
     link.free.put(-1)
 
 
+def _tell(link: Link, status: SourceStatus) -> None:
+    fault, age_s = status.last_error, status.last_frame_age_s
+    error = None if fault is None else (str(fault), fault.code)
+    link.send("status", status.state, vars(status.counts), error, age_s, time.monotonic())
+
+
 def _tell_changes(link: Link, source: FrameSource) -> None:
-    told = None
+    before = None
     while True:
         time.sleep(_LOOK_S)
         status = source.status
-        if (now := (status.state, status.counts, str(status.last_error))) != told:
-            link.send("status", status, time.monotonic())
-            told = now
+        if (now := (status.state, status.counts, str(status.last_error))) != before:
+            _tell(link, status)
+            before = now

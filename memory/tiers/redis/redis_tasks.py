@@ -42,11 +42,11 @@ class RedisTasks(Closing):
         with self._link.store_errors():
             self._append(keys=keys, args=[*args, int(is_over), number, *lines])
 
-    def lines(self, task_id: str, after: int = 0) -> list[str]:
+    def lines(self, task_id: str, after: int = 0) -> list[bytes]:
         """Return all lines but the first `after`; none for an unknown task."""
         with self._link.store_errors():
-            found = self._link.reads.lrange(_task(task_id), after, -1)
-        return [line.decode() for line in found]
+            found: list[bytes] = self._link.reads.lrange(_task(task_id), after, -1)
+        return found
 
     def stop(self, task_id: str) -> None:
         """Have its holder stop working on it."""
@@ -78,7 +78,7 @@ class RedisTasks(Closing):
         stopped = {one for one, is_so in zip(task_ids, found[2::3], strict=True) if is_so}
         return stopped, {task_id for task_id in task_ids if by[task_id] != me}
 
-    def take(self) -> dict[str, list[str]]:
+    def take(self) -> dict[str, list[bytes]]:
         """Take the tasks that nobody holds; return each with its lines."""
         with self._link.store_errors():
             known = {one.decode() for one in self._link.reads.smembers(_TASKS)}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from contextlib import aclosing
 
 import httpx
@@ -462,12 +463,66 @@ def test_a_worker_that_is_scaled_away_gives_its_streams_away_while_it_answers(cl
     assert leaving.load == 0 < stays.load
 
 
+def evened_out(cluster):
+    """Who has no streams gets one."""
+    for worker in cluster.near.workers.values():
+        worker._gave_at -= 60
+    wait_for(lambda: all(worker.streams for worker in cluster.near.workers.values()))
+
+
+def leave_alone(cluster, worker):
+    """The others are to take what this worker leaves."""
+    cluster.near.leaving.add(worker)
+    wait_for(lambda: worker not in cluster.near.members.workers)
+
+
+def test_a_list_waits_for_what_changes_workers(cluster, monkeypatch):
+    """Also for its alerts, which the one who takes it has later than the stream."""
+    evened_out(cluster)
+    takes, moving = cluster.near.workers["a"].service.loaded, of(cluster, "b")
+    wanted = {"condition": "an owl is there", "confirmations": 1, "every_s": 0.2}
+    made = cluster.post("/v1/alerts", {**wanted, "stream_ids": [moving]})
+    for number, thing in enumerate(["burger", "owl"]):
+        push(cluster, moving, thing, 3500.0 + number)
+        wait_for(lambda n=number: cluster.get(f"/v1/alerts/{made['id']}")["judged"] > n)
+    wait_for(lambda: cluster.get("/v1/firings")["data"])
+    fired = cluster.get("/v1/firings")["data"]
+    adopt, may_take = takes.streams.adopt, threading.Event()
+
+    def late(stream_id):
+        may_take.wait(30)
+        return adopt(stream_id)
+
+    monkeypatch.setattr(takes.streams, "adopt", late)
+    leave_alone(cluster, "b")
+    threading.Timer(1.5, may_take.set).start()
+    assert [one["id"] for one in cluster.get("/v1/firings")["data"]] == [one["id"] for one in fired]
+    told = cluster.get("/v1/streams")
+    assert ([one["id"] for one in told["data"]], told["stored"]) == (STREAMS, [])
+    cluster.delete(f"/v1/alerts/{made['id']}")
+
+
+def test_a_list_does_not_wait_for_what_nobody_can_take(cluster, monkeypatch):
+    evened_out(cluster)
+    monkeypatch.setattr("app.cluster.worker._SETTLE_S", 2.0)
+    monkeypatch.setattr("app.cluster.worker.to_take", lambda *_: [])
+    leave_alone(cluster, "b")
+    wait_for(lambda: not cluster.near.workers["b"].streams)
+
+    def listed_in_s():
+        began = time.monotonic()
+        told = cluster.get("/v1/streams")
+        assert set(told["stored"]).isdisjoint(one["id"] for one in told["data"])
+        assert len(told["stored"] + told["data"]) == len(STREAMS)
+        return time.monotonic() - began
+
+    assert any(listed_in_s() < 1 for _ in range(5))
+
+
 def test_a_worker_that_leaves_gives_its_streams_to_the_others(cluster):
     """The last of this file: it does not come back."""
     stay = cluster.near.workers["b"]
-    for worker in cluster.near.workers.values():
-        worker._gave_at -= 60
-    wait_for(lambda: stay.streams)  # who has none gets one
+    evened_out(cluster)
     before = {one: cluster.get(f"/v1/streams/{one}/timeline")["kept_to_s"] for one in STREAMS}
     cluster.near.dead.add("a")
     cluster.run(cluster.near.workers.pop("a").end())

@@ -9,6 +9,7 @@ import pytest
 from event_listener import EventListener
 from fastapi.routing import iter_route_contexts
 from one_thing import thing_jpeg
+from processes import until
 from service import running_service
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -235,6 +236,35 @@ def test_a_response_is_its_makers_alone(service, there):
     follow_up = {"input": "what is there?", "previous_response_id": made["id"]}
     assert knock(service, "POST", "/v1/responses", MASTER, mine, body=follow_up)[0] == 404
     assert knock(service, "POST", "/v1/responses", KEYS["ask"], mine, body=follow_up)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("who", "stream_id", "refusal"),
+    [
+        ("ask", "bedroom", (404, "stream_not_found")),
+        ("ask", "nothing", (404, "stream_not_found")),
+        ("read", "kitchen", (403, "not_permitted")),
+    ],
+)
+def test_an_answer_in_the_background_fails_as_one_that_is_waited_for(
+    service, there, who, stream_id, refusal
+):
+    url = {"url": f"stream://{stream_id}"}
+    parts = [{"type": "video_url", "video_url": url}, {"type": "input_text", "text": "what?"}]
+    body = {"input": [{"role": "user", "content": parts}]}
+    status, told = knock(service, "POST", "/v1/responses", KEYS[who], there, body=body)
+    waited_for = json.loads(told)["error"]
+    assert (status, waited_for["code"]) == refusal
+    body["background"] = True
+    _, told = knock(service, "POST", "/v1/responses", KEYS[who], there, body=body)
+    mine = {**there, "response_id": json.loads(told)["id"]}
+
+    def failed():
+        _, told = knock(service, "GET", "/v1/responses/{response_id}", KEYS[who], mine)
+        return json.loads(told) if '"failed"' in told else None
+
+    until(failed)
+    assert failed()["error"] == {name: waited_for[name] for name in ("code", "message")}
 
 
 def test_events_are_told_to_those_whom_they_concern(service):

@@ -8,9 +8,11 @@ from app.server.answering import Answering
 from app.server.api_errors import ApiError
 from app.server.ask_request import AskRequest
 from app.server.background import BackgroundResponses, ResponseRecord
+from app.server.keys import Caller
 from vstream.decoding.token_choice import GREEDY, Decoding
 from vstream.service.event_log import EventLog
 
+NOBODY = Caller("")
 ANSWERING = Answering(100)
 
 
@@ -36,10 +38,10 @@ def _ask(responses, text, decoding=GREEDY):
 
 def test_what_ended_an_hour_ago_is_not_there_any_more(monkeypatch):
     responses = BackgroundResponses(EventLog(), ANSWERING)
-    made = responses.get(_ask(responses, "what?"), "")
+    made = responses.get(_ask(responses, "what?"), NOBODY)
     monkeypatch.setattr(made, "ended_at", made.ended_at - 3601)
     with pytest.raises(ApiError):
-        responses.get(made.id, "")
+        responses.get(made.id, NOBODY)
 
 
 def test_what_is_kept_of_responses_stays_within_a_bound_of_bytes(monkeypatch):
@@ -48,13 +50,13 @@ def test_what_is_kept_of_responses_stays_within_a_bound_of_bytes(monkeypatch):
     ask = partial(_ask, responses)
     long = [ask("x" * 10_000) for _ in range(5)]
     shaped = ask("?", Decoding(schema=json.dumps({"title": "x" * 20_000})))
-    assert responses.get(shaped, "").num_bytes > 20_000
+    assert responses.get(shaped, NOBODY).num_bytes > 20_000
     short = ask("?")
     for gone in long[:3]:
         with pytest.raises(ApiError):
-            responses.get(gone, "")
+            responses.get(gone, NOBODY)
     for kept in (shaped, short):
-        assert responses.get(kept, "").status == "completed"
+        assert responses.get(kept, NOBODY).status == "completed"
 
 
 def test_a_response_in_the_background_gives_its_place_back():

@@ -4,13 +4,15 @@ import io
 import re
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
+import psutil
 import pytest
 from PIL import Image
-from processes import until
+from processes import decoder_of, until
 from redis_servers import RedisServer, redis_binary
 from rtsp_camera import RtspCamera, ScriptedRtspServer
 from service import running_service
@@ -159,6 +161,27 @@ def frozen(rig):
     yield
     camera.cont()
     yield RUNNING
+
+
+def crashing(rig):
+    yield rig.camera().url
+    rig.is_running()
+    keeper, is_over = rig.service.service_of("broken").loaded.streams.get("broken"), Event()
+
+    def kill():
+        while not is_over.wait(0.02):
+            with suppress(psutil.Error, OSError, AttributeError):
+                decoder_of(keeper._worker.source).kill()
+
+    killer = Thread(target=kill)
+    killer.start()
+    try:
+        yield
+        is_over.set()
+        yield RUNNING
+    finally:
+        is_over.set()
+        killer.join()
 
 
 def scripted(behaviour):
@@ -319,6 +342,7 @@ FAULTS = {
     "unknown codec": scripted("unknown_codec"),
     "no video track": scripted("no_video"),
     "camera sends huge pictures": huge_camera,
+    "decoder crashes or hangs": crashing,
     "file has ended": ended,
     "file is no video": no_video,
     "file has huge pictures": huge_file,

@@ -1,18 +1,25 @@
 """Responses that are kept in Redis: any process tells of them, and another goes on with them."""
 
 import json
+import random
 import re
 import threading
+from collections import Counter
 from concurrent.futures import CancelledError
 
+import httpx
 import pytest
+from one_thing import thing_jpeg
 from processes import until
+from service import running_service
+from structlog.testing import capture_logs
 
 from app.server.answering import Answering
 from app.server.api_errors import ApiError
 from app.server.ask_request import AskRequest, NamedStream
 from app.server.background import BackgroundResponses
-from app.server.response_record import ResponseRecord
+from app.server.keys import Caller, ScopedKey, new_key
+from app.server.response_record import ResponseRecord, response_document
 from app.server.time_range import QuestionSpan
 from memory import RedisLink, RedisTasks, StoreAwayError
 from memory.tiers.redis import redis_tasks
@@ -20,6 +27,7 @@ from vstream.decoding.token_choice import Decoding
 from vstream.service.event_log import EventLog
 from vstream.service.inquiry import AnswerPiece
 
+SOMEBODY = Caller("somebody")
 PIECES = ["A ", "red ", "van ", "at ", "the ", "gate."]
 
 
@@ -80,7 +88,7 @@ class Service:
 
     def told(self, response_id):
         """All events, as they come, of another process as well."""
-        return list(self.responses.get(response_id, "somebody").follow())
+        return list(self.responses.get(response_id, SOMEBODY).follow())
 
     def is_killed(self):
         """It holds nothing any more, and does not know it."""
@@ -128,7 +136,7 @@ def test_another_process_goes_on_to_the_letter_with_what_was_left(service, after
     heard = []
     listening = threading.Thread(target=lambda: heard.extend(third.told(left)))
     listening.start()
-    before = third.responses.get(left, "somebody")
+    before = third.responses.get(left, SOMEBODY)
     assert (before.status, before.text) == ("in_progress", "".join(PIECES[:after]))
     one.is_killed()
     other.go_on()
@@ -160,6 +168,81 @@ def test_a_damaged_response_is_forgotten_and_the_others_are_gone_on_with(service
     until(lambda: [one.id for one in second.taken] == [made])
     assert second.tasks.lines(damaged) == []
     paused.may_go_on.set()
+
+
+def test_a_response_with_a_damaged_byte_is_whole_or_unknown(service):
+    one, other = service(), service()
+    made = one.begin(Inquiry())
+    until(lambda: not one.responses._kept)
+    lines, drawn, refused = one.tasks.lines(made), random.Random(3), Counter()
+    damaged = [
+        [*lines[:-1], lines[-1].replace(b'"vstream": []', b'"vstream": [{}]')],
+        [lines[0], b"1"],
+    ]
+    for _ in range(300):
+        told = [bytearray(line) for line in lines[: drawn.randint(1, len(lines))]]
+        line = drawn.choice(told)
+        line[drawn.randrange(len(line))] ^= 1 << drawn.randrange(8)
+        damaged.append(list(map(bytes, told)))
+    for told in damaged:
+        other.tasks.lines = lambda *_, told=told: told
+        with capture_logs() as logged:
+            try:
+                seen = response_document(other.responses.get(made, SOMEBODY))
+                assert seen["status"] in ("queued", "in_progress", "completed")
+            except ApiError as error:
+                events = [entry["event"] for entry in logged]
+                refused[error.status, *events] += 1
+    refused.pop((404,), None)  # it is somebody else's
+    assert refused.keys() == {(404, "response damaged")}
+
+
+def test_a_response_that_one_may_not_see_is_the_same_as_an_unknown_one(redis_server):
+    """Nor one that is damaged, or about a stream that the key could see before."""
+    key, digest = new_key()
+
+    def started(*streams):
+        scoped = [ScopedKey(name="one", hash=digest, streams=streams, can={"ask"})]
+        return running_service(store=redis_server.url, key="correct-horse-battery", scoped=scoped)
+
+    def asked(service, **more):
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx.request(
+            url=f"{service.url}/v1/responses{more.pop('at', '')}",
+            headers=headers,
+            timeout=60,
+            **more,
+        )
+
+    with started("door", "yard") as service:
+        for name in ("door", "yard"):
+            service.post("/v1/streams", {"id": name, "source": {"type": "push"}})
+            service.http.post(f"/v1/streams/{name}/frames", content=thing_jpeg("owl"))
+            service.await_stream(name, lambda told: told["memory"]["blocks"])
+        made = []
+        for name in ("door", "yard", "yard"):
+            parts = [{"type": "video_url", "video_url": {"url": f"stream://{name}"}}]
+            parts.append({"type": "input_text", "text": "what?"})
+            question = {"input": [{"role": "user", "content": parts}], "max_output_tokens": 2}
+            made.append(asked(service, method="POST", json=question).json()["id"])
+        foreign, damaged, mine = made
+    with redis_server.client() as client:
+        client.lset(redis_tasks._task(damaged), 0, b'{"owner": "one"}')
+    with started("yard") as service:
+        assert asked(service, method="GET", at=f"/{mine}").status_code == 200
+        unknown = f"resp_{'0' * 32}"
+        for way, after in (("GET", ""), ("POST", "/cancel"), ("DELETE", ""), ("POST", None)):
+
+            def told(name):
+                more = {"at": f"/{name}{after}"}  # noqa: B023
+                if after is None:  # noqa: B023
+                    more = {"json": {"input": "and then?", "previous_response_id": name}}
+                found = asked(service, method=way, **more)  # noqa: B023
+                return found.status_code, found.text.replace(name, "ID")
+
+            wanted = told(unknown)
+            assert wanted[0] == 404
+            assert [told(foreign), told(damaged)] == [wanted] * 2
 
 
 @pytest.mark.parametrize(
@@ -214,17 +297,17 @@ def test_another_process_cancels_and_forgets(service):
     asking = Inquiry(pause_after=2)
     made = one.begin(asking)
     assert asking.has_paused.wait(20)
-    other.responses.cancel(made, "somebody")
+    other.responses.cancel(made, SOMEBODY)
     until(lambda: one.responses._kept[made].asker.has_left)
     asking.may_go_on.set()
     assert other.told(made)[-1]["type"] == "response.cancelled"
     until(lambda: not one.responses._kept)
     with pytest.raises(ApiError):
-        other.responses.get(made, "somebody else")
-    other.responses.forget(other.responses.get(made, "somebody"))
+        other.responses.get(made, Caller("somebody else"))
+    other.responses.forget(other.responses.get(made, SOMEBODY))
     for either in (one, other):
         with pytest.raises(ApiError):
-            either.responses.get(made, "somebody")
+            either.responses.get(made, SOMEBODY)
 
 
 def test_the_newest_are_kept(service):

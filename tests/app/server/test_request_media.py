@@ -17,13 +17,14 @@ import pytest
 from loopback_http import loopback_http
 from one_thing import thing_jpeg, write_thing_video
 from PIL import Image
+from processes import until
 from service import running_service
 from shown import asking, clip_part, data_url, encoded, image_part, owl_jpeg, words
 from slow_web import stalling
 from strange_pictures import photos
 
+from app.server.ask_request import REQUEST
 from app.server.keys import ScopedKey, new_key
-from app.server.showing import REQUEST
 from vstream.device.asker import Asker
 from vstream.errors import SourceError
 from vstream.service.shown_media import ShownMedia, show
@@ -341,6 +342,11 @@ def files_in(folder):
     return {str(path): path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()}
 
 
+def all_gone(references):
+    gc.collect()
+    return not any(one() for one in references)
+
+
 def test_nothing_is_left_of_what_is_shown(service, folder, clip, monkeypatch):
     """No stream, block, file or thread; of events the answer's own, which has no words."""
     passing, made = Streams.passing, []
@@ -361,8 +367,7 @@ def test_nothing_is_left_of_what_is_shown(service, folder, clip, monkeypatch):
     content.append({"type": "input_text", "text": "a secret word?"})
     service.post("/v1/responses", {"input": [{"role": "user", "content": content}]})
     refused(service, parts[0], image_part(b"bad"))
-    gc.collect()
-    assert [one for one in made if one() is not None] == []
+    until(lambda: all_gone(made))
     assert len(made) == 8
     now = service.get("/v1/streams")
     assert [one["id"] for one in now["data"]] == [one["id"] for one in listed["data"]]

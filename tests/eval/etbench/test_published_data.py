@@ -17,7 +17,7 @@ from eval.etbench.files import (
     read_subset,
 )
 from eval.etbench.sample import TASKS, Sample
-from eval.play.asked import TimeSpan
+from eval.play.plays import TimeSpan
 from vstream import SettingsError
 
 

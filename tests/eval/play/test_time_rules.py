@@ -4,7 +4,6 @@ A question is answered to the last bit as if the video had gone on otherwise aft
 had ended there; and otherwise if what it may see is otherwise.
 """
 
-import dataclasses
 import math
 from functools import cache
 
@@ -13,13 +12,13 @@ from played_sets import LENGTH_S, LONG_S, SETS, frames, write_pictures, write_se
 from tiny_checkpoints import save_tiny_checkpoint
 
 from eval.etbench.command import CONVENTION
-from eval.play.asked import plan
+from eval.play.asker import GivenAnswer
 from eval.play.contender import parse_contenders
-from eval.play.interview import PlayedAnswer
 from eval.play.player import Player, Task
+from eval.play.plays import plan
+from eval.play.records import ANSWERS, COSTS
 from eval.play.settings import PlaySettings
 from eval.question_sets.scored_run import make_benchmark
-from eval.run.cost import Cost
 from vstream import Question, load_config, load_video_llm, open_session
 
 TOKENS = 4
@@ -53,23 +52,25 @@ def contenders(*names):
 
 
 def answers(told):
-    return [one for one in told if isinstance(one, PlayedAnswer)]
+    """By policy and question what was said, and when, but for how long it took."""
+    return {
+        (name.removeprefix(ANSWERS), document["id"]): [
+            (one.pop("asked_s"), GivenAnswer(text, **{**one, "first_token_ms": None}))
+            for text, one in zip(document["texts"], map(dict, document["said"]), strict=True)
+        ]
+        for name, document in told
+        if name.startswith(ANSWERS)
+    }
 
 
 def played(model, asked, policies="default"):
-    """All that was said, by policy and question, but for how long it took."""
+    """All that was said."""
     told = []
     player = Player(model, settings(), told.append)
     for play in plan(asked):
         for contender in contenders(*policies.split(",")):
             player.play(Task(play, (contender,), {}))
-    return {
-        (one.policy, one.id): [
-            (at_s, dataclasses.replace(said, first_token_ms=None))
-            for at_s, said in zip(one.asked_s, one.said, strict=True)
-        ]
-        for one in answers(told)
-    }
+    return answers(told)
 
 
 @pytest.fixture(scope="module")
@@ -225,8 +226,8 @@ def test_blocks_for_which_there_was_no_room_are_told(tmp_path, load_model, host_
     longest = max(plays, key=lambda play: play.times[-1].at_s - play.from_s)
     told = []
     Player(model, bounded, told.append).play(Task(longest, tuple(contenders("default")), {}))
-    [cost] = [one for one in told if isinstance(one, Cost)]
-    assert (cost.num_aged > 0) == is_aged
+    [cost] = [document for name, document in told if name == COSTS]
+    assert (cost["num_aged"] > 0) == is_aged
 
 
 def test_policies_that_share_a_session_say_what_each_says_alone(tmp_path, load_model):
@@ -238,8 +239,11 @@ def test_policies_that_share_a_session_say_what_each_says_alone(tmp_path, load_m
     for play in plan(asked):
         several = tuple(contenders(*names.split(",")))
         Player(model, settings(), told.append).play(Task(play, several, {}))
-    together = {(one.policy, one.id): [said.text for said in one.said] for one in answers(told)}
-    assert together == {key: [s.text for _, s in said] for key, said in alone.items()}
+    texts = [
+        {key: [s.text for _, s in said] for key, said in found.items()}
+        for found in (answers(told), alone)
+    ]
+    assert texts[0] == texts[1]
 
 
 def test_what_a_question_that_is_on_record_leaves_out_changes_no_other_bit(
@@ -251,10 +255,9 @@ def test_what_a_question_that_is_on_record_leaves_out_changes_no_other_bit(
     known = {"default": {asked[0].id, asked[3].id}}
     for play in plan(asked):
         Player(model, settings(), told.append).play(Task(play, tuple(contenders("default")), known))
-    assert {one.id for one in answers(told)} == {one.id for one in asked} - known["default"]
-    for one in answers(told):
-        seen = [dataclasses.replace(each, first_token_ms=None) for each in one.said]
-        assert seen == [each for _, each in said["default", one.id]]
+    found = answers(told)
+    assert {name for _, name in found} == {one.id for one in asked} - known["default"]
+    assert found.items() <= said.items()
 
 
 def test_a_video_that_breaks_off_is_said_in_the_answers_it_leaves(tmp_path, load_model, said_of):

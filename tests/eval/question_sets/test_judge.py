@@ -75,7 +75,9 @@ def chat_answer(text, **more):
 
 def test_the_prompt_is_the_published_one_letter_for_letter():
     prompt = judge_prompt("What {is} it?", "a cup", "a red {cup}")
-    assert [prompt.system, prompt.user] == json.loads(GOLDEN.read_text(encoding="utf-8"))
+    assert [message["content"] for message in prompt] == json.loads(
+        GOLDEN.read_text(encoding="utf-8")
+    )
 
 
 @pytest.mark.parametrize("reply", REPLIES)
@@ -101,14 +103,12 @@ def test_a_server_is_asked_as_published_and_says_which_model_it_is():
         found = EndpointJudge("m", f"{server.url}/v1", "sesame").reply(prompt)
         [request] = server.requests
     assert found == JudgeReply("{'pred': 'yes', 'score': 4}", "m-0613 fp")
+    assert [message["role"] for message in prompt] == ["system", "user"]
     assert request.path == "/v1/chat/completions"
     assert request.headers["authorization"] == "Bearer sesame"
     assert json.loads(request.body) == {
         "model": "m",
-        "messages": [
-            {"role": "system", "content": prompt.system},
-            {"role": "user", "content": prompt.user},
-        ],
+        "messages": prompt,
         "temperature": 0,
         "max_tokens": 300,
     }

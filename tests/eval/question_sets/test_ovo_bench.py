@@ -140,5 +140,5 @@ def test_what_is_not_among_the_results_is_left_out_and_a_failed_answer_is_wrong(
         OvoBench().score(i, t) for i, t in zip(items, [("C",), (None,), (), ()], strict=True)
     ]
     row = OvoBench().aggregate(outcomes)[0]
-    assert (row.published.value, row.published.num_questions) == (50, 2)
-    assert (row.strict.value, row.strict.num_questions) == (25, 4)
+    assert (row.published.mean, row.published.num_questions) == (50, 2)
+    assert (row.strict.mean, row.strict.num_questions) == (25, 4)

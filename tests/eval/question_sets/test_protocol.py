@@ -24,7 +24,7 @@ from hand_made_sets import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.play.asked import TimeSpan
+from eval.play.plays import TimeSpan
 from eval.question_sets.data_files import require_videos
 from eval.question_sets.scored_run import NAMES, make_benchmark
 from eval.question_sets.vstream_qa import SUBSETS
@@ -215,4 +215,4 @@ def test_who_plays_by_the_protocol_and_knows_everything_is_always_right(name, tm
     assert {(o.published, o.strict, o.oddity) for o in outcomes} == {(1.0, 1.0, "")}
     for row in benchmark.aggregate(outcomes):
         for found in filter(None, (row.published, row.strict)):
-            assert found.value == pytest.approx(100)
+            assert found.mean == pytest.approx(100)

@@ -143,8 +143,8 @@ def test_what_was_not_asked_is_left_out_as_published(tmp_path):
     items = items_of(tmp_path, ["SQA"])
     outcomes = [BENCH.score(items[0], ("C",)), BENCH.score(items[1], ())]
     row = next(row for row in BENCH.aggregate(outcomes) if row.name == "SQA")
-    assert (row.published.value, row.published.num_questions) == (100, 1)
-    assert (row.strict.value, row.strict.num_questions) == (50, 2)
+    assert (row.published.mean, row.published.num_questions) == (100, 1)
+    assert (row.strict.mean, row.strict.num_questions) == (50, 2)
     assert oddities(outcomes) == {"not asked": 1}
 
 

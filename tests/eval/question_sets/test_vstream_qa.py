@@ -29,8 +29,9 @@ class ByAnswer:
         self.prompts = []
 
     def reply(self, prompt):
-        self.prompts.append(prompt.user)
-        given = prompt.user.split("Predicted Answer: ")[1].split("\n\n")[0]
+        user = prompt[1]["content"]
+        self.prompts.append(user)
+        given = user.split("Predicted Answer: ")[1].split("\n\n")[0]
         return JudgeReply(VERDICTS[given], "v1")
 
 
@@ -55,14 +56,14 @@ def test_both_accuracies_and_the_score_by_hand(tmp_path, judging):
     rekv = rows["Accuracy (ReKV: yes / (yes + no))"]
     score = rows["Score"]
     # Four of six were judged readably: yes, yes, no, neither, with 5, 3, 1 and 2.
-    assert (flash.published.value, flash.published.num_questions) == (50, 4)
-    assert rekv.published.value == pytest.approx(200 / 3)
+    assert (flash.published.mean, flash.published.num_questions) == (50, 4)
+    assert rekv.published.mean == pytest.approx(200 / 3)
     assert rekv.published.num_questions == 3
-    assert (score.published.value, score.unit) == (pytest.approx(11 / 4), "0 to 5")
-    assert flash.strict.value == rekv.strict.value == pytest.approx(100 / 3)
-    assert score.strict.value == pytest.approx(11 / 6)
-    assert rows["Accuracy, x"].published.value == 100
-    assert rows["Accuracy, y"].published.value == 0
+    assert (score.published.mean, score.unit) == (pytest.approx(11 / 4), "0 to 5")
+    assert flash.strict.mean == rekv.strict.mean == pytest.approx(100 / 3)
+    assert score.strict.mean == pytest.approx(11 / 6)
+    assert rows["Accuracy, x"].published.mean == 100
+    assert rows["Accuracy, y"].published.mean == 0
     assert oddities(outcomes) == {
         "judged neither yes nor no": 1,
         "unreadable judgement": 1,
@@ -77,9 +78,9 @@ def test_a_model_that_falls_silent_when_unsure_gains_nothing_by_it(tmp_path, jud
     outcomes = score_all(benchmark, items, "red", "", "  ", "\n", None)
     assert [outcome.published for outcome in outcomes] == [1, 0, 0, 0, None]
     flash, rekv, rating, _ = benchmark.aggregate(outcomes)
-    assert flash.published.value == rekv.published.value == 25
-    assert rating.published.value == 3 / 4
-    assert flash.strict.value == 20
+    assert flash.published.mean == rekv.published.mean == 25
+    assert rating.published.mean == 3 / 4
+    assert flash.strict.mean == 20
     assert oddities(outcomes) == {"no answer": 1}
 
 

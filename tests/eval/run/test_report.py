@@ -50,10 +50,10 @@ def test_a_contender_with_a_long_name_is_drawn():
 
 def test_the_figures_of_a_policy():
     default, language = summaries(RECORDS, COSTS)
-    assert default.accuracy.percent == 75.0
+    assert default.accuracy.mean == 75.0
     assert default.accuracy.num_questions == 8
     assert default.accuracy.stderr == 0.0  # both videos are alike
-    assert {age: e.percent for age, e in default.by_age.items()} == {
+    assert {age: e.mean for age, e in default.by_age.items()} == {
         "<1min": 100.0,
         "1-10min": 100.0,
         "10-60min": 100.0,

@@ -39,11 +39,11 @@ def test_every_start_is_described(tmp_path):
     assert found.config == {"seed": 1}
     assert len(found.starts) == 2
     for start in found.starts:
-        assert start.command.startswith("python -m eval")
-        assert start.versions["torch"] == torch.__version__
-        assert start.hardware.cores >= 1
-        assert start.hardware.torch_threads == torch.get_num_threads()
-        assert start.date.endswith("+00:00")
+        assert start["command"].startswith("python -m eval")
+        assert start["versions"]["torch"] == torch.__version__
+        assert start["hardware"]["cores"] >= 1
+        assert start["hardware"]["torch_threads"] == torch.get_num_threads()
+        assert start["date"].endswith("+00:00")
 
 
 def test_no_key_is_shown(tmp_path, monkeypatch):
@@ -53,7 +53,7 @@ def test_no_key_is_shown(tmp_path, monkeypatch):
         pass
     assert "hunter2" not in (tmp_path / "run.json").read_text()
     (start,) = RunDescription.read(tmp_path).starts
-    assert shlex.split(start.command)[3:] == [
+    assert shlex.split(start["command"])[3:] == [
         *("questions", "--judge-key", "***", "--second-key=***", "--seed", "1")
     ]
 

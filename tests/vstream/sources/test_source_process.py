@@ -1,7 +1,9 @@
 """A source in a process of its own gives what it gives here, and its crash harms nobody else."""
 
+import errno
+import json
 import os
-import re
+import pickle
 import signal
 import sys
 import threading
@@ -13,7 +15,7 @@ from subprocess import PIPE, Popen
 
 import psutil
 import pytest
-from processes import until
+from processes import decoder_of, until
 from rtsp_camera import RtspCamera
 from synthetic_video import write_video
 
@@ -52,11 +54,6 @@ def camera(video):
         yield running
 
 
-def process_of(source: SourceProcess) -> psutil.Process:
-    told = Path(f"/proc/self/fdinfo/{source._process._process}").read_text()
-    return psutil.Process(int(re.search(r"^Pid:\s*(\d+)", told, re.M)[1]))
-
-
 def wants(fps=20.0):
     return FrameSampler(fps).wants
 
@@ -81,6 +78,14 @@ def test_a_file_gives_the_frames_and_counts_that_it_gives_here(video, options):
         assert one.stream_s == other.stream_s
         assert one.captured_at == other.captured_at
         assert (one.pixels == other.pixels).all()
+
+
+def test_a_path_begins_where_the_parent_is_now(video, monkeypatch):
+    for folder in (video.parent, video.parent.parent):
+        monkeypatch.chdir(folder)
+        path = str(video.relative_to(folder))
+        with open_apart(path, CONFIG, wants=wants()) as source:
+            assert len(list(source)) == 100
 
 
 def test_a_probe_reports_what_it_reports_here(camera, video):
@@ -140,7 +145,7 @@ def test_a_decoder_that_dies_costs_its_own_stream_a_few_seconds_and_others_nothi
 
         reader = threading.Thread(target=read)
         reader.start()
-        process_of(source).send_signal(how)
+        decoder_of(source).send_signal(how)
         died_at = time.monotonic()
         until(lambda: source.status.state is SourceState.RECONNECTING)
         assert source.status.last_error.code == "DECODER_FAILED"
@@ -162,7 +167,7 @@ def test_a_decoder_that_dies_costs_its_own_stream_a_few_seconds_and_others_nothi
 
 def test_a_file_over_which_the_decoder_dies_has_failed(video):
     with open_apart(str(video), CONFIG, wants=wants()) as source:
-        process_of(source).kill()
+        decoder_of(source).kill()
         with pytest.raises(SourceError) as caught:
             list(source)
         assert caught.value.code == "DECODER_FAILED"
@@ -173,13 +178,13 @@ def test_a_file_over_which_the_decoder_dies_has_failed(video):
 def test_the_process_loads_no_model(camera):
     with open_apart(camera.url, CONFIG, wants=wants()) as source:
         next(iter(source))
-        assert "libtorch" not in Path(f"/proc/{process_of(source).pid}/maps").read_text()
+        assert "libtorch" not in Path(f"/proc/{decoder_of(source).pid}/maps").read_text()
 
 
 def test_closing_does_not_wait_for_a_process_that_hangs(camera):
     source = open_apart(camera.url, CONFIG, wants=wants())
     next(iter(source))
-    process = process_of(source)
+    process = decoder_of(source)
     process.suspend()
     began = time.monotonic()
     source.close()
@@ -233,8 +238,45 @@ def hog(link):
 
 
 def test_its_memory_is_bounded():
-    with DecoderProcess(1, lambda: None, hog) as process, pytest.raises(MemoryError):
+    with (
+        DecoderProcess(1, lambda: None, hog) as process,
+        pytest.raises(RuntimeError, match="MemoryError"),
+    ):
         process.hear(30)
+
+
+def babble(link, opening, *given):
+    """What a decoder might send whose memory is overwritten."""
+    sent = {
+        "bytes": b"\x80\x04garbage",
+        "pickle": pickle.dumps(("frame", 0)),
+        "long": bytes(2 << 20),
+        "frame": json.dumps(["frame", 99, [1 << 40, 1, 3], 0.0, 0.0]).encode(),
+        "status": json.dumps(["status", "dreaming", {}, None, None, 0.0]).encode(),
+        "log": json.dumps(["log", "__class__", {}]).encode(),
+    }
+    link.send("opened")
+    link._connection.send_bytes(sent[opening])
+    threading.Event().wait(30)
+
+
+@pytest.mark.parametrize("said", ["bytes", "pickle", "long", "frame", "status", "log"])
+def test_a_process_that_makes_no_sense_is_ended_like_one_that_crashed(said, video, monkeypatch):
+    monkeypatch.setattr(source_process, "_serve", babble)
+    source = SourceProcess(video.name, said, CONFIG, 0.0, lambda: None, "max", False)
+    with source, pytest.raises(SourceError) as caught:
+        list(source)
+    assert caught.value.code == "DECODER_FAILED"
+
+
+def test_a_decoder_that_cannot_be_started_is_a_fault_of_its_source(video, monkeypatch):
+    def full(descriptors):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(decoder_process._forker, "fork", full)
+    with pytest.raises(SourceError, match="Too many open files") as caught:
+        open_apart(str(video), CONFIG, wants=wants())
+    assert caught.value.code == "DECODER_FAILED"
 
 
 def end(link):

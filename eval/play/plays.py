@@ -1,4 +1,4 @@
-"""Asked: one question of any benchmark as a run needs it: the video, times, what may be seen, text.
+"""VideoQuestion: one question of any benchmark as a run needs it; Play: all about one video.
 
 A benchmark makes these of its items; the player returns the texts that a model said, in order. The
 true answers are not included; where the evidence is, is included, to measure memories.
@@ -80,7 +80,7 @@ def nothing_more(text: str | None) -> Prompt | None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class VideoQuestion:
     """One question, put at the end of each of its `spans`, in order of time.
 
     `follow_up` gets each answer; if it returns a prompt, that is put at once, and is the last. A
@@ -124,7 +124,7 @@ class Play:
     video: Path | Footage
     from_s: float
     system: str
-    asked: tuple[Asked, ...]
+    asked: tuple[VideoQuestion, ...]
     standing: tuple[Standing, ...] = ()
 
     @cached_property
@@ -134,9 +134,9 @@ class Play:
         return tuple(sorted(AskTime(span.end_s, n) for n, one in numbered for span in one.spans))
 
 
-def plan(asked: Iterable[Asked]) -> list[Play]:
+def plan(asked: Iterable[VideoQuestion]) -> list[Play]:
     """Group questions into plays, in the benchmark's order."""
-    found: dict[tuple[Path | Footage, float, str], list[Asked]] = {}
+    found: dict[tuple[Path | Footage, float, str], list[VideoQuestion]] = {}
     for one in asked:
         key = (one.video, one.spans[0].start_s, one.prompt.system)
         found.setdefault(key, []).append(one)
