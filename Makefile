@@ -33,12 +33,15 @@ MOTO := moto boto3 botocore s3transfer jmespath responses xmltodict py-partiql-p
 LMMS_EVAL := lmms-eval colorama datasets dill evaluate loguru lxml multiprocess portalocker pyarrow sacrebleu tabulate xxhash \
 	pytablewriter chardet DataProperty dominate Logbook mbstrdecoder msgfy pathvalidate tabledata typepy
 INPUTS := pyproject.toml constraints.txt
+# What makes and examines the lock, apart: nothing that runs or is tested imports it.
+LOCK := docker/constraints.lock
+LOCK_TOOLS := $(VENV)/lock-tools
 
 # Most of what a test's process does is to import, which takes twice the time from sources.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick soak house picture sheets reference check format speed bench bench-memory train clean
+.PHONY: help demo test quick soak house picture sheets reference check format speed bench bench-memory lock sbom audit train clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -106,6 +109,16 @@ bench-memory: $(VENV)/.bench ## What memories cost in bytes and what answers los
 	$(if $(wildcard $(TEXT_MODEL)),VSTREAM_MODEL=$(TEXT_MODEL) $(BIN)/python -m eval passkey --tokens 100000 \
 		$(addprefix --contender policy=,default moments window streaming_llm rekv infllm))
 
+lock: $(LOCK_TOOLS)/.made ## Write docker/constraints.lock, what the image installs by hash, out of constraints.txt
+	$(LOCK_TOOLS)/bin/python -m tests.house.constraints_lock $(LOCK_TOOLS)/bin/uv
+
+sbom: $(LOCK_TOOLS)/.made ## List what the image may install as a CycloneDX bill of materials (runs/sbom.json)
+	@mkdir -p runs
+	$(LOCK_TOOLS)/bin/cyclonedx-py requirements $(LOCK) --pyproject pyproject.toml --output-reproducible --output-file runs/sbom.json
+
+audit: $(LOCK_TOOLS)/.made ## Ask PyPI for known vulnerabilities of every release that we pin
+	$(LOCK_TOOLS)/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
+
 train: $(VENV)/.dev ## Train the embedded model from scratch: the large preset on a card, the small one on a CPU
 	$(BIN)/python -m eval.training --out runs/train
 
@@ -131,3 +144,8 @@ $(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --upgrade --target $(VENV)/torchao torchao
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --upgrade --target $(VENV)/lmms-eval $(LMMS_EVAL)
 	@touch $@ $(VENV)/.demo $(VENV)/.bench
+
+$(LOCK_TOOLS)/.made: $(INPUTS) | $(VENV)/bin/python
+	$(BIN)/python -m venv $(LOCK_TOOLS)
+	$(LOCK_TOOLS)/bin/pip install --quiet --constraint constraints.txt cyclonedx-bom pip-audit uv
+	@touch $@

@@ -29,7 +29,10 @@ FILES = {"cpu": FILE, "gpu": ON_A_CARD, "cluster": CLUSTER}
 
 NOT_OURS = {"CI", "HF_HOME", "HF_TOKEN", "RAY_AUTH_TOKEN"}
 """What the libraries read."""
-OF_COMPOSE = {"API_PORT", "STORE_BYTES", "STORE_FSYNC", "STREAMS_FILE", "TORCH_INDEX", "WORKERS"}
+OF_COMPOSE = {
+    *("API_PORT", "MEMORY_LIMIT", "STORE_BYTES", "STORE_FSYNC", "STORE_LIMIT", "STREAMS_FILE"),
+    *("TORCH_INDEX", "WORKERS"),
+}
 """What the compose files alone read."""
 services = pytest.mark.parametrize(
     ("file", "name"), [(kind, name) for kind, file in FILES.items() for name in file.services]
@@ -43,6 +46,16 @@ def test_a_service_can_do_no_more_than_it_must(file, name):
     assert "/tmp" in service.tmpfs
     assert service.cap_drop == ["ALL"]
     assert "no-new-privileges:true" in service.security_opt
+    assert service.mem_limit
+    assert service.pids_limit > 0
+
+
+def test_the_store_may_rewrite_its_file_within_its_memory():
+    store = FILE.services["store"]
+    in_use = store.command[store.command.index("--maxmemory") + 1]
+    assert in_use.endswith("gb")
+    assert store.mem_limit.endswith("g")
+    assert int(store.mem_limit[:-1]) >= 2 * int(in_use[:-2])
 
 
 @services

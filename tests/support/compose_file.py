@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Duration = Annotated[str, StringConstraints(pattern=r"^(\d+(\.\d+)?(us|ms|s|m|h))+$")]
+Bytes = Annotated[str, StringConstraints(pattern=r"^\d+[kmg]b?$")]
 Port = Annotated[str, StringConstraints(pattern=r"^(\d+\.){3}\d+:\d+:\d+$")]
 Mount = Annotated[str, StringConstraints(pattern=r"^[^:]+:/[^:]*(:ro)?$")]
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -99,7 +100,9 @@ class Service(_Part):
     init: bool = False
     read_only: bool = False
     tmpfs: list[str] = []
-    shm_size: str | None = None
+    shm_size: Bytes | None = None
+    mem_limit: Bytes | None = None
+    pids_limit: int | None = None
     cap_drop: list[str] = []
     security_opt: list[str] = []
     stdin_open: bool = False
