@@ -58,7 +58,7 @@ quick: $(VENV)/.dev ## Run the unit tests over three model families, without the
 		--ignore tests/vstream/service --ignore tests/vstream/sources --ignore-glob '*/test_redis*.py' \
 		$(patsubst %,--ignore-glob '*/test_%.py',$(LONG_TABLES))
 
-soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load for SOAK_MINUTES (60), a camera for 30; or CLUSTER=1
+soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load for SOAK_MINUTES (60), 24 hours of frames, a camera for 30; or CLUSTER=1
 ifdef CLUSTER
 	$(BIN)/python -m pytest tests/app/cluster -m 'cluster or soak' --kills $(KILLS) -s
 	$(BIN)/python -m pytest tests/app/server --cluster 2
@@ -67,6 +67,7 @@ else
 	$(BIN)/python -m pytest tests/memory/test_object_tier.py --kills $(KILLS) -k outlives
 	$(BIN)/python -m pytest tests/app/test_interleavings.py --kills $(KILLS)
 	$(BIN)/python -m pytest tests/app/server/test_load.py -m soak --minutes $(SOAK_MINUTES) -s
+	$(BIN)/python -m pytest tests/app/server/test_day.py -m soak -s
 	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py -m soak --minutes $(CAMERA_MINUTES) -s
 	$(BIN)/python -m pytest tests/vstream/sources/test_live_stream.py -m soak
 	$(BIN)/python -m pytest tests/eval/test_passkey.py -m soak

@@ -43,6 +43,7 @@ def pytest_addoption(parser):
         default=1,
         help="how long test_load.py and test_camera_soak.py measure",
     )
+    parser.addoption("--hours", type=float, default=24, help="how much test_day.py pushes")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -106,6 +107,11 @@ def _plain_logs():
 @pytest.fixture
 def load_minutes(request):
     return request.config.getoption("--minutes")
+
+
+@pytest.fixture
+def load_hours(request):
+    return request.config.getoption("--hours")
 
 
 @pytest.fixture(scope="session")
