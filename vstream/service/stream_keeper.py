@@ -138,8 +138,12 @@ class StreamKeeper:
         return service_note(self.session.memory.note)
 
     def remember(self, **values: Any) -> None:
-        """Keep by name what a service needs to continue this stream. Raises StoreError."""
+        """Keep by name what a service needs to continue this stream. Raises StoreError. To write
+        what is new waits for the device's turn.
+        """
         memory = self.session.memory
+        if memory.note.get(NOTE) == {**self.note, **values}:
+            return
         memory.require_there()  # never wait for a store with the turn in hand
         with self.model.turn:
             memory.set_note({**memory.note, NOTE: {**self.note, **values}})

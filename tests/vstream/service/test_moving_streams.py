@@ -1,5 +1,7 @@
 """A stream leaves one service and goes on in another over the same store."""
 
+import threading
+
 import pytest
 from engine import parts_of, stream_frames
 from event_listener import published
@@ -85,6 +87,19 @@ def test_a_released_stream_goes_on_elsewhere_without_a_gap_and_says_the_same(ser
     for told in (one.told(), other.told()):
         assert EventKind.STREAM_DELETED not in told
     assert EventKind.STREAM_CREATED not in other.told()
+
+
+def test_what_is_noted_already_waits_for_no_turn_of_a_busy_device(services, model):
+    one, other = services
+    one.create("door", num_frames=1)
+    one.alerts.add(AlertSpec(stream_ids=("door",), condition="there is an owl"))
+    one.streams.release("door")
+    adopting = threading.Thread(target=other.streams.adopt, args=["door"], daemon=True)
+    with model.turn:
+        adopting.start()
+        adopting.join(20)
+        assert not adopting.is_alive()
+    assert [record.spec.stream_ids for record in other.alerts.all()] == [("door",)]
 
 
 def test_a_stream_that_somebody_writes_or_nobody_wants_is_not_adopted(services):
