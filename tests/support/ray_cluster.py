@@ -12,9 +12,10 @@ from pathlib import Path
 
 import psutil
 from one_thing import thing_jpeg
+from rtsp_camera import free_port
 from service import RunningService, endless
 
-PORT = 8900
+PORT = free_port()
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_worker_niceness": "0",
