@@ -151,6 +151,7 @@ class Relay:
                 async for message in _in_time(messages, self.silent_s):
                     kind = message["type"]
                     if kind == "vstream.not_mine":
+                        begun.is_accepted = False
                         is_known = request.stream_id == message["stream"]
                         request.stream_id = message["stream"]
                         return False if is_known else await self._is_answered(begun)

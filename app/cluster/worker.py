@@ -44,7 +44,7 @@ _UNREAD_S = 120.0
 """A call is given up if its client reads nothing for this long."""
 _SOON_S = 0.1
 _AT_ONCE = 8
-"""Streams that are opened side by side."""
+"""Streams that are opened or closed side by side."""
 _END_LOOKS = 4
 """Looks before an abandoned request is cancelled; most end by themselves."""
 
@@ -92,7 +92,7 @@ class StreamWorker:
         self._start(self._reconcile())
 
     async def end(self) -> None:
-        """Give the streams away one by one, and release everything."""
+        """Give the streams away, and release everything."""
         for task in self._tasks:
             task.cancel()
         self._threads.shutdown(cancel_futures=True)
@@ -154,9 +154,10 @@ class StreamWorker:
             streams = await to_thread.run_sync(self._streams_of, call)
             if stream_id is None and streams:  # the body does not name it
                 stream_id, is_owners = streams[0].stream_id, True
+        not_mine = {"type": "vstream.not_mine", "stream": stream_id}
         is_owner = stream_id in self.streams
         if is_owners and not is_owner and await self._is_others(stream_id):
-            yield {"type": "vstream.not_mine", "stream": stream_id}
+            yield not_mine
             return
         if (asked := call.get("asked")) and scope["path"] != "/metrics":
             await self._settle(asked)
@@ -173,6 +174,14 @@ class StreamWorker:
         running = asyncio.create_task(exchange.run(self._app, scope))
         try:
             while (message := await exchange.messages.get()) is not None:
+                is_refused = message.get("status", 0) >= 400 and is_owners
+                if (
+                    is_refused
+                    and stream_id not in self.streams
+                    and await self._is_others(stream_id)
+                ):
+                    yield not_mine  # it was given away meanwhile
+                    return
                 yield message
         finally:
             self._start(exchange.end(running))
@@ -217,14 +226,22 @@ class StreamWorker:
         return [keeper.spec.id for keeper in keepers if keeper.is_taken]
 
     async def _give(self, stream_ids: Sequence[str]) -> None:
-        """Give streams away one by one; stop at the first failure, as when the store is down."""
-        for stream_id in stream_ids:
+        """Give streams away, a few at a time, as each waits for the device's turn; stop at the
+        first failure, as when the store is down.
+        """
+        for first in range(0, len(stream_ids), _AT_ONCE):
             self._looked_at = time.monotonic()
-            try:
-                await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
-            except (VStreamError, KVMemoryError) as error:
-                _log.error("not all was kept", stream=stream_id, reason=str(error))
+            together = map(self._release, stream_ids[first : first + _AT_ONCE])
+            if not all(await asyncio.gather(*together)):
                 return
+
+    async def _release(self, stream_id: str) -> bool:
+        try:
+            await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
+        except (VStreamError, KVMemoryError) as error:
+            _log.error("not all was kept", stream=stream_id, reason=str(error))
+            return False
+        return True
 
     async def _settle(self, asked: Collection[str]) -> None:
         """Wait until each stream that should be watched is in the list of one of the workers
