@@ -20,6 +20,7 @@ from .errors import (
     StreamReplacedError,
     UnknownNameError,
 )
+from .fault import Fault
 from .kv_block import KVBlock
 from .kv_memory import KVMemory
 from .line_log import LineLog
@@ -29,6 +30,7 @@ from .moment_index import Hit, MomentIndex
 from .open_memory import FollowedMemory, follow_memory, open_memory, open_stored
 from .policies import POLICIES, policy_named, written_under
 from .policies.policy import Encoding, MemoryPolicy, ModelShape
+from .stream_report import StreamReport
 from .tiers.file.file_tier import FileTier
 from .tiers.file.in_files import stored_records
 from .tiers.file.line_file import LineFile
@@ -43,11 +45,13 @@ from .tiers.tier import (
     find_stream,
     find_streams,
     note_stored,
+    repair_stored,
     require_stream_id,
     store_name,
     stored_ids,
     stored_streams,
     tier_of,
+    verify_stored,
     writer_name,
 )
 
@@ -63,6 +67,7 @@ __all__ = [
     "BlockRejectedError",
     "BlockStore",
     "Encoding",
+    "Fault",
     "FencedError",
     "FileTier",
     "FingerprintMismatchError",
@@ -96,6 +101,7 @@ __all__ = [
     "StoreError",
     "StoredStream",
     "StreamReplacedError",
+    "StreamReport",
     "UnknownNameError",
     "codec_named",
     "erase_stored",
@@ -106,12 +112,14 @@ __all__ = [
     "open_memory",
     "open_stored",
     "policy_named",
+    "repair_stored",
     "require_stream_id",
     "store_name",
     "stored_ids",
     "stored_records",
     "stored_streams",
     "tier_of",
+    "verify_stored",
     "writer_name",
     "written_under",
 ]

@@ -13,6 +13,7 @@ from math import inf
 from typing import Protocol
 
 from memory.block_record import BlockHead, BlockRecord
+from memory.fault import Fault
 from memory.policy_hooks import State, StateChange
 
 
@@ -77,6 +78,9 @@ class BlockSource(Protocol):
     def state(self) -> State:
         """Return what the memory policy noted with the blocks put so far. Raises StoreError."""
 
+    def read_record(self, block_id: int) -> BlockRecord:
+        """Return a whole block, verified. Raises what `read_rows` raises."""
+
     def leave_out(self, block_id: int) -> None:
         """Treat a damaged block as missing from now on. Raises StoreError."""
 
@@ -92,6 +96,16 @@ class FollowedSource(BlockSource, Protocol):
     def changes(self) -> Changes:
         """Return what changed since the last call or `recover`. Raises what `recover` raises."""
 
+    def damage(self) -> list[Fault]:
+        """Return where `recover` found damaged or missing blocks. Raises StoreError."""
+        return []
+
+    def harmless_faults(self) -> list[Fault]:
+        """Return what costs no block but is not as a writer leaves it when it closes, such as a
+        missing index. Raises StoreError.
+        """
+        return []
+
 
 class BlockStore(BlockSource, Protocol):
     """The blocks of one writer; only `replace` changes one. Kinds of stores inherit from this.
@@ -101,8 +115,8 @@ class BlockStore(BlockSource, Protocol):
 
     cut_bytes: int = 0
     """Bytes that `recover` cut off after the last block, such as a half-written one."""
-    damage: Sequence[str] = ()
-    """Where `recover` found damaged or missing blocks, as text."""
+    damage: Sequence[Fault] = ()
+    """Where `recover` found damaged or missing blocks."""
     budget_bytes: int | None
 
     @property
@@ -133,9 +147,6 @@ class BlockStore(BlockSource, Protocol):
 
     def note(self, noted: StateChange) -> None:
         """Store a policy's notes about the kept blocks. Raises StoreAwayError, StoreError."""
-
-    def read_record(self, block_id: int) -> BlockRecord:
-        """Return a whole block. Raises what `read_rows` raises."""
 
     def spans(self) -> list[Span]:
         """Return the closed spans, oldest first."""

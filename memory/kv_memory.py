@@ -153,13 +153,14 @@ class KVMemory(AgingMemory):
         even if they saw them in their local window. The memory policy decides which notes go;
         without a policy all do. All dialogues go too.
         """
-        self._entry.forget_dialogues()
+        self._entry.forget_undated()
         if self._state:
             self.note_state(self._policy.forgotten(self._state, from_s, to_s))
         self.flush()
+        damaged = ((block_id, info) for block_id, (info, _) in self._damaged.items())
         gone = {
             block_id
-            for block_id, info in chain(self._infos.items(), self._damaged.items())
+            for block_id, info in chain(self._infos.items(), damaged)
             if info.start_s <= to_s and info.end_s >= from_s
         }
         self._store.close_span()
@@ -170,13 +171,14 @@ class KVMemory(AgingMemory):
         )
         for block_id in gone:
             self._damaged.pop(block_id, None)
+        self._store.flush()
         return len(gone)
 
     def stats(self) -> MemoryStats:
         return replace(
             super().stats(),
             cut_bytes=self._store.cut_bytes,
-            damaged=len(self._damaged) + len(self._store.damage),
+            damage=(*self._store.damage, *(fault for _, fault in self._damaged.values())),
             waiting=self.num_blocks - self.num_acknowledged,
             ageing=replace(self._ageing),
         )

@@ -25,6 +25,7 @@ from memory.block_times import BlockTimes
 from memory.closing import Closing
 from memory.codecs.codec import codec_named
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
+from memory.fault import Fault
 from memory.head_vectors import HeadVectors
 from memory.kv_block import KeysAndValues, KVBlock
 from memory.memory_stats import MemoryStats
@@ -73,7 +74,7 @@ class MemoryReader(Closing):
         self._forms: dict[int, RowForm] = {}
         self._times = BlockTimes()
         self._ids = self._times.ids
-        self._damaged: dict[int, BlockInfo] = {}
+        self._damaged: dict[int, tuple[BlockInfo, Fault]] = {}
         """Blocks whose rows or picture were found damaged as they were read."""
         self._rewritten: set[int] = set()
         self._whole_from = 0
@@ -88,8 +89,7 @@ class MemoryReader(Closing):
                 gc.enable()
 
     def __repr__(self) -> str:
-        name = type(self).__name__
-        return f"{name}({self.num_readable} blocks, the newest at {self.newest_s:g} s)"
+        return f"{type(self).__name__}({self.num_readable} blocks up to {self.newest_s:g} s)"
 
     @property
     def num_blocks(self) -> int:
@@ -246,7 +246,7 @@ class MemoryReader(Closing):
             index_bytes=self._index.num_bytes,
             from_s=self._infos[self._ids[0]].start_s if self._ids else 0.0,
             to_s=self.newest_s,
-            damaged=len(self._damaged),
+            damage=[fault for _, fault in self._damaged.values()],
         )
 
     def shut(self) -> None:
@@ -361,7 +361,7 @@ class MemoryReader(Closing):
 
     def _leave_out(self, block_id: int, why: BlockCorruptError) -> None:
         """Go on without a block that is damaged where it lies."""
-        self._say_damaged(block_id, why)
+        self._say_damaged(block_id, Fault(str(why), 1))
         self._source.leave_out(block_id)
         self._forget_rows((block_id,))
         self._drop({block_id})
@@ -370,13 +370,13 @@ class MemoryReader(Closing):
         try:
             return self._source.read_thumbnails((block_id,))[0]
         except BlockCorruptError as why:
-            self._say_damaged(block_id, why)
-            return b""
+            self._say_damaged(block_id, Fault(str(why)))
+        return b""
 
-    def _say_damaged(self, block_id: int, why: BlockCorruptError) -> None:
+    def _say_damaged(self, block_id: int, why: Fault) -> None:
         if block_id not in self._damaged:
-            self._damaged[block_id] = self._infos[block_id]
             _log.error("a block is damaged", block=block_id, reason=str(why))
+        self._damaged[block_id] = self._infos[block_id], why
 
     def _require_known(self, block_ids: Sequence[int]) -> None:
         for block_id in block_ids:

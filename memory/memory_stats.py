@@ -1,8 +1,10 @@
 """MemoryStats: how much of a stream is kept, where, and what happened to the rest."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from memory.ageing import AgeingCounts
+from memory.fault import Fault
 
 
 @dataclass(frozen=True)
@@ -12,8 +14,8 @@ class MemoryStats:
 
     `dropped` counts all blocks that can no longer be read; `ageing` says what happened to blocks
     since the memory was opened. `cut_bytes` is what a crashed writer had left after the last block;
-    `waiting` counts the newest blocks, not yet acknowledged by the store. `damaged` counts places
-    with damaged or missing blocks, found when the memory was opened or since.
+    `waiting` counts the newest blocks, not yet acknowledged by the store. `damage` lists where
+    blocks were found damaged or missing, when the memory was opened or since.
     """
 
     blocks: int
@@ -26,5 +28,15 @@ class MemoryStats:
     to_s: float
     cut_bytes: int = 0
     waiting: int = 0
-    damaged: int = 0
+    damage: Sequence[Fault] = ()
     ageing: AgeingCounts = field(default_factory=AgeingCounts)
+
+    @property
+    def damaged(self) -> int:
+        """How many places these are."""
+        return len(self.damage)
+
+    @property
+    def lost(self) -> int:
+        """How many blocks they cost, at most."""
+        return sum(fault.blocks for fault in self.damage)

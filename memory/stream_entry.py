@@ -21,8 +21,11 @@ class StreamEntry:
         """Replace the note atomically. Raises StoreAwayError, StoreError."""
         self.note = note
 
-    def forget_dialogues(self) -> None:
-        """Delete all dialogues about the stream. Raises StoreError."""
+    def forget_undated(self) -> None:
+        """Delete what may show any moment: dialogues, and damaged files that were set aside.
+
+        Raises StoreError.
+        """
 
     def erase(self) -> None:
         """Delete what is left of the stream after its blocks. Raises StoreError."""

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from collections import deque
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from memory.block_info import Provenance
 from memory.config import MemoryConfig
-from memory.errors import StoreAwayError, StoreError, UnknownNameError
+from memory.errors import KVMemoryError, StoreAwayError, StoreError, UnknownNameError
+from memory.fault import Fault
 from memory.line_log import LineLog
 from memory.registry import Registry
 from memory.stream_entry import StreamEntry
+from memory.stream_report import StreamReport, read_through
 
 if TYPE_CHECKING:
     from memory.block_store import BlockStore, FollowedSource
@@ -162,9 +165,28 @@ class Tier:
                 blocks.replace(span.block_ids, {})
             entry.erase()
 
+    def verify(self, stream_id: str) -> StreamReport:
+        """Read everything that is kept of a stream, and change nothing."""
+        found = self.find(stream_id)
+        with closing(self.follow(stream_id)[1]) as source:
+            return read_through(stream_id, source, found is not None and found.state == "live")
+
+    def repair(self, stream_id: str) -> None:
+        """Make a stream sound that nobody writes: what can be read stays, and what is damaged is
+        moved aside.
+        """
+        raise StoreError(
+            f"store {store_name(self.store)}: cannot be repaired, only verified; forget the "
+            "stretch with the damaged blocks, or restore the store from a copy"
+        )
+
     def lines(self, name: str, most: int) -> LineLog | None:
         """Return the newest `most` lines of that name beside the streams; None if nothing lasts."""
         return None
+
+    def kept_lines(self, name: str, most: int) -> list[str]:
+        """Return these lines while another process may write them."""
+        return []
 
     def dialogue(self, stream_id: str, name: str) -> "RedisDialogue | None":
         """Return the dialogue about a stream under that name; None if the tier keeps none."""
@@ -220,6 +242,33 @@ def find_streams(store: str) -> dict[str, FoundStream | StoreError]:
     A stream that cannot be read maps to its StoreError. Raises StoreError.
     """
     return tier_of(store).find_all()
+
+
+def verify_stored(store: str) -> Iterator[StreamReport]:
+    """Read everything that is kept of each stream of a store, by id; change nothing. One that
+    cannot be read is reported with the reason. Raises StoreError.
+    """
+    tier = tier_of(store)
+    for stream_id in tier.ids():
+        yield _verified(tier, stream_id)
+
+
+def _verified(tier: Tier, stream_id: str) -> StreamReport:
+    try:
+        return tier.verify(require_stream_id(stream_id))
+    except StoreAwayError:
+        raise
+    except KVMemoryError as error:
+        return StreamReport(stream_id, False, 0, (Fault(str(error)),))
+
+
+def repair_stored(store: str, stream_id: str) -> StreamReport:
+    """Make a stream sound that nobody writes, then verify it: what can be read stays, and what is
+    damaged is moved aside. Raises StoreError, also if its tier cannot repair.
+    """
+    tier = tier_of(store)
+    tier.repair(require_stream_id(stream_id))
+    return _verified(tier, stream_id)
 
 
 def note_stored(config: MemoryConfig, stream_id: str, note: dict[str, Any]) -> None:

@@ -23,8 +23,10 @@ from memory import (
     find_stream,
     follow_memory,
     open_memory,
+    repair_stored,
     stored_streams,
     tier_of,
+    verify_stored,
 )
 from memory.tiers.file.whole_files import checked
 from memory.tiers.object import object_stream, object_tier
@@ -237,22 +239,32 @@ def test_while_the_store_is_away_blocks_wait_in_files(url, monkeypatch):
 
 
 def test_a_damaged_snapshot_costs_time_and_a_missing_segment_its_blocks(url, capsys):
+    def verified():
+        (report,) = verify_stored(url)
+        return report
+
     with opened(url) as memory:
         appended(memory, 250)
+    assert (verified().blocks, verified().faults) == (250, ())
     found = {name for name in objects(url) if name.endswith(".index")}
     with closing(ObjectLink(url)) as link:
         for name in found:
             data = bytearray(link.read(name)[0])
             data[len(data) // 2] ^= 1
             link.write(name, bytes(data))
+    assert (verified().blocks, verified().lost, len(verified().faults)) == (250, 0, len(found))
     with opened(url) as memory:
         require_blocks(memory, 250)
     first = min(found)
     with closing(ObjectLink(url)) as link:
         link.delete([first, first.replace(".index", ".vskv")])
+    assert 0 < verified().lost == 250 - verified().blocks
+    with pytest.raises(StoreError, match="cannot be repaired"):
+        repair_stored(url, "camera")
     with opened(url) as memory:
         assert memory.visible(None)[-1] == 249
         assert 0 < len(memory.visible(None)) < 250
+        assert memory.stats().lost == 250 - len(memory.visible(None))
     assert "a store is damaged" in capsys.readouterr().out
     with follow_memory(MemoryConfig(store=url), "camera", CPU) as reader:
         assert reader.visible(None)[-1] == 249

@@ -20,6 +20,7 @@ from memory import (
     follow_memory,
     open_memory,
     open_stored,
+    verify_stored,
 )
 from memory.tiers.redis.redis_keys import RedisKeys, worker_key
 from memory.tiers.redis.redis_worker import LEASE_S
@@ -76,11 +77,16 @@ def with_budget(url, budget_bytes, **values):
 def test_a_damaged_row_costs_its_block_once_it_is_read(valkey_server):
     with memory_of(valkey_server.url) as memory:
         append(memory, 5)
+    (report,) = verify_stored(valkey_server.url)
+    assert (report.blocks, report.faults) == (5, ())
     client = redis.Redis.from_url(valkey_server.url)
     generation, _, _ = client.hget(KEYS.table, "2").partition(b"\n")
     key = KEYS.block(2, generation.decode())
     client.hset(key, "1", b"?" + client.hget(key, "1")[1:])
     client.close()
+    (report,) = verify_stored(valkey_server.url)
+    assert (report.blocks, report.lost) == (4, 1)
+    assert "block 2, layer 1: the bytes do not match" in str(report.faults[0])
     config = MemoryConfig(store=valkey_server.url)
     with memory_of(valkey_server.url) as memory, follow_memory(config, "camera", CPU) as reader:
         for one in (reader, memory):

@@ -1,11 +1,13 @@
 """What is noted in files counts with blocks that are there; what is damaged does not."""
 
+import errno
+import os
 from dataclasses import replace
 
 import pytest
 from kv_blocks import CPU, kv_stream, memory_of
 
-from memory import MemoryConfig, follow_memory
+from memory import MemoryConfig, StoreError, follow_memory
 from memory.tiers.file.state_log import StateLog
 
 
@@ -23,7 +25,7 @@ def log(path):
 
 
 def test_without_notes_there_is_no_file(path):
-    assert StateLog(path).recover(7) == {}
+    assert StateLog(path).recover(7, path.with_name("aside")) == {}
     assert not path.exists()
 
 
@@ -34,8 +36,10 @@ def test_a_note_counts_once_its_block_is_there(log):
 
 
 def test_what_was_noted_with_a_block_that_never_came_does_not_come_back(log, path):
-    assert log.recover(1) == {"a": b"old", "b": b"gone"}
+    aside = path.with_name("aside")
+    assert log.recover(1, aside) == {"a": b"old", "b": b"gone"}
     assert StateLog(path).state(99) == {"a": b"old", "b": b"gone"}
+    assert not aside.exists()
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
@@ -52,6 +56,31 @@ def test_an_entry_that_is_damaged_is_not_read(log, path):
     data[-1] ^= 1
     path.write_bytes(data)
     assert StateLog(path).state(2) == {"a": b"new", "b": b"gone"}
+    fault = StateLog(path).fault()
+    assert fault is not None
+    assert f" to {len(data)}: " in fault.what
+    assert StateLog(path).recover(2, path.with_name("aside")) == {"a": b"new", "b": b"gone"}
+    assert StateLog(path).fault() is None
+    assert (path.parent / "aside" / path.name).read_bytes() == data
+
+
+def test_an_entry_that_cannot_be_written_leaves_none_behind(log, path, monkeypatch):
+    before, write = path.read_bytes(), os.write
+
+    def half(file, data):
+        monkeypatch.setattr(os, "write", full)
+        return write(file, data[: len(data) // 2])
+
+    def full(file, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(StoreError, match="No space left"):
+        log.append(2, {"c": b"more"})
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    log.append(2, {"c": b"more"})
+    assert log.state(3) == {"a": b"new", "c": b"more"}
 
 
 def test_a_reader_sees_what_is_appended(log, path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_stream, memory_of, same_info
 
-from memory import MemoryConfig, follow_memory, open_memory
+from memory import MemoryConfig, follow_memory, open_memory, verify_stored
 from memory.codecs.codec import CODECS
 
 QUERY = torch.arange(KV_HEADS * HEAD_DIM).float()[None] - 5
@@ -51,8 +51,12 @@ def test_what_a_store_holds_is_what_host_ram_holds(url, codec):
         require_same(memory, ram)
         with follow_memory(MemoryConfig(store=url), "camera", CPU) as reader:
             require_same(reader, ram)
+    (report,) = verify_stored(url)
+    assert (report.blocks, report.faults, report.is_live) == (12, (), False)
     with memory_of(url, codec) as memory:
         require_same(memory, ram)
+        (report,) = verify_stored(url)
+        assert (report.blocks, report.faults, report.is_live) == (12, (), True)
 
 
 def test_without_any_copies_in_host_ram_as_with_them(url):

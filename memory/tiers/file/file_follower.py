@@ -11,8 +11,10 @@ from pathlib import Path
 from memory.block_record import BlockHead
 from memory.block_store import Changes, FollowedSource
 from memory.errors import BlockNotFoundError, StoreError
+from memory.fault import Fault
 from memory.tiers.file.file_tier import SegmentFolder, newest_segments
 from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.segment_list import SegmentList
 
 _ATTEMPTS = 5
 """A segment may be replaced between listing the folder and opening the segment."""
@@ -21,8 +23,11 @@ _ATTEMPTS = 5
 class FileFollower(SegmentFolder, FollowedSource):
     """Reads a folder on this machine and changes nothing there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, list_path: Path | None = None) -> None:
+        """The file at `list_path` lists the segments, see SegmentList."""
         super().__init__(folder)
+        self._list_path = list_path
+        self._listed = SegmentList(list_path)
         self._scanned: dict[int, SegmentFile] = {}
 
     def changes(self) -> Changes:
@@ -37,6 +42,21 @@ class FileFollower(SegmentFolder, FollowedSource):
                 if attempt == _ATTEMPTS - 1:
                     raise
         return Changes([heads[block_id] for block_id in sorted(heads)], gone)
+
+    def damage(self) -> list[Fault]:
+        listed = SegmentList(self._list_path)
+        listed.meet(self._listed)
+        return listed.damage_of(self._segments)
+
+    def harmless_faults(self) -> list[Fault]:
+        newest = self._segments[-1] if self._segments else None
+        faults = [one.index_fault(one is newest) for one in self._segments]
+        if newest is not None and newest.has_part and not self._listed.missing_at_end(newest):
+            where = f"{newest.path}: bytes {newest.num_bytes} and on"
+            faults.append(Fault(f"{where}: a block that was never finished"))
+        if not self._listed.is_there and any(one.block_ids for one in self._segments):
+            faults.append(Fault(f"{self._list_path}: is missing"))
+        return [*filter(None, faults), *filter(None, [self._noted.fault()])]
 
     def _look(self, heads: dict[int, BlockHead], gone: set[int]) -> None:
         found = self._found()

@@ -10,15 +10,16 @@ To make blocks coarser or to forget some, a whole segment is rewritten under the
 name, with `.partial` appended until it is complete; then it is renamed and the old one unlinked.
 
 Damaged records are left out (see segment_file). After the last block of the newest segment they are
-cut off, and a segment left without any block is renamed out of the way. If it may have held the
-newest ids, a new segment is started whose name is above them.
+cut off, and a segment left without any block is moved into the folder `damaged` beside, as is a
+copy of what `repair` writes again without its damage. If the newest segment may have held higher
+ids, a new one is started whose name is above them.
 """
 
 import re
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from itertools import pairwise, zip_longest
 from pathlib import Path
 
@@ -26,13 +27,13 @@ import structlog
 
 from memory.block_record import HEADER_BYTES, BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
-from memory.errors import BlockNotFoundError
+from memory.errors import BlockCorruptError, BlockNotFoundError, StoreError
 from memory.policy_hooks import State, StateChange, changed
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_index import index_path
 from memory.tiers.file.segment_list import SegmentList
 from memory.tiers.file.state_log import StateLog
-from memory.tiers.file.whole_files import flush_folder, set_aside, store_errors
+from memory.tiers.file.whole_files import flush_folder, keep_aside, set_aside, store_errors
 
 _log = structlog.get_logger()
 MAX_OPEN_FILES = 16
@@ -73,10 +74,6 @@ class SegmentFolder:
 
     def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
         return [self._holding(block_id).read_thumbnail(block_id) for block_id in block_ids]
-
-    def damage_by(self, listed: SegmentList) -> list[str]:
-        """Return as text what that list shows to be damaged or missing, once all were scanned."""
-        return listed.damage_of(self._segments)
 
     def leave_out(self, block_id: int) -> None:
         self._holding(block_id).leave_out(block_id)
@@ -124,12 +121,15 @@ class FileTier(SegmentFolder, BlockStore):
         """
         super().__init__(folder)
         self.budget_bytes = budget_bytes
+        self._aside = aside_folder(folder.parent)
         self._segment_bytes = segment_bytes
         with store_errors(f"{folder}: cannot be used for blocks"):
             folder.mkdir(parents=True, exist_ok=True)
             paths = self._swept()
         self._segments = [SegmentFile(path, first) for first, path in paths.items()]
         self._list = SegmentList(list_path)
+        self._is_flushed = True
+        """Whether a power cut would bring no deleted segment back."""
         self._state: State = {}
         self._smallest_bytes = HEADER_BYTES
         """No record of the stream is smaller."""
@@ -145,11 +145,11 @@ class FileTier(SegmentFolder, BlockStore):
                 segment.write_index(heads)
             yield from heads
         self.damage = self._list.damage_of(self._segments)
-        for place in self.damage:
-            _log.error("a store is damaged", what=place)
+        for fault in self.damage:
+            _log.error("a store is damaged", what=str(fault))
         with store_errors(f"{self._folder}: cannot be mended"):
             self._mend()
-        self._state = self._noted.recover(self.next_id)
+        self._state = self._noted.recover(self.next_id, self._aside)
 
     def _mend(self) -> None:
         """Cut off or set aside what is no block, and continue above any ids it may have had."""
@@ -163,12 +163,55 @@ class FileTier(SegmentFolder, BlockStore):
                     lost_bytes = max(self._segment_bytes, segment.rest_bytes)
                 self._set_aside(segment)
             elif segment.first == newest:
-                lost_bytes = 0 if segment.has_part else segment.rest_bytes
-                self.cut_bytes += self._used(segment).cut()
+                missing = self._list.missing_at_end(segment)
+                is_finished = missing > 0 or not segment.has_part
+                if is_finished:
+                    lost_bytes = max(missing * self._smallest_bytes, segment.rest_bytes)
+                if not is_finished or self._keeps_rest(segment):
+                    self.cut_bytes += self._used(segment).cut()
         if lost_bytes:
             self.next_id += 1 + lost_bytes // self._smallest_bytes
             self._begin(self.next_id)
-        self._write_list()
+        self._list.write({one.first: len(one.block_ids) for one in self._segments if one.block_ids})
+
+    def _keeps_rest(self, segment: SegmentFile) -> bool:
+        """Keep what follows the last record, unless it is zeros, as after a power cut. If that
+        fails, as on a full disk, it stays where it is.
+        """
+        if (rest := self._used(segment).rest()).strip(b"\0"):
+            try:
+                keep_aside(rest, f"{segment.path.name}.from-{segment.num_bytes}", self._aside)
+            except OSError:
+                return False
+        return True
+
+    def repair(self, heads: Iterable[BlockHead]) -> None:
+        """Write again, without their damage, the segments that have any; keep copies aside.
+
+        `heads` is what `recover` yielded. A block with a damaged picture stays without it. Raises
+        StoreError; a segment is then as it was, or repaired.
+        """
+        heads_of: dict[SegmentFile, list[BlockHead]] = {}
+        for head in heads:
+            heads_of.setdefault(self._holding(head.block_id), []).append(head)
+        for segment, of_it in heads_of.items():
+            if self._is_sound(segment):
+                continue
+            if segment is self._segments[-1]:
+                self._begin(self.next_id)
+            left = {head.block_id: self._used(segment).sound_record(head) for head in of_it}
+            with store_errors(f"{self._aside}: cannot be written"):
+                keep_aside(segment.path.read_bytes(), segment.path.name, self._aside)
+            records = {block_id: record for block_id, record in left.items() if record}
+            self.replace(segment.block_ids, records)
+
+    def _is_sound(self, segment: SegmentFile) -> bool:
+        try:
+            for block_id in segment.block_ids:
+                self._used(segment).read_record(block_id)
+        except BlockCorruptError:
+            return False
+        return not segment.damage(is_newest=False)
 
     def has_room(self, record: BlockRecord) -> bool:
         """Return whether it fits beside the copy of a segment that is being rewritten."""
@@ -189,8 +232,8 @@ class FileTier(SegmentFolder, BlockStore):
         if record.noted:
             self._noted.append(block_id, record.noted)
         self._used(newest).append(record)
-        if newest.first not in self._list.firsts:
-            self._write_list()
+        if not self._list.holds(newest):
+            self._list_newest()
         self.next_id = block_id + 1  # last, because others read it: the block is written and listed
         if record.noted:
             self._take_state(record.noted)
@@ -230,27 +273,31 @@ class FileTier(SegmentFolder, BlockStore):
         try:
             with store_errors(f"{partial.path}: cannot be written"):
                 if records:
+                    partial.cut()  # if one was left that could not be deleted
                     for block_id in filter(records.__contains__, block_ids):
                         partial.append(records[block_id])
                     partial.flush()
-                    partial.close()
+                self._list.take(old, len(records))
+                for path in (index_path(new.path), new.path):  # left by one that failed
+                    path.unlink(missing_ok=True)
+                if records:
                     partial.path.rename(new.path)
                     flush_folder(self._folder)  # before the old one goes
                     new.write_index(list(new.scan()))
-                else:
-                    self._list.write(self._list.firsts - {old.first})
-                self._let_go(old)
-                old.path.unlink()
                 index_path(old.path).unlink(missing_ok=True)
-                flush_folder(self._folder)
+                old.path.unlink()
         finally:
+            new.close()
             partial.close()
-            partial.path.unlink(missing_ok=True)
-        self._let_go(new)
-        if records:
-            self._segments[at] = new
-        else:
-            del self._segments[at]
+            with suppress(OSError):
+                partial.path.unlink(missing_ok=True)
+        # Only now: if any of that fails, the old one is still read, and may be replaced again. When
+        # the folder is opened, the new one wins.
+        self._let_go(old)
+        self._segments[at : at + 1] = [new] if records else []
+        self._is_flushed = False
+        with suppress(StoreError):  # else `flush` says so: the old one is gone
+            self._flush_folder()
 
     def leave_out(self, block_id: int) -> None:
         segment = self._segments[self._at(block_id)]
@@ -263,13 +310,23 @@ class FileTier(SegmentFolder, BlockStore):
         self._sync()
 
     def close(self) -> None:
-        self._sync()
-        super().close()
+        try:
+            self._sync()
+            self._list_newest()
+        finally:
+            super().close()
 
     def _sync(self) -> None:
         self._noted.flush()
         for segment in self._segments[-1:]:
             self._used(segment).flush()
+        self._flush_folder()
+
+    def _flush_folder(self) -> None:
+        if not self._is_flushed:
+            with store_errors(f"{self._folder}: cannot be flushed"):
+                flush_folder(self._folder)
+            self._is_flushed = True
 
     def _swept(self) -> dict[int, Path]:
         """Return each segment's newest generation; delete what dying processes left."""
@@ -284,15 +341,18 @@ class FileTier(SegmentFolder, BlockStore):
 
     def _set_aside(self, segment: SegmentFile) -> None:
         """Keep the file, but no longer count it as a segment."""
-        self._list.write(self._list.firsts - {segment.first})
+        self._list.take(segment, 0)
         self._let_go(segment)
         index_path(segment.path).unlink(missing_ok=True)
-        aside = set_aside(segment.path)
+        aside = set_aside(segment.path, self._aside)
         self._segments.remove(segment)
         _log.error("a segment without a block is set aside", file=str(aside))
 
-    def _write_list(self) -> None:
-        self._list.write(segment.first for segment in self._segments if segment.block_ids)
+    def _list_newest(self) -> None:
+        """List how many blocks the newest segment holds."""
+        for newest in self._segments[-1:]:
+            self._list.count(newest)
+            self._list.write(self._list.blocks)
 
     def _begin(self, first: int) -> SegmentFile:
         """Start a new newest segment; the last one is now complete."""
@@ -301,12 +361,18 @@ class FileTier(SegmentFolder, BlockStore):
             with closing(SegmentFile(complete.path, complete.first, read_only=True)) as scanned:
                 scanned.write_index(list(scanned.scan()))
             complete.index_bytes = scanned.index_bytes
+            self._list.count(complete)
         segment = SegmentFile(segment_path(self._folder, first, 0), first)
-        self._used(segment).cut()  # creates the file, whose name preserves the next id
         with store_errors(f"{segment.path}: cannot be begun"):
+            self._used(segment).cut()  # creates the file, whose name preserves the next id
+            self._segments.append(segment)  # from here on no block goes into the one before
             flush_folder(self._folder)
-        self._segments.append(segment)
         return segment
+
+
+def aside_folder(stream: Path) -> Path:
+    """Return where damaged files of the stream in that folder are moved to."""
+    return stream / "damaged"
 
 
 def newest_segments(folder: Path) -> dict[int, Path]:

@@ -16,18 +16,20 @@ from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import BlockCorruptError, KVMemoryError, StoreError
 from memory.stream_entry import StreamEntry
+from memory.stream_report import StreamReport
 from memory.tiers.file.file_follower import FileFollower
-from memory.tiers.file.file_tier import FileTier, newest_segments
-from memory.tiers.file.line_file import LineFile
+from memory.tiers.file.file_tier import FileTier, aside_folder, newest_segments
+from memory.tiers.file.line_file import LineFile, lines_in
 from memory.tiers.file.segment_file import SegmentFile
-from memory.tiers.file.segment_list import SegmentList
 from memory.tiers.file.stream_directory import (
     StreamDirectory,
+    faults_of_descriptions,
     list_of_segments,
     read_description,
     segments_folder,
     stream_folders,
 )
+from memory.tiers.file.whole_files import store_errors
 from memory.tiers.tier import FoundStream, StoredStream, StreamState, Tier, store_name, tier_of
 
 SEGMENTS_IN_BUDGET = 16
@@ -70,10 +72,16 @@ class InFiles(Tier):
                 f"{path}: has format version 1; it is brought up to date when it is written to "
                 "again, as by `vstream ingest`"
             )
-        return described.provenance, FileFollower(segments_folder(path))
+        return described.provenance, FileFollower(segments_folder(path), list_of_segments(path))
 
     def lines(self, name: str, most: int) -> LineFile:
-        return LineFile(self.folder / f".{name}.jsonl", most)  # no stream id begins with a dot
+        return LineFile(self._lines_path(name), most)
+
+    def kept_lines(self, name: str, most: int) -> list[str]:
+        return lines_in(self._lines_path(name))
+
+    def _lines_path(self, name: str) -> Path:
+        return self.folder / f".{name}.jsonl"  # no stream id begins with a dot
 
     def ids(self) -> list[str]:
         return [path.name for path in self._paths()]
@@ -88,6 +96,19 @@ class InFiles(Tier):
         if found is None:
             return None
         return FoundStream(found.provenance, _state(path), found.note, found.note_lost)
+
+    def verify(self, stream_id: str) -> StreamReport:
+        report, path = super().verify(stream_id), self.folder / stream_id
+        faults = (*faults_of_descriptions(path, report.is_live), *report.faults)
+        aside = aside_folder(path)
+        return replace(report, faults=faults, set_aside=str(aside) if aside.exists() else None)
+
+    def repair(self, stream_id: str) -> None:
+        with (
+            closing(self.enter(stream_id, None)) as entry,
+            closing(self.blocks(entry, MemoryConfig(store=self.store))) as blocks,
+        ):
+            blocks.repair(list(blocks.recover()))
 
     def erase(self, stream_id: str) -> None:
         """Erase a stream, even if its blocks cannot be read."""
@@ -136,40 +157,38 @@ def stored_records(config: MemoryConfig, stream_id: str) -> Iterator[BlockRecord
             for head in segment.scan():
                 yield segment.read_record(head.block_id)
             for damage in segment.damage(is_newest=first == max(found)):
-                raise BlockCorruptError(damage)
+                raise BlockCorruptError(str(damage))
 
 
 def _described(path: Path) -> StoredStream:
     described = StoredStream(path.name, "stored", 0, 0.0, 0.0, {"file": 0})
-    listed_before = SegmentList(list_of_segments(path)).firsts
     try:
         described = replace(described, state=_state(path))
-        with closing(FileFollower(segments_folder(path))) as follower:
+        with closing(FileFollower(segments_folder(path), list_of_segments(path))) as follower:
             infos = [head.info for head in follower.recover()]
-            listed = SegmentList(list_of_segments(path))
-            listed.firsts &= listed_before  # skip segments created or removed meanwhile
             return replace(
                 described,
                 blocks=len(infos),
                 from_s=infos[0].start_s if infos else 0.0,
                 to_s=infos[-1].end_s if infos else 0.0,
                 bytes_by_tier={"file": follower.num_bytes},
-                damaged=len(follower.damage_by(listed)),
+                damaged=len(follower.damage()),
             )
-    except (KVMemoryError, OSError) as error:
+    except KVMemoryError as error:
         return replace(described, error=str(error))
 
 
 def _state(path: Path) -> StreamState:
-    """Return "live" while a process holds the writer's lock. Raises OSError."""
-    try:
-        lock = os.open(path / "writer.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    """Return "live" while a process holds the writer's lock. Raises StoreError."""
+    with store_errors(f"{path}: its lock cannot be read"):
+        try:
+            lock = os.open(path / "writer.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return "stored"
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "live"
+        finally:
+            os.close(lock)
         return "stored"
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return "live"
-    finally:
-        os.close(lock)
-    return "stored"

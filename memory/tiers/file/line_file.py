@@ -8,7 +8,7 @@ from pathlib import Path
 
 from memory.errors import StoreError
 from memory.line_log import LineLog
-from memory.tiers.file.whole_files import flush_folder, store_errors
+from memory.tiers.file.whole_files import append_whole, flush_folder, store_errors
 
 _SPARE = 8
 """The file is rewritten once it has an eighth more lines than are kept."""
@@ -40,8 +40,7 @@ class LineFile(LineLog):
             raise
 
     def read(self) -> list[str]:
-        lines = self._content().decode("utf-8", "replace").split("\n")[:-1]
-        return lines[-self._most :]
+        return lines_in(self.path)[-self._most :]
 
     def append(self, lines: Sequence[str]) -> None:
         self._write(self._fd, _joined(lines))
@@ -88,13 +87,19 @@ class LineFile(LineLog):
     def _write(self, fd: int, content: bytes) -> None:
         """Write all of it or nothing."""
         with store_errors(f"{self.path}: cannot be written"):
-            size = os.fstat(fd).st_size
-            try:
-                while content:
-                    content = content[os.write(fd, content) :]
-            except OSError:
-                os.ftruncate(fd, size)
-                raise
+            append_whole(fd, content)
+
+
+def lines_in(path: Path) -> list[str]:
+    """Return all lines of such a file while another process may write it; none without a file.
+    Raises StoreError.
+    """
+    with store_errors(f"{path}: cannot be read"):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return []
+    return content.decode("utf-8", "replace").split("\n")[:-1]
 
 
 def _joined(lines: Sequence[str]) -> bytes:

@@ -25,12 +25,14 @@ from memory.block_record import (
     verify_crc32,
 )
 from memory.errors import BlockCorruptError, BlockNotFoundError, StoreError
-from memory.tiers.file.segment_index import Extent, read_index, write_index
+from memory.fault import Fault
+from memory.tiers.file.segment_index import Extent, index_path, read_index, write_index
 from memory.tiers.file.whole_files import store_errors
 
 _PIECE_BYTES = 2048, 1 << 20
 """How much to search for a record at a time, first and at most: it is usually near."""
 _FEW_BLOCKS = 16
+_NO_BLOCKS = "no block there matches its CRC32s"
 
 
 class SegmentFile:
@@ -39,14 +41,22 @@ class SegmentFile:
     def __init__(self, path: Path, first: int, read_only: bool = False) -> None:
         """No record has an id below `first`. The file is opened on first use."""
         self.path = path
-        self._flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
+        self._flags = os.O_RDONLY if read_only else os.O_RDWR
         self.first = first
         self.num_bytes = 0
         """Up to the end of the last record."""
         self.index_bytes = self.picture_bytes = 0
         self._extents: dict[int, Extent] = {}
-        self._left_out: list[tuple[int, int]] = []
-        """Ranges of bytes between records that are no valid records."""
+        self._left_out: list[tuple[int, int, int]] = []
+        """Ranges of bytes between records that are no valid records, with how many ids are missing
+        there.
+        """
+        self._indexed_bytes = 0
+        """Where its index says that it ends."""
+        self._is_ragged = False
+        """Whether part of a record may follow the last one, which could not be written."""
+        self._below: int | None = None
+        """No block of it has that id or a higher one."""
         self.rest_bytes = 0
         """Bytes after the last record when it was scanned."""
         self.has_part = False
@@ -64,7 +74,7 @@ class SegmentFile:
         previous ones and below `below`, and finds the next one by its magic. Rows and pictures are
         verified when they are read. Ends at an incomplete record. Raises StoreError.
         """
-        file_bytes = os.fstat(self._opened()).st_size
+        file_bytes, self._below = os.fstat(self._opened()).st_size, below
         if not self.num_bytes:
             yield from self._scan_index(file_bytes)
         at, missed = self.num_bytes, 0
@@ -85,7 +95,7 @@ class SegmentFile:
                 continue
             start, missed = at - header.record_bytes, 0
             if start > self.num_bytes:
-                self._left_out.append((self.num_bytes, start))
+                self._left_out.append((self.num_bytes, start, stored.head.block_id - newest - 1))
             self._extents[stored.head.block_id] = _extent(start, header, stored.crc32s)
             self.picture_bytes += header.thumbnail_bytes
             self.num_bytes = at
@@ -98,9 +108,8 @@ class SegmentFile:
         indexed = read_index(self.path)
         if indexed is None:
             return
+        self._indexed_bytes = indexed.segment_bytes
         if indexed.segment_bytes != file_bytes:
-            if indexed.segment_bytes > file_bytes:
-                self._left_out.append((file_bytes, indexed.segment_bytes))
             return
         where = f"{self.path}, representative keys"
         extents = indexed.extents.values()
@@ -122,24 +131,56 @@ class SegmentFile:
             with suppress(OSError, ValueError):  # also if blocks differ in form
                 self.index_bytes = write_index(self.path, heads, list(self._extents.values()))
 
-    def damage(self, is_newest: bool) -> list[str]:
-        """Return as text where records were left out; call it after `scan`.
+    def missing_at_end(self, listed: int) -> int:
+        """Return how many blocks are missing after the last record, if it held `listed` or more."""
+        gaps = sum(ids for _, _, ids in self._left_out)
+        return max(0, listed - len(self._extents) - gaps)
 
-        An incomplete record at the end of the newest segment is no damage: it was never finished.
+    def damage(self, is_newest: bool, listed: int = 0) -> list[Fault]:
+        """Return where records were left out; call it after `scan`.
+
+        `listed` says how many blocks it is known to have held. If it held no more than were found,
+        an incomplete record at the end of the newest segment is no damage: it was never finished.
         """
-        places = list(self._left_out)
-        if self.rest_bytes and not (is_newest and self.has_part):
-            places.append((self.num_bytes, self.num_bytes + self.rest_bytes))
-        return [
-            f"{self.path}: bytes {start} to {end} are left out: no blocks that match their CRC32s"
-            for start, end in places
+        missing, at_end = max(0, listed - len(self._extents)), self.missing_at_end(listed)
+        most = missing if listed and not is_newest else inf
+        places = [(start, end, min(ids, most)) for start, end, ids in self._left_out]
+        end = max(self.num_bytes + self.rest_bytes, self._indexed_bytes)
+        if end > self.num_bytes and not (is_newest and self.has_part and not at_end):
+            if not is_newest and not listed and self._below is not None:
+                at_end = self._below - 1 - max(self._extents, default=self.first - 1)
+            places.append((self.num_bytes, end, at_end))
+        found = [
+            Fault(f"{self.path}: bytes {start} to {end}: {_NO_BLOCKS}", int(ids))
+            for start, end, ids in places
         ]
+        if at_end and end == self.num_bytes:
+            found.append(Fault(f"{self.path}: ends before its last block", at_end))
+        return found
+
+    def index_fault(self, is_newest: bool) -> Fault | None:
+        """Return what is wrong with its index; call it after `scan`. The newest segment and damaged
+        ones have none.
+        """
+        if is_newest or self.index_bytes or self.damage(is_newest=False):
+            return None
+        path = index_path(self.path)
+        if path.exists():
+            return Fault(f"{path}: does not match its segment")
+        if len(self._extents) > _FEW_BLOCKS:
+            return Fault(f"{path}: is missing")
+        return None
+
+    def rest(self) -> bytes:
+        """Read what follows the last record."""
+        return self._pread(self.num_bytes, self.rest_bytes, f"{self.path}: byte {self.num_bytes}")
 
     def cut(self) -> int:
         """Cut off what follows the last record; return how many bytes that was."""
-        cut_bytes = os.fstat(self._opened()).st_size - self.num_bytes
+        cut_bytes = os.fstat(self._opened(os.O_CREAT)).st_size - self.num_bytes
         if cut_bytes:
             os.ftruncate(self._opened(), self.num_bytes)
+        self.rest_bytes, self.has_part, self._is_ragged = 0, False, False
         return cut_bytes
 
     def leave_out(self, block_id: int) -> None:
@@ -148,16 +189,23 @@ class SegmentFile:
             self.picture_bytes -= extent.picture_bytes
 
     def append(self, record: BlockRecord) -> None:
-        """Append a record. Raises StoreError if that fails; then the file is unchanged."""
+        """Append a record. Raises StoreError if that fails; then the file is unchanged, or the next
+        call removes what was written.
+        """
         data, block_id = record.to_bytes(), record.head.block_id
         where = self._where(block_id, self.num_bytes)
         try:
+            if self._is_ragged:
+                self.cut()
             written = 0
             while written < len(data):
-                written += os.pwrite(self._opened(), data[written:], self.num_bytes + written)
+                written += os.pwrite(
+                    self._opened(os.O_CREAT), data[written:], self.num_bytes + written
+                )
         except OSError as error:
-            # Remove the partial record: the next one goes there.
-            os.ftruncate(self._opened(), self.num_bytes)
+            self._is_ragged = True
+            with suppress(OSError):
+                self.cut()
             raise StoreError(
                 f"{where}: cannot be written: {error.strerror}; make room or choose another store"
             ) from error
@@ -186,9 +234,27 @@ class SegmentFile:
         data = self._pread(extent.start, extent.end - extent.start, where)
         return BlockRecord.from_bytes(data, where, block_id)
 
+    def sound_record(self, head: BlockHead) -> BlockRecord | None:
+        """Return what is left of a block: without its picture if that is damaged, None if its keys
+        and values are. Raises BlockNotFoundError, StoreError.
+        """
+        block_id = head.block_id
+        with suppress(BlockCorruptError):
+            return self.read_record(block_id)
+        picture = b""
+        with suppress(BlockCorruptError):
+            picture = self.read_thumbnail(block_id)
+        try:
+            layers = range(head.provenance.layers)
+            return BlockRecord(head, picture, tuple(self.read_row(i, block_id) for i in layers))
+        except BlockCorruptError:
+            return None
+
     def flush(self) -> None:
         """Return once all records would survive a power cut, even if the file had been closed."""
         with store_errors(f"{self.path}: cannot be flushed"):
+            if self._is_ragged:
+                self.cut()
             os.fsync(self._opened())
 
     def close(self) -> None:
@@ -197,10 +263,10 @@ class SegmentFile:
             os.close(self._file)
             self._file = -1
 
-    def _opened(self) -> int:
+    def _opened(self, create: int = 0) -> int:
         if self._file < 0:
             try:
-                self._file = os.open(self.path, self._flags | os.O_CLOEXEC, 0o644)
+                self._file = os.open(self.path, self._flags | create | os.O_CLOEXEC, 0o644)
             except FileNotFoundError as error:
                 raise BlockNotFoundError(
                     f"{self.path}: its blocks were rewritten or forgotten meanwhile"

@@ -11,12 +11,14 @@ values. After a power cut, blocks that were not flushed may exist without their 
 import os
 import struct
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from memory.fault import Fault
 from memory.policy_hooks import State, StateChange, state_bytes
-from memory.tiers.file.whole_files import flush_folder, store_errors
+from memory.tiers.file.whole_files import append_whole, flush_folder, keep_aside, store_errors
 
 _SIZES = struct.Struct("<qIi")
 _CRC32 = struct.Struct("<I")
@@ -30,6 +32,8 @@ class StateLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read_of: tuple[int, int, int] | None = None
+        self._read_bytes = 0
+        """Up to the end of the last entry that could be read."""
         self._state: State = {}
 
     @property
@@ -57,17 +61,32 @@ class StateLog:
             self._state, self._read_of = state, of
         return self._state
 
-    def recover(self, next_id: int) -> State:
-        """Like `state`; also remove entries that do not count, because their ids will be reused."""
+    def fault(self) -> Fault | None:
+        """Return where entries cannot be read, if there are any. Raises StoreError."""
+        num_bytes = self.num_bytes
+        if num_bytes:
+            deque(self._entries(), maxlen=0)
+        if self._read_bytes >= num_bytes:
+            return None
+        where = f"{self._path}: bytes {self._read_bytes} to {num_bytes}"
+        return Fault(f"{where}: no note there matches its CRC32")
+
+    def recover(self, next_id: int, aside: Path) -> State:
+        """Like `state`; also remove entries that do not count, because their ids will be reused.
+        A file with others that cannot be read is kept in the folder `aside`.
+        """
         state = self.state(next_id)
         if self.num_bytes:
+            if self.fault():
+                with self._told():
+                    keep_aside(self._path.read_bytes(), self._path.name, aside)
             self.rewrite(next_id - 1, state)
         return state
 
     def append(self, block_id: int, change: StateChange) -> None:
-        """Append the entries of a change. Raises StoreError."""
+        """Append the entries of a change, or nothing. Raises StoreError."""
         with self._told(), self._path.open("ab") as file:
-            file.write(state_entries(block_id, change))
+            append_whole(file.fileno(), state_entries(block_id, change))
 
     def is_stale(self, state: State) -> bool:
         """Return whether to rewrite it, `state` being all that counts."""
@@ -77,7 +96,7 @@ class StateLog:
         """Make it survive a power cut."""
         if not self.num_bytes:
             return
-        with self._path.open("rb") as file:
+        with self._told(), self._path.open("rb") as file:
             os.fsync(file.fileno())
 
     def rewrite(self, block_id: int, state: State) -> None:
@@ -95,7 +114,7 @@ class StateLog:
         """Yield entries up to the first that is damaged or incomplete."""
         with self._told():
             data = self._path.read_bytes()
-        at = 0
+        at = self._read_bytes = 0
         while len(data) >= at + _CRC32.size + _SIZES.size:
             block_id, name_bytes, value_bytes = _SIZES.unpack_from(data, at + _CRC32.size)
             begin = at + _CRC32.size + _SIZES.size
@@ -104,8 +123,8 @@ class StateLog:
             if _CRC32.unpack_from(data, at) != (zlib.crc32(data[at + _CRC32.size : end]),):
                 return
             value = data[middle:end] if value_bytes >= 0 else None
+            at = self._read_bytes = end
             yield block_id, data[begin:middle].decode(), value
-            at = end
 
     def _told(self) -> AbstractContextManager[None]:
         return store_errors(f"{self._path}: cannot be used for notes")

@@ -20,8 +20,9 @@ import structlog
 
 from memory.block_info import Provenance
 from memory.errors import BlockNotFoundError, StoreError
+from memory.fault import Fault
 from memory.stream_entry import StreamEntry
-from memory.tiers.file.file_tier import newest_segments, segment_path
+from memory.tiers.file.file_tier import aside_folder, newest_segments, segment_path
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.whole_files import read_checked, set_aside, store_errors, write_checked
 
@@ -75,6 +76,12 @@ class StreamDirectory(StreamEntry):
         self._write(self.provenance, note)
         self.note = note
 
+    def forget_undated(self) -> None:
+        """Delete what was set aside: nobody can say which moments it shows."""
+        with store_errors(f"{self.path}: what was set aside cannot be deleted"):
+            if aside_folder(self.path).exists():
+                shutil.rmtree(aside_folder(self.path))
+
     def erase(self) -> None:
         """Remove the folder and everything in it."""
         with store_errors(f"{self.path}: cannot be deleted"):
@@ -127,7 +134,8 @@ class StreamDirectory(StreamEntry):
         except FileNotFoundError:
             return None
         except ValueError as error:
-            _log.error("a damaged file is set aside", file=str(set_aside(path)), reason=str(error))
+            aside = set_aside(path, aside_folder(self.path))
+            _log.error("a damaged file is set aside", file=str(aside), reason=str(error))
             return None
 
     def _write(self, provenance: Provenance, note: dict[str, Any]) -> None:
@@ -174,6 +182,28 @@ def read_description(path: Path) -> Description | None:
         raise StoreError(f"{damage}; restore it from a copy or choose another stream id")
     version = 1 if (path / _BLOCKS_V1).exists() else FORMAT_VERSION
     return Description(version, provenance, {}, note_lost=True)
+
+
+def faults_of_descriptions(path: Path, is_live: bool) -> list[Fault]:
+    """Return what is wrong with the descriptions of the stream in that folder.
+
+    While it is live, one of them may be newer. Raises StoreError if they cannot be read.
+    """
+    found, faults = [], []
+    for name in _NAMES:
+        try:
+            found.append(_parsed(path / name))
+        except FileNotFoundError:
+            faults.append(Fault(f"{path / name}: is missing"))
+        except OSError as error:
+            faults.append(Fault(f"{path / name}: cannot be read: {error.strerror}"))
+        except ValueError as error:
+            faults.append(Fault(f"{path / name}: is damaged ({error})"))
+    if not found:
+        faults.append(Fault(f"{path}: what was noted beside the stream is lost"))
+    if len(found) > 1 and found[0] != found[1] and not is_live:
+        faults.append(Fault(f"{path / _NAMES[1]}: differs from {_NAMES[0]}, which counts"))
+    return faults
 
 
 def _parsed(path: Path) -> Description:

@@ -47,11 +47,12 @@ def checked(content: dict[str, Any]) -> str:
 
 def unchecked(text: str | bytes) -> dict[str, Any]:
     """Return what was passed to `checked`. Raises ValueError if it is damaged."""
+    text = text if isinstance(text, str) else text.decode()
     content = json.loads(text)
     if not isinstance(content, dict):
         raise ValueError("no JSON object")
     is_old = content.get("format_version") in (1, 2) and "crc32" not in content
-    if not is_old and content.pop("crc32", None) != _crc32(content):
+    if not is_old and (content.pop("crc32", None) != _crc32(content) or text != checked(content)):
         raise ValueError("it does not match its CRC32")
     return content
 
@@ -65,13 +66,39 @@ def flush_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file so that nothing reads it: its name then ends in `.damaged`. OSError."""
-    names = (f"{path.name}{'' if n == 1 else f'.{n}'}.damaged" for n in count(1))
-    aside = next(new for name in names if not (new := path.with_name(name)).exists())
+def append_whole(file: int, content: bytes) -> None:
+    """Append all of it or nothing to a file that is open for appending. Raises OSError."""
+    size = os.fstat(file).st_size
+    try:
+        while content:
+            content = content[os.write(file, content) :]
+    except OSError:
+        os.ftruncate(file, size)
+        raise
+
+
+def set_aside(path: Path, folder: Path) -> Path:
+    """Move a damaged file into a folder where nothing reads it. Raises OSError."""
+    aside = _free_name(folder, path.name)
     path.rename(aside)
+    flush_folder(folder)
     flush_folder(path.parent)
     return aside
+
+
+def keep_aside(data: bytes, name: str, folder: Path) -> None:
+    """Keep what is about to be changed in a folder where nothing reads it. Raises OSError."""
+    with _free_name(folder, name).open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    flush_folder(folder)
+
+
+def _free_name(folder: Path, name: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    names = (name if n == 1 else f"{name}.{n}" for n in count(1))
+    return next(path for one in names if not (path := folder / one).exists())
 
 
 def _crc32(content: dict[str, Any]) -> int:

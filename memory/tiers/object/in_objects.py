@@ -21,7 +21,7 @@ from memory.errors import KVMemoryError, StoreError
 from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_follower import FileFollower
 from memory.tiers.file.in_files import SEGMENTS_IN_BUDGET
-from memory.tiers.file.line_file import LineFile
+from memory.tiers.file.line_file import LineFile, lines_in
 from memory.tiers.file.stream_directory import read_description, segments_folder
 from memory.tiers.object.manifest import LEASES, MANIFESTS, Manifest, read_manifest
 from memory.tiers.object.object_follower import ObjectFollower
@@ -78,6 +78,9 @@ class InObjects(Tier):
     def lines(self, name: str, most: int) -> LineFile:
         """Return lines kept on this machine."""
         return LineFile(self._folder / f".{name}.jsonl", most)
+
+    def kept_lines(self, name: str, most: int) -> list[str]:
+        return lines_in(self._folder / f".{name}.jsonl")
 
     def ids(self) -> list[str]:
         with closing(ObjectLink(self.store)) as link:

@@ -58,6 +58,11 @@ class Manifest:
     tail: str | None = None
     """The fence under which the later blocks lie."""
 
+    @property
+    def counts(self) -> dict[int, int]:
+        """How many blocks each segment holds, by its first block."""
+        return {segment.first: segment.blocks for segment in self.segments}
+
     def to_bytes(self) -> bytes:
         return checked({"format_version": FORMAT_VERSION, **asdict(self)}).encode()
 

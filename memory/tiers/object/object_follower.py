@@ -9,8 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from memory.errors import StreamReplacedError
+from memory.fault import Fault
 from memory.tiers.file.file_follower import FileFollower
 from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.segment_list import SegmentList
 from memory.tiers.object.manifest import Manifest, SealedEntry, read_manifest
 from memory.tiers.object.object_link import ObjectLink, Tag
 from memory.tiers.object.sealed_segment import SealedReading, SealedSegment, fetched
@@ -43,6 +45,9 @@ class ObjectFollower(SealedReading, FileFollower):
         self.link.close()
         if self._temporary:
             self._temporary.cleanup()
+
+    def damage(self) -> list[Fault]:
+        return SegmentList(None, self._manifest.counts).damage_of(self._segments)
 
     def _found(self) -> dict[int, Path]:
         """Raises StreamReplacedError, StoreError if the stream is gone."""

@@ -115,6 +115,9 @@ class ObjectStream(StreamEntry):
             self._unsure = True
             self.find_out()
 
+    def forget_undated(self) -> None:
+        self.directory.forget_undated()
+
     def erase(self) -> None:
         """Delete everything of the stream, the manifest last."""
         self.stop_beating()

@@ -25,6 +25,7 @@ from memory.policy_hooks import State, StateChange
 from memory.tiers.file.file_tier import FileTier, newest_segments, segment_path
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_index import index_path
+from memory.tiers.file.segment_list import SegmentList
 from memory.tiers.file.state_log import state_entries
 from memory.tiers.file.stream_directory import segments_folder
 from memory.tiers.file.whole_files import store_errors
@@ -53,6 +54,7 @@ class ObjectTier(SealedReading, FileTier):
         with store_errors(f"{folder}: cannot be used for blocks"):
             self._prepare(folder)
         super().__init__(folder, segment_bytes, budget)
+        self._list = SegmentList(None, stream.manifest.counts)
         place = stream.blocks_name
         sealed = [SealedSegment(self.link, place(e.name), e) for e in stream.manifest.segments]
         self._segments[:0] = sealed
@@ -62,8 +64,6 @@ class ObjectTier(SealedReading, FileTier):
         self._sealed_below = stream.manifest.end
         self._states: dict[int, State] = {}
         """The policy's notes up to the end of a segment, by its first block."""
-        self._whole: tuple[SealedSegment, bytes] | None = None
-        """The segment that is being rewritten."""
         self._notes: deque[bytes] = deque()
         self._unsent = b""
         self._batches = self._tailed = self._acknowledged = 0
@@ -138,15 +138,6 @@ class ObjectTier(SealedReading, FileTier):
                 self._notes.clear()
                 self._unsent = b""
                 self._clear()
-
-    def read_record(self, block_id: int) -> BlockRecord:
-        """Read a record. Reads a sealed segment at once, as its caller mostly rewrites it all."""
-        segment = self._holding(block_id)
-        if not isinstance(segment, SealedSegment):
-            return super().read_record(block_id)
-        if self._whole is None or self._whole[0] is not segment:
-            self._whole = segment, segment.read_whole()
-        return segment.record_in(self._whole[1], block_id)
 
     def replace(self, block_ids: Sequence[int], records: Mapping[int, BlockRecord]) -> None:
         self._require_ours()

@@ -15,6 +15,7 @@ import numpy as np
 
 from memory.block_record import BlockHead, BlockRecord, verify_crc32
 from memory.errors import BlockNotFoundError, StoreError
+from memory.fault import Fault
 from memory.tiers.file.file_tier import SegmentFolder
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_index import packed_index, unpacked_index
@@ -105,7 +106,8 @@ class SealedSegment(SegmentFile):
         """Return the heads in the segment itself."""
         found = self._link.read(f"{self.path}.vskv")
         if found is None and self._is_there:
-            self._left_out, self.num_bytes = [(0, self.entry.num_bytes)], self.entry.num_bytes
+            self.num_bytes = self.entry.num_bytes
+            self._left_out = [(0, self.num_bytes, self.entry.blocks)]
             return []
         if found is None:
             raise BlockNotFoundError(f"{self._link.name}: {self.path} is gone")
@@ -123,6 +125,11 @@ class SealedSegment(SegmentFile):
 
     def write_index(self, heads: Sequence[BlockHead]) -> None:
         """It is in the store."""
+
+    def index_fault(self, is_newest: bool) -> Fault | None:
+        if self.index_bytes or self._left_out:
+            return None
+        return Fault(f"{self._link.name}: {self.path}.index: does not match its segment")
 
     def cut(self) -> int:
         return 0
@@ -160,6 +167,17 @@ class SealedReading(SegmentFolder):
     """A folder whose segments are sealed, except the newest."""
 
     link: ObjectLink
+    _whole: tuple[SealedSegment, bytes] | None = None
+    """The segment of which a record was last read."""
+
+    def read_record(self, block_id: int) -> BlockRecord:
+        """Read a record; of a sealed segment read all, because the caller mostly reads it all."""
+        segment = self._holding(block_id)
+        if not isinstance(segment, SealedSegment):
+            return super().read_record(block_id)
+        if self._whole is None or self._whole[0] is not segment:
+            self._whole = segment, segment.read_whole()
+        return segment.record_in(self._whole[1], block_id)
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         return self._parts(2 + layer, f"layer {layer}", block_ids)

@@ -54,6 +54,10 @@ class InRedis(Tier):
     def lines(self, name: str, most: int) -> RedisLines:
         return RedisLines(RedisLink(self.store), lines_key(name), most)
 
+    def kept_lines(self, name: str, most: int) -> list[str]:
+        with self.lines(name, most) as lines:
+            return lines.read()
+
     def dialogue(self, stream_id: str, name: str) -> RedisDialogue:
         return RedisDialogue(RedisLink(self.store), RedisKeys(stream_id), name)
 

@@ -94,12 +94,12 @@ class RedisStream(StreamEntry):
             self._set_note(keys=self._own_keys, args=[self.fence, json.dumps(note)])
         self.note = note
 
-    def forget_dialogues(self) -> None:
+    def forget_undated(self) -> None:
         drop_dialogues(self.link, self.keys)
 
     def erase(self) -> None:
         """Delete what is left besides the blocks."""
-        self.forget_dialogues()
+        self.forget_undated()
         keys = self.keys
         erase = self.link.script("is_ours", "erase")
         with self.link.store_errors():
