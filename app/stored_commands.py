@@ -48,6 +48,36 @@ def streams(config: "VStreamConfig", as_json: AsJsonList = False) -> None:
 @stored.command(
     rich_help_panel=_PANEL,
     epilog=examples(
+        "verify file:///data", "verify file:///data --repair", "verify redis://host --json"
+    ),
+)
+@with_settings(STORE)
+def verify(
+    config: "VStreamConfig",
+    store: Annotated[
+        str | None,
+        typer.Argument(help="file:///DIR, redis://HOST or s3://BUCKET; else the configured one."),
+    ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Mend streams in files that nobody writes. Damaged files are kept in the stream's "
+            "folder `damaged`.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read everything in a store and report what is damaged or missing."""
+    from app.verify import verify_store
+
+    is_sound = verify_store(terminal(), config, repair=repair, as_json=as_json)
+    raise typer.Exit(0 if is_sound else 1)
+
+
+@stored.command(
+    rich_help_panel=_PANEL,
+    epilog=examples(
         "forget door --from 1:00 --to 2:00 --store file:///data",
         "forget door --from 0 --to 24:00:00 --yes --store redis://host",
     ),

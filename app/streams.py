@@ -18,7 +18,9 @@ def list_streams(terminal: Terminal, config: VStreamConfig, *, as_json: bool) ->
         if stream.error is not None:
             terminal.say(f"{stream.id} cannot be read: {stream.error}")
         if stream.damaged:
-            terminal.say(f"{stream.id}: blocks are damaged or missing in {stream.damaged} places")
+            places = f"{stream.damaged} place{'s' if stream.damaged > 1 else ''}"
+            where = f"blocks are damaged or missing in {places}"
+            terminal.say(f"{stream.id}: {where}; `vstream verify` says where")
     if as_json:
         terminal.document(json.dumps([_document(stream) for stream in found]))
     elif found:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a client imports only documents, and needs no torch
     from vstream.service.stream_keeper import StreamKeeper
     from vstream.service.stream_status import StreamStatus
 
+_DAMAGE_SHOWN = 10
 _URL_PARTS = 1_000_000
 """Times in URLs have microseconds."""
 
@@ -61,6 +62,10 @@ class MemoryDocument(BaseModel):
     damaged: int = Field(
         0,
         description="Places with damaged or missing blocks, found since the stream was opened.",
+    )
+    lost: int = Field(0, description="Blocks lost there, at most.")
+    damage: list[str] = Field(
+        [], description="The first 10 of these places. `vstream verify` looks for all."
     )
 
 
@@ -281,6 +286,9 @@ def stream_document(keeper: "StreamKeeper", caller: Caller) -> StreamDocument:
             "waiting_blocks": stats.waiting,
             "bytes": stats.bytes_by_tier,
             "seconds": stats.seconds_by_tier,
+            "damaged": stats.damaged,
+            "lost": stats.lost,
+            "damage": list(map(str, stats.damage[:_DAMAGE_SHOWN])),
         },
     }
     return StreamDocument.model_validate({**vars(spec), **vars(status), **facts})

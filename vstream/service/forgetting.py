@@ -1,10 +1,7 @@
 """Forget a stretch of a stream in what services keep beside it, while no service has it."""
 
 from memory import KVMemory, tier_of
-from vstream.service.event import MOST as MOST_EVENTS
-from vstream.service.event import Event
-from vstream.service.owed_webhook import MOST as MOST_WEBHOOKS
-from vstream.service.owed_webhook import OwedWebhook
+from vstream.service.kept_lines import KEPT
 from vstream.service.past_firing import left_of
 from vstream.service.stream_lines import StreamLines
 from vstream.service.stream_notes import NOTE, service_note
@@ -23,9 +20,7 @@ def forget_lines(store: str, stream_id: str, from_s: float, to_s: float) -> None
     a service has them open.
     """
     tier = tier_of(store)
-    if (lines := tier.lines("events", MOST_EVENTS)) is not None:
-        with StreamLines(lines, Event.of) as events:
-            events.forget(stream_id, from_s, to_s)
-    if (lines := tier.lines("webhooks", MOST_WEBHOOKS)) is not None:
-        with StreamLines(lines, OwedWebhook.of) as webhooks:
-            webhooks.forget(stream_id, from_s, to_s)
+    for kind in KEPT:
+        if (lines := tier.lines(kind.name, kind.most)) is not None:
+            with StreamLines(lines, kind.read) as kept:
+                kept.forget(stream_id, from_s, to_s)

@@ -1,7 +1,10 @@
 """A service starts again over a store whose files were damaged, and goes on watching."""
 
+import errno
 import io
+import os
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from PIL import Image
@@ -9,6 +12,8 @@ from processes import until
 from service import embedded, running_service
 from structlog.testing import capture_logs
 from synthetic_video import picture
+
+from memory import verify_stored
 
 SPEC = {"id": "door", "source": {"type": "push"}, "sampling": {"fps": 10, "dedup": 0}}
 DOOR = "/v1/streams/door"
@@ -25,14 +30,14 @@ def running(folder, **more):
     return running_service(model=embedded(), store=f"file://{folder}", **more)
 
 
-def push(service, began, count):
+def push(service, began, count, to="door"):
     """So many frames a second apart, each of them encoded."""
     for number in range(count):
-        before = service.get(DOOR)["memory"]["blocks"]
+        before = service.get(f"/v1/streams/{to}")["memory"]["blocks"]
         headers = {"X-Capture-Time": str(began + number)}
-        told = service.post(f"{DOOR}/frames", content=jpeg(number), headers=headers)
+        told = service.post(f"/v1/streams/{to}/frames", content=jpeg(number), headers=headers)
         assert told["accepted"], told
-        service.await_stream("door", lambda told: told["memory"]["blocks"] > before)  # noqa: B023
+        service.await_stream(to, lambda told: told["memory"]["blocks"] > before)  # noqa: B023
 
 
 @pytest.fixture(scope="module")
@@ -84,21 +89,23 @@ def a_missing_segment(store):
 
 
 @pytest.mark.parametrize(
-    ("damage", "left", "damaged"),
+    ("damage", "left", "what"),
     [
-        (zeros_behind_the_newest_segment, NUM, 1),
-        (zeros_instead_of_the_newest_segment, 0, 1),
-        (a_flipped_bit_in_a_head, NUM - 1, 1),
-        (an_empty_description, NUM, 0),
-        (a_missing_description, NUM, 0),
-        (a_missing_segment, 0, 1),
+        (zeros_behind_the_newest_segment, NUM, "no block there matches its CRC32s"),
+        (zeros_instead_of_the_newest_segment, 0, "no block in it can be read, 8 blocks lost"),
+        (a_flipped_bit_in_a_head, NUM - 1, "no block there matches its CRC32s, 1 block lost"),
+        (an_empty_description, NUM, None),
+        (a_missing_description, NUM, None),
+        (a_missing_segment, 0, "the segment from block 0 on is missing, 8 blocks lost"),
     ],
 )
-def test_a_stream_is_watched_whatever_became_of_its_files(store, damage, left, damaged):
+def test_a_stream_is_watched_whatever_became_of_its_files(store, damage, left, what):
     damage(store)
     with running(store) as service:
         told = service.get(DOOR)["memory"]
-        assert (told["blocks"], told["damaged"]) == (left, damaged)
+        assert (told["blocks"], told["lost"]) == (left, NUM - left)
+        assert told["damaged"] == len(told["damage"]) == (what is not None)
+        assert all(place.endswith(f": {what}") for place in told["damage"])
         (alert,) = service.get("/v1/alerts")["data"]
         assert alert["stream_ids"] == ["door"]
         push(service, 1.7e9 + 100, 2)
@@ -158,3 +165,39 @@ def test_a_service_says_what_it_can_no_longer_know(store):
     configured = {"id": "door", "source": {"type": "push"}, "sampling": SPEC["sampling"]}
     with running(store, streams=[configured]) as service:
         assert service.get(DOOR)["memory"]["blocks"] == NUM
+
+
+@contextmanager
+def failing_writes(folder):
+    """Every write to a file below it fails, as on a disk that has gone."""
+    write = os.pwrite
+
+    def failing(file, data, offset):
+        if os.readlink(f"/proc/self/fd/{file}").startswith(f"{folder}/"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return write(file, data, offset)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pwrite", failing)
+        yield
+
+
+def test_a_disk_that_fails_under_one_stream_stops_that_stream_alone(store):
+    with running(store) as service:
+        service.post("/v1/streams", {**SPEC, "id": "garden"})
+        with failing_writes(store / "door"):
+            headers = {"X-Capture-Time": str(1.7e9 + 100)}
+            service.post(f"{DOOR}/frames", content=jpeg(0), headers=headers)
+            told = service.await_stream("door", lambda told: told["state"] == "error")
+            assert told["error"]["code"] == "STORE_FAILED"
+            assert "cannot be written: Input/output error" in told["error"]["message"]
+            push(service, 1.7e9 + 100, 3, "garden")
+            answer = service.ask("what is there?", "stream://garden")
+            assert answer["choices"][0]["message"]["content"]
+        service.await_stream("door", lambda told: told["state"] != "error")
+        push(service, 1.7e9 + 200, 2)
+        assert service.get(DOOR)["memory"]["damaged"] == 0
+        assert service.get(DOOR)["memory"]["blocks"] >= NUM + 2
+    (door, garden) = verify_stored(f"file://{store}")
+    assert (door.faults, garden.faults) == ((), ())
+    assert (door.blocks >= NUM + 2, garden.blocks) == (True, 3)
