@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # More than cores: many tests wait for processes that they have started.
 TEST_PROCESSES ?= 6
 # Of cases, in tests/memory and tests/vstream: half of the time of the unit tests.
-LONG_TABLES := every_policy recorded_questions decode_rows alert ageing damaged_segments token_drop
+LONG_TABLES := every_policy recorded_questions decode_rows alert ageing damaged_segments damage_matrix failing_disk token_drop
 SOAK_MINUTES ?= 60
 # Of `make soak`; with CLUSTER=1 of the processes of a cluster.
 KILLS ?= 100
@@ -71,7 +71,7 @@ else
 	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py -m soak --minutes $(CAMERA_MINUTES) -s
 	$(BIN)/python -m pytest tests/vstream/sources/test_live_stream.py -m soak
 	$(BIN)/python -m pytest tests/eval/test_passkey.py -m soak
-	EXAMPLES=20 $(BIN)/python -m pytest tests/vstream/test_decode_rows.py
+	EXAMPLES=20 $(BIN)/python -m pytest tests/vstream/test_decode_rows.py tests/memory/test_damage_matrix.py tests/memory/test_failing_disk.py
 endif
 
 house: $(VENV)/.dev ## Count the code, and the files that a frame crosses
