@@ -62,8 +62,8 @@ def verify(
         bool,
         typer.Option(
             "--repair",
-            help="Mend streams in files that nobody writes. Damaged files are kept in the stream's "
-            "folder `damaged`.",
+            help="Keep what can be read of each damaged stream, and move its damaged files to its "
+            "folder `damaged`. Only streams in files that no process is writing.",
         ),
     ] = False,
     as_json: AsJson = False,

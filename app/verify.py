@@ -35,18 +35,18 @@ def verify_store(terminal: Terminal, config: VStreamConfig, *, repair: bool, as_
         after = report
         if repair and report.faults:
             after = _repaired(terminal, store, report)
-            _say_report(say, after, "after the repair, ")
         is_sound &= not after.faults
-        repaired = None if after is report else _document(after)
-        streams.append({**_document(report), "after_repair": repaired})
+        streams.append({**_document(report), "after_repair": None})
+        if after is not report:
+            _say_report(say, after, "after the repair, ")
+            streams[-1]["after_repair"] = _document(after)
     lines = damaged_lines(store)
-    for fault in lines:
-        say(str(fault))
+    for line in lines:
+        say(line)
     if lines:
         is_sound &= repair and _dropped(terminal, store)
     if as_json:
-        found = {"sound": is_sound, "streams": streams, "lines": [asdict(one) for one in lines]}
-        terminal.document(json.dumps(found))
+        terminal.document(json.dumps({"sound": is_sound, "streams": streams, "lines": lines}))
     elif not streams:
         terminal.say(f"{store_name(store)} holds no streams")
     return is_sound

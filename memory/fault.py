@@ -12,5 +12,5 @@ class Fault:
     """How many blocks it costs. Of a stretch that had been thinned before, at most so many."""
 
     def __str__(self) -> str:
-        blocks = {0: "", 1: ", 1 block lost"}.get(self.blocks, f", {self.blocks} blocks lost")
+        blocks = {0: "", 1: " (1 block lost)"}.get(self.blocks, f" ({self.blocks} blocks lost)")
         return self.what + blocks

@@ -52,6 +52,12 @@ def full(data, name, folder):
     raise OSError(28, "No space left on device")
 
 
+def test_a_list_of_segments_that_cannot_be_read_is_moved_aside(store):
+    (store / "camera" / "segments.json").write_text("?")
+    assert repaired(store).faults == ()
+    assert (store / "camera" / "damaged" / "segments.json").read_text() == "?"
+
+
 def damage_here_and_there(store):
     first, second, newest = segments_of(store)
     flip(first, 8)  # block 0
@@ -203,6 +209,8 @@ def test_no_changed_letter_of_a_description_goes_unnoticed(store):
         for other in ({chr(ord(letter) ^ 1 << bit) for bit in range(7)} | set(" \t\n")) - {letter}:
             with pytest.raises(ValueError, match=r"."):
                 unchecked(text[:at] + other + text[at + 1 :])
+    descriptions(store)[0].write_bytes(text.replace("\n", "\r", 1).encode())
+    assert verified(store).faults
 
 
 def test_a_stream_of_which_nothing_can_be_read_is_reported_beside_the_others(store):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from memory import Fault, store_name, tier_of
+from memory import store_name, tier_of
 from vstream.service.event import MOST as MOST_EVENTS
 from vstream.service.event import Event
 from vstream.service.owed_webhook import MOST as MOST_WEBHOOKS
@@ -28,11 +28,11 @@ KEPT = (
 )
 
 
-def damaged_lines(store: str) -> list[Fault]:
-    """Return the lines that cannot be read, also while a service writes. Raises StoreError."""
+def damaged_lines(store: str) -> list[str]:
+    """Name the lines that cannot be read, also while a service writes. Raises StoreError."""
     tier = tier_of(store)
     return [
-        Fault(f"{store_name(store)}: {kind.name}, line {number} cannot be read: {line:.80}")
+        f"{store_name(store)}: {kind.name}, line {number} cannot be read: {line!a}"
         for kind in KEPT
         for number, line in enumerate(tier.kept_lines(kind.name, kind.most), 1)
         if not _is_sound(kind, line)

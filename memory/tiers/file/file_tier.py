@@ -172,6 +172,7 @@ class FileTier(SegmentFolder, BlockStore):
         if lost_bytes:
             self.next_id += 1 + lost_bytes // self._smallest_bytes
             self._begin(self.next_id)
+        self._list.set_aside(self._aside)
         self._list.write({one.first: len(one.block_ids) for one in self._segments if one.block_ids})
 
     def _keeps_rest(self, segment: SegmentFile) -> bool:

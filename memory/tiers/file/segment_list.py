@@ -12,7 +12,7 @@ from typing import Any
 
 from memory.fault import Fault
 from memory.tiers.file.segment_file import SegmentFile
-from memory.tiers.file.whole_files import read_checked, write_checked
+from memory.tiers.file.whole_files import read_checked, set_aside, write_checked
 
 
 class SegmentList:
@@ -55,6 +55,11 @@ class SegmentList:
                 self._path.unlink(missing_ok=True)
                 blocks = {}
         self.blocks, self.damage, self._is_settled = blocks, [], True
+
+    def set_aside(self, folder: Path) -> None:
+        """Move a list that cannot be read into that folder; `write` makes a new one. OSError."""
+        if self._path is not None and self.damage:
+            set_aside(self._path, folder)
 
     def take(self, segment: SegmentFile, num_blocks: int) -> None:
         """Note that a listed segment will have `num_blocks`; with none it is listed no more."""

@@ -37,7 +37,7 @@ def read_checked(path: Path) -> dict[str, Any]:
 
     Raises OSError; ValueError if it is damaged. Format versions 1 and 2 had no CRC32.
     """
-    return unchecked(path.read_text(encoding="utf-8"))
+    return unchecked(path.read_bytes())
 
 
 def checked(content: dict[str, Any]) -> str:

@@ -92,11 +92,11 @@ def a_missing_segment(store):
     ("damage", "left", "what"),
     [
         (zeros_behind_the_newest_segment, NUM, "no block there matches its CRC32s"),
-        (zeros_instead_of_the_newest_segment, 0, "no block in it can be read, 8 blocks lost"),
-        (a_flipped_bit_in_a_head, NUM - 1, "no block there matches its CRC32s, 1 block lost"),
+        (zeros_instead_of_the_newest_segment, 0, "no block in it can be read (8 blocks lost)"),
+        (a_flipped_bit_in_a_head, NUM - 1, "no block there matches its CRC32s (1 block lost)"),
         (an_empty_description, NUM, None),
         (a_missing_description, NUM, None),
-        (a_missing_segment, 0, "the segment from block 0 on is missing, 8 blocks lost"),
+        (a_missing_segment, 0, "the segment from block 0 on is missing (8 blocks lost)"),
     ],
 )
 def test_a_stream_is_watched_whatever_became_of_its_files(store, damage, left, what):

@@ -61,13 +61,13 @@ def test_details_say_rates_drops_and_what_each_tier_holds():
 
 def test_details_say_where_the_memory_is_damaged():
     places = [
-        "/data/door/segments/0.vskv: bytes 0 to 9: <no block>, 3 blocks lost",
+        "/data/door/segments/0.vskv: bytes 0 to 9: <no block> (3 blocks lost)",
         "/data/x: gone",
     ]
     memory = document().memory.model_copy(update={"damaged": 2, "lost": 4, "damage": places})
     told = drawn("details", "door", document(memory=memory), {})
     assert "Damaged in 2 places, 4 blocks lost: run <code>vstream verify</code>" in told
-    assert "&lt;no block&gt;, 3 blocks lost" in told
+    assert "&lt;no block&gt; (3 blocks lost)" in told
     assert '<p class="note">/data/x: gone</p>' in told
     assert "amaged in" not in drawn("details", "door", document(), {})
 
