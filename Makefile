@@ -58,7 +58,7 @@ quick: $(VENV)/.dev ## Run the unit tests over three model families, without the
 		--ignore tests/vstream/service --ignore tests/vstream/sources --ignore-glob '*/test_redis*.py' \
 		$(patsubst %,--ignore-glob '*/test_%.py',$(LONG_TABLES))
 
-soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load for SOAK_MINUTES (60), 24 hours of frames, a camera for 30; or CLUSTER=1
+soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load for SOAK_MINUTES (60), 24 hours of frames, 5,000 mutated files, a camera for 30; or CLUSTER=1
 ifdef CLUSTER
 	$(BIN)/python -m pytest tests/app/cluster -m 'cluster or soak' --kills $(KILLS) -s
 	$(BIN)/python -m pytest tests/app/server --cluster 2
@@ -70,6 +70,7 @@ else
 	$(BIN)/python -m pytest tests/app/server/test_day.py -m soak -s
 	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py -m soak --minutes $(CAMERA_MINUTES) -s
 	$(BIN)/python -m pytest tests/vstream/sources/test_live_stream.py -m soak
+	$(BIN)/python -m pytest tests/vstream/sources/test_mutated_media.py --mutations 5000 --timeout 3600 -s
 	$(BIN)/python -m pytest tests/eval/test_passkey.py -m soak
 	EXAMPLES=20 $(BIN)/python -m pytest tests/vstream/test_decode_rows.py tests/memory/test_damage_matrix.py tests/memory/test_failing_disk.py
 endif

@@ -20,6 +20,6 @@ def model_config(model: str | None) -> dict[str, Any]:
         path = hub_file(model, "config.json")
     try:
         config: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"model {model}: its config.json cannot be read: {error}") from error
     return config

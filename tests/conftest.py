@@ -34,6 +34,7 @@ settings.load_profile("patient")
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=5, help="how often test_crashes.py kills")
+    parser.addoption("--mutations", type=int, default=200, help="of test_mutated_media.py")
     parser.addoption(
         "--cluster", type=int, default=0, help="workers of each service in tests/app/server"
     )

@@ -33,6 +33,30 @@ def take_words(directory):
     (directory / "tokenizer.json").write_text("{}")
 
 
+def swell(directory):
+    change(directory, filler=" " * (5 << 20))
+
+
+def mistype(directory):
+    change(directory, text_config="none")
+
+
+def divide_by_zero(directory):
+    config = json.loads((directory / "config.json").read_text())
+    change(directory, text_config=config["text_config"] | {"num_attention_heads": 0})
+
+
+def nest(directory):
+    change(directory, filler=None)
+    text = (directory / "config.json").read_text()
+    (directory / "config.json").write_text(text.replace("null", "[" * 100_000 + "]" * 100_000, 1))
+
+
+def change(directory, **changes):
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(changes | config | changes))
+
+
 def bring_code(directory):
     """Make it one of an unknown kind that brings code along, which says so if it is run."""
     config = json.loads((directory / "config.json").read_text())
@@ -50,6 +74,10 @@ def bring_code(directory):
         (pickle, "cannot load the checkpoint"),
         (adapt, "merge it into its model first"),
         (bring_code, "contains custom code"),
+        (swell, "its config.json has 52"),
+        (mistype, "cannot load the checkpoint"),
+        (divide_by_zero, "cannot load the checkpoint"),
+        (nest, "cannot load the checkpoint"),
         (take_words, "cannot use the model"),
     ],
 )

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 _MOST_FAMILIES = 16
 """How many rates and system prompts keep their family, for those who ask for them next."""
 _DAMAGED = (
-    *(ValueError, TypeError, AttributeError, KeyError, OSError, RuntimeError),
+    *(ValueError, TypeError, AttributeError, KeyError, OSError, RuntimeError, ArithmeticError),
     SafetensorError,
 )
 """What transformers raises for files with wrong contents."""
+_MOST_CONFIG_BYTES = 4 << 20
+"""Of a config.json: published ones have less than a hundredth of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +169,7 @@ def _directory(name: str | None) -> Path:
 
 
 def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrainedModel":
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import (  # takes seconds: only to load a model
         AutoConfig,
         AutoModelForCausalLM,
@@ -174,8 +177,10 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrai
     )
     from transformers.utils import logging as transformers_logging
 
-    if not (directory / "config.json").is_file():
+    if not (shape := directory / "config.json").is_file():
         raise ModelError(f"{directory} is no checkpoint: it has no config.json")
+    if (num_bytes := shape.stat().st_size) > _MOST_CONFIG_BYTES:
+        raise ModelError(f"{directory} is no checkpoint: its config.json has {num_bytes} bytes")
     if (directory / "adapter_config.json").exists():  # names another place to load from
         raise ModelError(f"{directory} holds an adapter: merge it into its model first")
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -194,7 +199,7 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrai
         )
         if is_packed:
             _tame_bitsandbytes(model)
-    except _DAMAGED as error:
+    except (StrictDataclassError, *_DAMAGED) as error:
         raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
     unread = getattr(model.config, "quantization_config", None)
     if isinstance(unread, dict) and unread:  # still a dict: its weights were read as plain ones

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vstream.sources.network_address import AllowPrivate
+
 Decode = Literal["auto", "keyframes", "all"]
 Speed = Annotated[float, Field(gt=0, le=100)] | Literal["max"]
 """How fast a file plays: 1 is real time; max is as fast as it can be read, without loss."""
@@ -53,6 +55,11 @@ class SourceConfig(BaseModel):
         False,
         description="Refuse containers that point to other addresses (HLS, DASH) and HTTP "
         "redirects.",
+    )
+    allow_private: AllowPrivate = Field(
+        True,
+        description="Private networks that a source may reach, wherever its server leads; true: "
+        "all; false: none, only public addresses.",
     )
     sample_fps: float | None = Field(None, gt=0, le=60)
     """Most frames to encode per second of stream; unset: what the model recommends."""

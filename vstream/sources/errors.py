@@ -56,6 +56,7 @@ PERMANENT_CODES = frozenset(
 
 _REFUSED_LOGIN = (HTTPUnauthorizedError, HTTPForbiddenError)
 _NOT_THERE = (HTTPNotFoundError, FileNotFoundError)
+_LED_AWAY = "it leads into a private or reserved network; allow_private opens it"
 
 
 def stream_error(error: FFmpegError, name: str, stage: str) -> SourceError:
@@ -69,7 +70,9 @@ def stream_error(error: FFmpegError, name: str, stage: str) -> SourceError:
         f"{error.strerror}; check that the camera is on, the host and port are right, and "
         "that it speaks this protocol"
     )
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) and "://" in name:
+        code, advice = "SOURCE_FORBIDDEN", _LED_AWAY
+    elif isinstance(error, PermissionError):
         advice = "this user may not open the device; add it to the group 'video'"
     elif isinstance(error, _REFUSED_LOGIN):
         code = "STREAM_AUTH_FAILED"
@@ -85,6 +88,8 @@ def file_error(error: FFmpegError, name: str) -> SourceError:
     code, advice = "FILE_NOT_READABLE", f"{error.strerror}; check that the file can be read"
     if isinstance(error, _NOT_THERE):
         code, advice = "FILE_NOT_FOUND", "no such file; check the path"
+    elif isinstance(error, PermissionError) and "://" in name:
+        code, advice = "SOURCE_FORBIDDEN", _LED_AWAY
     elif isinstance(error, (PermissionError, *_REFUSED_LOGIN)):
         advice = "reading is not permitted; check who may read it"
     elif isinstance(error, ValueError):

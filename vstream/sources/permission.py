@@ -2,17 +2,17 @@
 
 Sources on the command line and in the operator's own configuration are trusted and not checked.
 
-Three things together keep a caller from reading what it should not: `check` before a source is
+Four things together keep a caller from reading what it should not: `check` before a source is
 opened and, as `open_source(permit=...)`, before each new connection; `confined`, which makes FFmpeg
-read only containers that name no other address, and follow no redirection; and the protocols that a
-source behind http may use at all (`vstream/sources/opening.py`).
+read only containers that name no other address, and follow no HTTP redirection; the protocols that
+a source behind http may use at all (`vstream/sources/opening.py`); and a filter in the kernel that
+lets the process that decodes connect to permitted addresses only, wherever a name or an RTSP server
+leads it (`vstream/sources/connect_filter.py`).
 
-What remains: FFmpeg asks the resolver again after `check` has. A name whose owner answers the first
-lookup with a public address and the second, moments later, with a private one gets one connection
-through; its answer must still be video to be seen. An RTSP server can redirect to another RTSP
-server. A file in an allowed directory can be replaced between check and opening by anyone who may
-write there. If callers are not trusted at all, keep the service in a network that cannot reach what
-they must not.
+What remains: a file in an allowed directory can be replaced between check and opening by anyone who
+may write there. Where the filter cannot be had, a name that changes its address after the check and
+an RTSP server that redirects get a connection through; keep the service in a network that cannot
+reach what callers must not.
 """
 
 import re
@@ -66,7 +66,9 @@ class SourcePolicy:
 
     def confined(self, config: SourceConfig) -> SourceConfig:
         """Return `config` for the sources that this policy checks."""
-        return config.model_copy(update={"confined": not self.allow_playlists})
+        return config.model_copy(
+            update={"confined": not self.allow_playlists, "allow_private": self.allow_private}
+        )
 
     def _check_webcam(self, address: SourceAddress) -> None:
         if not self.allow_webcams:

@@ -115,8 +115,8 @@ class PushedFrames(QueuedSource):
 
     def _time_of_capture(self, captured_at: float | None) -> float:
         now, newest_at = time.time(), self._newest_at
-        if captured_at is None:  # even if the clock went back
-            return now if newest_at is None else max(now, newest_at + _MIN_STEP_S)
+        if captured_at is None:
+            return self._now_after(now)
         if not math.isfinite(captured_at):
             raise self._untimely("its time of capture is no number", "FRAME_INVALID")
         if captured_at > now + MAX_AHEAD_S:
@@ -124,6 +124,19 @@ class PushedFrames(QueuedSource):
         if newest_at is not None and captured_at <= newest_at:
             raise self._untimely(f"it is {newest_at - captured_at:.3f} s older than the newest")
         return captured_at
+
+    def _now_after(self, now: float) -> float:
+        """Return when a frame that came now was captured. Stream time goes on if the clock is set
+        back.
+        """
+        if self._newest_at is None or self._began_at is None or self._last_frame_at is None:
+            return now
+        due_at = self._newest_at + max(time.monotonic() - self._last_frame_at, _MIN_STEP_S)
+        if due_at - now <= MAX_AHEAD_S:  # a client's own times may be ahead by as much
+            return max(now, due_at)
+        self._began_at += now - due_at
+        self._newest_at += now - due_at
+        return now
 
     def _stream_s(self, captured_at: float) -> float:
         if self._began_at is None:

@@ -23,12 +23,14 @@ from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress, SourceKind, parse_address
 from vstream.sources.backoff import Backoff
 from vstream.sources.config import SourceConfig, Speed
+from vstream.sources.connect_filter import only_permitted
 from vstream.sources.decoder_child import Link
 from vstream.sources.decoder_process import DecoderProcess
 from vstream.sources.errors import decoder_failed
 from vstream.sources.file_stream import AHEAD, FileStream
 from vstream.sources.frame_queue import FrameQueue
 from vstream.sources.frame_source import FrameSource, open_source
+from vstream.sources.network_address import AllowPrivate
 from vstream.sources.privacy_mask import PrivacyMask
 from vstream.sources.probe import LOOK_S, ProbeReport, probe_source
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus, sum_of
@@ -145,6 +147,7 @@ def probe_apart(url: str, config: SourceConfig, permit: Callable[[str], None]) -
 
 
 def _probe(link: Link, url: str, config: SourceConfig) -> dict[str, Any]:
+    only_permitted(config.allow_private)
     return asdict(probe_source(url, config, permit=lambda url: link.permit()))
 
 
@@ -229,9 +232,9 @@ class SourceProcess(Closing):
         self._newest_status = replace(self._newest_status, state=SourceState.ENDED)
 
     def _started(self) -> DecoderProcess:
-        room, given = _FRAMES * self._frame_bytes, (self._now_s(), self._frame_bytes)
+        given = self._opening, self._config.allow_private, self._now_s(), self._frame_bytes
         try:
-            return DecoderProcess(room, self._permit, _serve, self._opening, *given)
+            return DecoderProcess(_FRAMES * self._frame_bytes, self._permit, _serve, *given)
         except OSError as error:
             raise decoder_failed(self.name, f"cannot be started: {error.strerror}") from error
 
@@ -345,8 +348,11 @@ class SourceProcess(Closing):
         process.send("free", place)
 
 
-def _serve(link: Link, opening: Opening, start_s: float, frame_bytes: int) -> None:
+def _serve(
+    link: Link, opening: Opening, allow_private: AllowPrivate, start_s: float, frame_bytes: int
+) -> None:
     """Open a source and send what comes from it: what the process does."""
+    only_permitted(allow_private)
     with opening(start_s=start_s, permit=lambda url: link.permit()) as source:
         link.on_close = partial(_close, link, source)
         _tell(link, source.status)

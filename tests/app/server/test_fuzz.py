@@ -4,22 +4,18 @@ import gc
 import json
 import os
 import random
-import socket
-import struct
 import time
-from contextlib import suppress
 
 import psutil
 import pytest
+from hostile_frames import GOOD, MOST_BYTES, bombs, break_the_protocol, hang_up
 from one_thing import thing_jpeg
 from processes import until
 from service import running_service
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-MOST_BYTES = 1 << 20
 WARM_ROUNDS, ROUNDS = 4, 12
-GOOD = thing_jpeg("owl")
 ERRORS = {"FRAME_INVALID", "FRAME_OUT_OF_ORDER", "question_invalid", "invalid_value"}
 
 
@@ -34,30 +30,6 @@ def service():
 
 def _url(service, stream_id="door"):
     return service.url.replace("http", "ws") + f"/v1/streams/{stream_id}/frames"
-
-
-def bombs(rng):
-    """Binary messages that are no good pictures."""
-    cut = GOOD[: rng.randrange(len(GOOD))]
-    flipped = bytearray(GOOD)
-    for _ in range(rng.randrange(1, 200)):
-        flipped[rng.randrange(2, len(flipped))] = rng.randrange(256)
-    size = GOOD.index(b"\xff\xc0") + 5
-    giant = bytearray(GOOD)
-    giant[size : size + 4] = struct.pack(">HH", 65_500, 65_500)
-    return [
-        b"",
-        rng.randbytes(rng.randrange(1, 5000)),
-        cut,
-        bytes(flipped),
-        bytes(giant),
-        GOOD[:2] + b"\xff\xda" * 1000,
-        b"\xff\xd8\xff",
-        b"\x89PNG\r\n\x1a\n" + rng.randbytes(200),
-        b"GIF89a" + rng.randbytes(200),
-        GOOD + rng.randbytes(100_000),
-        b"\xff\xd8" + rng.randbytes(MOST_BYTES - 10_000),
-    ]
 
 
 def texts(rng):
@@ -113,26 +85,6 @@ def _dates(message):
     return True
 
 
-def hang_up(service, rng):
-    """Leave in the middle of a message, without a goodbye."""
-    with suppress(OSError, ConnectionClosed), connect(_url(service)) as client:
-        client.send(GOOD)
-        raw = client.socket
-        raw.send(b"\x82\xfe" + struct.pack(">H", 60_000) + b"mask" + rng.randbytes(1000))
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raw.close()
-
-
-def break_the_protocol(service, rng):
-    """Frames that no WebSocket has, and messages that are too large."""
-    for raw in (rng.randbytes(200), b"\x83\x80mask", b"\x82\xff" + b"\xff" * 8 + b"mask"):
-        with connect(_url(service)) as client, suppress(ConnectionClosed, OSError):
-            client.socket.send(raw)
-            client.socket.shutdown(socket.SHUT_WR)
-            while True:
-                client.recv(timeout=20)
-
-
 def post_all(service, rng):
     """The same by POST, and with dates in the header."""
     for body in bombs(rng):
@@ -146,8 +98,8 @@ def post_all(service, rng):
 
 def a_round(service, rng):
     send_all(service, rng)
-    hang_up(service, rng)
-    break_the_protocol(service, rng)
+    hang_up(_url(service), rng)
+    break_the_protocol(_url(service), rng)
     post_all(service, rng)
     with pytest.raises(InvalidStatus), connect(_url(service, "nowhere")):
         pass

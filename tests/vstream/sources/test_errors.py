@@ -21,7 +21,7 @@ def ffmpeg_error(kind):
         (av.error.FileNotFoundError, "STREAM_NOT_FOUND"),
         (av.error.TimeoutError, "STREAM_TIMEOUT"),
         (av.error.ExitError, "STREAM_TIMEOUT"),
-        (av.error.PermissionError, "STREAM_CONNECTION_FAILED"),
+        (av.error.PermissionError, "SOURCE_FORBIDDEN"),
         (av.error.ConnectionRefusedError, "STREAM_CONNECTION_FAILED"),
         (av.error.HTTPServerError, "STREAM_CONNECTION_FAILED"),
         (av.error.InvalidDataError, "STREAM_CONNECTION_FAILED"),

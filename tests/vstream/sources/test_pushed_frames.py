@@ -6,6 +6,7 @@ import threading
 import time
 import zlib
 from itertools import islice, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,14 @@ from synthetic_video import number_in, picture
 
 from encoders import FrameSampler
 from vstream.errors import SourceError
-from vstream.sources import PrivacyMask, PushedFrames, PushOutcome, SourceConfig, SourceState
+from vstream.sources import (
+    PrivacyMask,
+    PushedFrames,
+    PushOutcome,
+    SourceConfig,
+    SourceState,
+    pushed_frames,
+)
 from vstream.sources.still_picture import MAX_BYTES
 
 CONFIG = SourceConfig(queue_frames=4, stall_s=0.2)
@@ -121,6 +129,28 @@ def test_a_frame_that_is_old_repeated_or_from_the_future_is_refused():
         assert source.push(PLAIN).stream_s > 20  # now is before the newest: right behind it
         assert source.status.counts.frames_refused == 3
         assert source.status.state is SourceState.RUNNING
+
+
+@pytest.mark.parametrize("leap_s", [-3600.0, -20.0, 3600.0])
+def test_frames_go_on_after_the_clock_was_set(leap_s, monkeypatch):
+    clock = SimpleNamespace(set_s=1_700_000_000.0, passed_s=0.0)
+    clock.time = lambda: clock.set_s + clock.passed_s
+    clock.monotonic = lambda: clock.passed_s
+    monkeypatch.setattr(pushed_frames, "time", clock)
+    sampler = FrameSampler(1.0)
+    with PushedFrames("door", CONFIG, wants=sampler.wants) as source:
+        outcomes = []
+        for second in range(8):
+            if second == 4:
+                clock.set_s += leap_s
+                assert refused(source, b"no JPEG") == "FRAME_INVALID"
+            outcomes.append(source.push(PLAIN))
+            clock.passed_s += 1.0
+        assert all(one.accepted for one in outcomes)
+        steps = [later.stream_s - one.stream_s for one, later in pairwise(outcomes)]
+        expected = [1.0] * 7
+        expected[3] += max(0.0, leap_s)  # a gap, as after a machine has slept
+        assert steps == pytest.approx(expected, abs=1e-3)
 
 
 def test_what_the_sampling_rate_has_no_use_for_is_not_decoded():
