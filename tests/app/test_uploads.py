@@ -24,12 +24,14 @@ def temporary(tmp_path):
 
 @pytest.fixture
 def serve(temporary):
-    """Begins a `vstream serve` process; none is left at the end of the test."""
+    """Begins a `vstream serve` process; none is left at the end of the test. One that is always
+    `warm` has imported Gradio before it knows of the folder; that takes others seconds of a core.
+    """
     begun = []
 
-    def begin(*options, port=0):
+    def begin(*options, port=0, warm=True):
         options = ("--port", port, "--threads", "1", *options)
-        begun.append(Process("serve", *options, TMPDIR=str(temporary)))
+        begun.append(Process("serve", *options, warm=warm, TMPDIR=str(temporary)))
         return begun[-1]
 
     yield begin
@@ -76,7 +78,7 @@ def test_uploads_go_with_their_service_or_with_the_next_after_one_that_was_kille
 
 def test_an_upload_that_has_no_room_is_refused_and_leaves_nothing(serve, temporary, monkeypatch):
     monkeypatch.setenv("VSTREAM_SERVICE__UPLOADS_BYTES", "5000")
-    url = url_of(serve())
+    url = url_of(serve(warm="always"))
 
     def upload(num_bytes, **options):
         files = {"files": ("clip.mp4", b"x" * num_bytes, "video/mp4")}
@@ -112,7 +114,7 @@ def test_what_somebody_else_made_is_left_alone(serve, temporary):
     (temporary / "elsewhere").mkdir()
     (temporary / "elsewhere" / ".lock").touch()
     os.symlink(temporary / "elsewhere", temporary / f"{PREFIX}link")
-    process = serve()
+    process = serve(warm="always")
     url_of(process)
     assert (temporary / f"{PREFIX}unlocked").is_dir()
     assert (temporary / "elsewhere" / ".lock").is_file()
@@ -134,7 +136,7 @@ def test_the_page_takes_no_file_that_nobody_uploaded(serve, temporary):
 
 
 def test_the_page_takes_large_bodies_as_videos_alone_and_keeps_no_history_of_runs(serve):
-    url = f"{url_of(serve())}/ui"
+    url = url_of(serve(warm="always")) + "/ui"
     large = b"x" * (9 << 20)
     with httpx.Client(base_url=url, timeout=60) as http:
         assert http.post("gradio_api/queue/join", content=large).status_code == 413

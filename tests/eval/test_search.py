@@ -47,9 +47,9 @@ def test_what_came_and_left_is_told_mostly_right():
     assert document["cost"]["described"] > 10
 
 
-def test_retrieval_from_a_long_past_finds_what_scoring_every_key_finds(monkeypatch):
-    monkeypatch.setattr("eval.speed.past._SHORT_S", 60)
-    figures = document_of("speed", "retrieval", "--blocks", "2048")["retrieval"]
+def test_retrieval_from_a_long_past_finds_what_scoring_every_key_finds():
+    options = ("--blocks", "2048", "--own", "300")
+    figures = document_of("speed", "retrieval", *options)["retrieval"]
     assert [(one["keys"], one["blocks"]) for one in figures] == [("stream", 2048), ("random", 2048)]
     for one in figures:
         assert one["recall"] >= 0.99

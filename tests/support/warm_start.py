@@ -64,14 +64,15 @@ def start(module, *arguments, environment, warm=True):
     module the first of the arguments is the program itself.
 
     `environment` is added to that of the tests. What is returned is as Popen. Who looks at the
-    memory that a process takes has it start anew: not `warm`. It is "always" where only a process
-    that it starts itself reads the variables.
+    memory that a process takes has it start anew: not `warm`. It is "always" where nothing that it
+    imports reads the variables, or nothing that the test is about.
     """
     environment = {**os.environ, **_ENVIRONMENT, **environment}
     words = [module, *map(str, arguments)]
     same = _read_by_imports(environment) == _read_by_imports(_FIRST_ENVIRONMENT)
     if warm == "always" or (warm and same):
-        has_page = environment.get("TMPDIR") == _FIRST_ENVIRONMENT.get("TMPDIR")
+        same_folder = environment.get("TMPDIR") == _FIRST_ENVIRONMENT.get("TMPDIR")
+        has_page = warm == "always" or same_folder
         stage = "tests" if module in _OF_TESTS else "page" if has_page else "commands"
         return _with_pipes(stage, words, environment)
     return subprocess.Popen(
