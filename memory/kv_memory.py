@@ -151,9 +151,9 @@ class KVMemory(AgingMemory):
 
         They are deleted from every tier, with their index entries and pictures. Later blocks stay,
         even if they saw them in their local window. The memory policy decides which notes go;
-        without a policy all do. All dialogues go too.
+        without a policy all do. All dialogues go too, last: one that begins after that sees no more
+        of the blocks.
         """
-        self._entry.forget_undated()
         if self._state:
             self.note_state(self._policy.forgotten(self._state, from_s, to_s))
         self.flush()
@@ -172,6 +172,7 @@ class KVMemory(AgingMemory):
         for block_id in gone:
             self._damaged.pop(block_id, None)
         self._store.flush()
+        self._entry.forget_undated()
         return len(gone)
 
     def stats(self) -> MemoryStats:

@@ -11,6 +11,7 @@ from processes import Process, until
 from redis_servers import RedisServer, valkey_binary
 from synthetic_video import write_video
 
+from app.terminal import Terminal
 from encoders import Turn
 from memory import tier_of
 from memory.tiers.redis.redis_dialogue import TURNS
@@ -124,6 +125,32 @@ def test_a_dialogue_goes_on_until_something_of_the_stream_is_forgotten(video, re
         span = ("--from", "0:05", "--to", "0:06", "--yes")
         assert vstream("forget", "lobby", *span, *store).code == 0
         assert said.turns() == []
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_an_answer_begun_before_something_was_forgotten_is_no_part_of_a_dialogue(
+    video, redis_server, monkeypatch, goes_on
+):
+    """It saw what another user forgets meanwhile, also if the dialogue has begun anew by then."""
+    store = ("--store", redis_server.url)
+    assert vstream("ingest", video, *store, "--id", "lobby").code == 0
+
+    def forgotten_meanwhile(terminal, stream, *given, **more):
+        answer = tell_answer(terminal, stream, *given, **more)
+        if not asked_on:
+            asked_on.append("and now?")
+            span = ("--from", "0:05", "--to", "0:06", "--yes")
+            assert vstream("forget", "lobby", *span, *store).code == 0
+            if goes_on:
+                run = vstream("ask", "lobby", *asked_on, *store, "--dialogue", "kim")
+                assert run.code == 0
+        return answer
+
+    asked_on, tell_answer = [], Terminal.tell_answer
+    monkeypatch.setattr(Terminal, "tell_answer", forgotten_meanwhile)
+    assert vstream("ask", "lobby", ASKED, *store, "--dialogue", "kim").code == 0
+    with tier_of(redis_server.url).dialogue("lobby", "kim") as said:
+        assert [question for question, _ in said.turns()] == asked_on * goes_on
 
 
 def test_what_was_said_is_asked_about(video, redis_server, monkeypatch):

@@ -15,6 +15,7 @@ vstream:{ID}:block:N:GEN    hash: "thumbnail" and, for each layer, a field with 
 vstream:{ID}:state          hash: the notes of a memory policy, each value behind its CRC32
 vstream:{ID}:log            Redis Stream: ids of changed blocks, for readers that follow
 vstream:dialogue:ID:NAME    list: the newest turns of one dialogue, for a day
+vstream:dialogue_mark:ID:NAME  a random word, until something of the stream is forgotten
 vstream:dialogues:ID        sorted set: the names of a day's dialogues, by their newest turn
 
 A block exists once the table names it; a `block` key without an entry has a time to live. A stream
@@ -48,6 +49,9 @@ class RedisKeys:
 
     def dialogue(self, name: str) -> str:
         return f"vstream:dialogue:{self.stream_id}:{name}"
+
+    def dialogue_mark(self, name: str) -> str:
+        return f"vstream:dialogue_mark:{self.stream_id}:{name}"
 
     def block(self, block_id: int, generation: str) -> str:
         return f"{self.blocks}{block_id}:{generation}"
