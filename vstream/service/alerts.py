@@ -66,7 +66,7 @@ class Alerts:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._newest: dict[StreamKeeper, tuple[SeenFrame, float]] = {}
-        """With when it came, in seconds since the epoch."""
+        """With when it came, by the monotonic clock."""
         self._released: set[StreamKeeper] = set()
         """Streams that another process takes over, until they are no longer watched here."""
         self._forgotten = JustForgotten()
@@ -78,7 +78,7 @@ class Alerts:
 
     def saw(self, keeper: StreamKeeper, frame: SeenFrame) -> None:
         """Take note that a stream's newest frame has been encoded."""
-        self._newest[keeper] = frame, time.time()
+        self._newest[keeper] = frame, time.monotonic()
         self._wake.set()
 
     def add(self, spec: AlertSpec, owner: str = "") -> AlertRecord:

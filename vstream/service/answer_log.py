@@ -106,7 +106,7 @@ class AnswerLog(Closing):
         """Log an answer; `id_` is higher than the last entry's."""
         entry = LoggedAnswer.from_answer(id_, model, answered)
         with self._lock:
-            if any(entry.without(*one) is None for one in self._forgotten.since(answered.as_of)):
+            if any(entry.without(*one) is None for one in self._forgotten.since(answered.began_at)):
                 return
             try:
                 self._lines.add([entry])

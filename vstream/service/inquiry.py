@@ -32,6 +32,8 @@ class StreamAnswer:
     answer: Answer
     as_of: float
     newest_frame_at: float | None
+    began_at: float
+    """When it was asked, by the monotonic clock."""
     is_passing: bool = False
     """Whether the stream was there for this answer alone."""
 
@@ -54,7 +56,7 @@ class Inquiry:
         has; they go with the answers. Raises UnknownStreamError, QuestionError, BusyError,
         StoreError; then none has been asked.
         """
-        self.asked_at = time.time()
+        self.asked_at, self.began_at = time.time(), time.monotonic()
         self._passing = frozenset(passing or ())
         self._answering: list[tuple[str, AnswerStream, float | None]] = []
         with ExitStack() as undo:
@@ -85,7 +87,12 @@ class Inquiry:
         """Wait for what is left of the answers, and return them."""
         return [
             StreamAnswer(
-                stream_id, answering.answer, self.asked_at, seen_at, stream_id in self._passing
+                stream_id,
+                answering.answer,
+                self.asked_at,
+                seen_at,
+                self.began_at,
+                stream_id in self._passing,
             )
             for stream_id, answering, seen_at in self._answering
         ]

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import httpx
 import pytest
@@ -107,6 +108,7 @@ def test_what_is_forgotten_is_written_nowhere(path, tmp_path):
 
 
 def test_an_answer_that_is_given_meanwhile_is_forgotten_as_well(path, monkeypatch):
+    """Even if the clock is set back between question and forgetting."""
     begun, may_go = threading.Event(), threading.Event()
     add = answer_log.AnswerLog.add
 
@@ -121,6 +123,8 @@ def test_an_answer_that_is_given_meanwhile_is_forgotten_as_well(path, monkeypatc
         asking = threading.Thread(target=service.ask, args=("what is there?", "stream://door"))
         asking.start()
         assert begun.wait(30)
+        yesterday = time.time() - 86_400
+        monkeypatch.setattr(time, "time", lambda: yesterday)
         service.delete("/v1/streams/door/memory", params={"from_s": 0, "to_s": 1})
         may_go.set()
         asking.join()

@@ -294,7 +294,8 @@ def test_what_was_said_of_a_stretch_goes_with_it(set_up, model):
         assert [one.is_forgotten for one in _published(events, kind)] == [True, False]
 
 
-def test_a_moment_that_is_forgotten_while_it_is_judged_is_not_told(set_up, model):
+def test_a_moment_that_is_forgotten_while_it_is_judged_is_not_told(set_up, model, monkeypatch):
+    """Even if the clock is set back between frame and forgetting."""
     streams, events, alerts = set_up
     keeper, begun, may_judge = streams.get("good"), threading.Event(), threading.Event()
 
@@ -306,6 +307,8 @@ def test_a_moment_that_is_forgotten_while_it_is_judged_is_not_told(set_up, model
     record = alerts.add(SAYS)
     _see(streams, alerts, "good", 5)
     assert begun.wait(20)
+    yesterday = time.time() - 86_400
+    monkeypatch.setattr(time, "time", lambda: yesterday)
     alerts.forget("broken", 0.0, 9.0)
     alerts.forget("good", 4.0, 5.0)
     alerts.forget("good", 6.0, 9.0)
