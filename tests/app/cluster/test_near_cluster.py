@@ -439,13 +439,19 @@ def test_a_worker_lets_go_of_a_stream_that_another_has_taken(cluster, running_re
 
 
 def test_a_worker_that_is_scaled_away_gives_its_streams_away_while_it_answers(cluster):
+    """Several at a time: each waits for its turn of the device."""
+    evened_out(cluster)
     leaving, stays = cluster.near.workers["b"], cluster.near.workers["a"]
+    wait_for(lambda: len(leaving.streams) > 1)
     streams, given = leaving.streams, []
+    together = threading.Barrier(2)
     before = {one: cluster.get(f"/v1/streams/{one}/timeline")["kept_to_s"] for one in streams}
     release = leaving.service.loaded.streams.release
 
     def told(stream_id):
         given.append(stream_id)
+        if stream_id in streams[:2]:
+            together.wait(30)
         release(stream_id)
 
     leaving.service.loaded.streams.release = told
