@@ -26,7 +26,7 @@ WINDOW = 64
 _SILENT_S = 3.0
 """A worker that is silent for this long counts as dead."""
 _PATIENCE_S = 30.0
-"""How long to look for a worker."""
+"""How long to look for a worker that can say more than the client has."""
 _AGAIN_S = 0.2
 _ANSWERS = ("/v1/chat/completions", "/v1/responses")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -121,11 +121,12 @@ class Relay:
 
     async def answer(self, request: Request, send: Send) -> None:
         """Answer a request. Raises ApiError if nothing has been sent yet."""
-        begun = _Begun(request, send)
-        give_up_at = time.monotonic() + self.patience_s
+        begun, give_up_at = _Begun(request, send), 0.0
         try:
             while not await self._is_answered(begun):
-                if not begun.may_go_on or time.monotonic() > give_up_at:
+                if begun.is_ahead:
+                    begun.is_ahead, give_up_at = False, time.monotonic() + self.patience_s
+                if not begun.may_go_on or time.monotonic() >= give_up_at:
                     raise OtherAnswerError
                 begun.sent.begin_again()
                 await asyncio.sleep(_AGAIN_S)
@@ -200,6 +201,8 @@ class _Begun:
     lost: set[str] = field(default_factory=set)
     is_accepted: bool = False
     is_whole: bool = False
+    is_ahead: bool = True
+    """Whether the last worker did more than those before it."""
     _is_sent: bool = False
     _start: Message = field(default_factory=dict)
     _parts: list[bytes] = field(default_factory=list)
@@ -234,6 +237,7 @@ class _Begun:
             await self.send(self._start)
             self._is_sent = True
         if body or is_last:
+            self.is_ahead = True
             await self.send({**message, "body": body})
         self.is_whole = is_last
 
