@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, Protocol
 
+import structlog
 from starlette.responses import Response
 from starlette.types import Message, Send
 
@@ -19,6 +20,7 @@ from app.server.attempt import KEY, new_attempt
 from app.server.sent_events import OtherAnswerError, SentEvents
 from app.server.sse import DONE, event_of
 
+_log = structlog.get_logger()
 BEAT_S = 1.0
 """How often a worker with nothing to send sends a beat."""
 WINDOW = 64
@@ -172,6 +174,9 @@ class Relay:
     def _lose(self, begun: "_Begun", worker: str | None, *, is_hung: bool) -> None:
         if worker is not None:
             begun.lost.add(worker)
+            _log.warning(
+                "worker lost", worker=worker, is_hung=is_hung, path=begun.request.scope["path"]
+            )
         if worker is not None and is_hung:
             self.members.suspect(worker)
         if begun.lost.issuperset(self.members.workers):
@@ -253,6 +258,7 @@ class _Begun:
         return "" if news is None else f"{head}{event_of(news)}"
 
     async def fail(self) -> None:
+        _log.warning("answer given up", path=self.request.scope["path"], words=len(self.sent.text))
         why = "the worker that answered is gone, and no other can continue: ask again"
         error = ApiError(503, why, "worker_lost")
         if not self._is_sent:

@@ -96,7 +96,8 @@ class StreamWorker:
         for task in self._tasks:
             task.cancel()
         self._threads.shutdown(cancel_futures=True)
-        await self._give(self.streams)
+        if self.service.phase is Phase.READY:
+            await self._give(self.streams)
         await self._life.__aexit__(None, None, None)
 
     @property
