@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -17,6 +17,7 @@ from app.cluster.key_of import parsed
 from app.cluster.membership import Membership, To
 from app.server.api_errors import ApiError
 from app.server.attempt import KEY, new_attempt
+from app.server.request_guard import ASKING_PATHS
 from app.server.sent_events import OtherAnswerError, SentEvents
 from app.server.sse import DONE, event_of
 
@@ -30,13 +31,12 @@ _SILENT_S = 3.0
 _PATIENCE_S = 30.0
 """How long to look for a worker that can say more than the client has."""
 _AGAIN_S = 0.2
-_ANSWERS = ("/v1/chat/completions", "/v1/responses")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _LEAVING = (b'"service_draining"', b'"service_loading"', b'"cancelled"')
 
 
 def is_answer(scope: Mapping[str, Any]) -> bool:
-    return scope["method"] == "POST" and scope["path"] in _ANSWERS
+    return scope["method"] == "POST" and scope["path"] in ASKING_PATHS
 
 
 class WorkerLostError(Exception):
@@ -151,7 +151,7 @@ class Relay:
         }
         try:
             async with aclosing(self.workers.ask(to, call)) as messages:
-                async for message in _in_time(messages, self.silent_s):
+                while message := await asyncio.wait_for(anext(messages, None), self.silent_s):
                     kind = message["type"]
                     if kind == "vstream.not_mine":
                         begun.is_accepted = False
@@ -181,19 +181,6 @@ class Relay:
             self.members.suspect(worker)
         if begun.lost.issuperset(self.members.workers):
             begun.lost.clear()  # try all again, while there is time
-
-
-async def _in_time(
-    messages: AsyncGenerator[dict[str, Any], None], silent_s: float
-) -> AsyncIterator[dict[str, Any]]:
-    """Yield the messages. Raises TimeoutError if none comes for too long."""
-    while True:
-        try:
-            async with asyncio.timeout(silent_s):
-                message = await anext(messages)
-        except StopAsyncIteration:
-            return
-        yield message
 
 
 @dataclass
