@@ -38,6 +38,10 @@ _INGRESSES = 2
 """At one port: one goes on when the other dies or is replaced."""
 _END_S = 15.0
 """For giving streams away, once running answers have had their time."""
+_UNHEALTHY_S = 20.0
+"""Serve replaces a process that does not answer three times in a row. Be patient: others take the
+streams and answers of one that hangs after 3 s, and one that has just taken many may be slow.
+"""
 _OWN_RAY: dict[str, Any] = {
     "include_dashboard": False,
     "object_store_memory": 128 << 20,
@@ -99,7 +103,7 @@ class WorkerReplica:
         self._worker.acknowledge(to, call_id, num)
 
     def record_routing_stats(self) -> dict[str, Any]:
-        return self._worker.record_routing_stats()
+        return {"streams": self._worker.streams}
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         return {"load": self._worker.load}
@@ -183,7 +187,7 @@ def build(
     lives: dict[str, Any] = {
         "max_ongoing_requests": _ONGOING,
         "health_check_period_s": 1,
-        "health_check_timeout_s": 5,
+        "health_check_timeout_s": _UNHEALTHY_S,
         "graceful_shutdown_timeout_s": settings.service.grace_s + _END_S,
         "graceful_shutdown_wait_loop_s": 0.2,
     }

@@ -7,7 +7,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,16 +18,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as ClientRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from app.cluster.key_of import Kind, key_of, parsed
 from app.cluster.membership import Membership, To
-from app.cluster.merged_search import MergedSearch
+from app.cluster.merged_search import MergedSearch, refusal
 from app.cluster.merging import merged, merged_metrics
 from app.cluster.relay import Relay, Reply, Request, Workers
 from app.server.api_errors import ApiError, api_error, no_key
 from app.server.event_lines import EventFilter
-from app.server.frame_date import dated
+from app.server.frame_socket import take_frames
 from app.server.guards import guards
 from app.server.keys import Action, ApiKeys, Caller
 from app.server.realtime import converse
@@ -144,8 +144,8 @@ class Ingress:
         if parsed(request.body).get("stream") is True:
             return await self._found(request, parts)
         replies = await self._replies(parts)
-        if refused := _refused(replies):
-            return refused
+        if refused := refusal(replies.values()):
+            return refused.response
         if request.scope["path"] == "/metrics":
             texts = {at: one.body.decode() for at, one in replies.items() if one.status == 200}
             own = generate_latest(self._registry)
@@ -167,18 +167,14 @@ class Ingress:
                 search.end()
             yield DONE
 
-        try:
-            await search.begin()
-            refused = _refused(search.replies)
-        except BaseException:
-            search.end()
-            raise
-        return refused or StreamingResponse(lines(), media_type="text/event-stream")
+        if refused := await search.begin():
+            return refused.response
+        return StreamingResponse(lines(), media_type="text/event-stream")
 
     def _whole(self, request: Request, replies: Mapping[str, Reply]) -> dict[str, Any]:
         """Return the merged document. Raises ApiError if no worker answered."""
-        there = {at: parsed(one.body) for at, one in replies.items() if one.body}
-        there = {at: one for at, one in there.items() if replies[at].status // 100 == 2}
+        heard = {at: one for at, one in replies.items() if one.body and one.status // 100 == 2}
+        there = {at: parsed(one.body) for at, one in heard.items()}
         if not there:
             raise ApiError(503, "no worker answers: try again shortly", "worker_lost")
         query = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
@@ -212,14 +208,12 @@ class Ingress:
         return dict(zip(parts, replies, strict=True))
 
     async def _reply(self, request: Request) -> Reply:
-        reply = Reply()
-        try:
-            long = request.scope["path"] in _LONG
-            async with asyncio.timeout(None if long else _DEADLINE_S):
+        reply, is_long = Reply(), request.scope["path"] in _LONG
+        with suppress(ApiError, TimeoutError):
+            async with asyncio.timeout(None if is_long else _DEADLINE_S):
                 await self._once.answer(request, reply.take)
-        except (ApiError, TimeoutError):
-            return Reply()
-        return reply
+                return reply
+        return Reply()
 
     async def _stream_of(self, path: str, request: Request) -> str | None:
         """Return a stream that an alert is on, or `*`; any worker knows it. Raises ApiError."""
@@ -248,25 +242,18 @@ class Ingress:
                 raise ApiError(404, f"there is no stream {key.stream_id}", "stream_not_found")
         except ApiError as error:
             return await socket.close(1008, str(error)[:120])
-        await socket.accept()
         pushed = {**_plain({**scope, "method": "POST"}), "scheme": "http"}
-        kind, at = (b"content-type", b"image/jpeg"), []
-        while (message := await socket.receive())["type"] != "websocket.disconnect":
-            try:
-                if (frame := message.get("bytes")) is None:
-                    captured_at = dated(message.get("text") or "")
-                    at = [(b"x-capture-time", captured_at.encode("latin-1", "replace"))]
-                    continue
-                reply, headers = Reply(), [*pushed["headers"], kind, *at]
-                call = Request({**pushed, "headers": headers}, frame, key.stream_id, is_owners=True)
-                await self._relay.answer(call, reply.take)
-                await socket.send_text(reply.body.decode())
-            except ApiError as error:
-                await socket.send_json(error.body)
-            except (WebSocketDisconnect, RuntimeError):
-                break
-            at = []
-        return None
+
+        async def push(frame: bytes, captured_at: str | None) -> dict[str, Any]:
+            headers = [*pushed["headers"], (b"content-type", b"image/jpeg")]
+            if captured_at is not None:
+                headers.append((b"x-capture-time", captured_at.encode("latin-1", "replace")))
+            reply = Reply()
+            call = Request({**pushed, "headers": headers}, frame, key.stream_id, is_owners=True)
+            await self._relay.answer(call, reply.take)
+            return parsed(reply.body)
+
+        return await take_frames(socket, push)
 
     async def _is_watched(self, stream_id: str | None) -> bool:
         """Whether a worker reports the stream; waits a little, as a new one is reported late."""
@@ -286,12 +273,6 @@ class Ingress:
         if wait_s := self._limit.wait_s(caller.name):
             headers = {"Retry-After": str(max(1, round(wait_s)))}
             raise ApiError(429, "too many requests: wait a little", "rate_limited", headers=headers)
-
-
-def _refused(replies: Mapping[str, Reply]) -> Response | None:
-    """Return a worker's refusal of the request, if there is one."""
-    refusals = [one.response for one in replies.values() if 400 <= one.status < 500]
-    return refusals[0] if refusals else None
 
 
 def _plain(scope: Scope) -> dict[str, Any]:

@@ -26,12 +26,13 @@ class Membership:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._streams: Mapping[str, frozenset[str]] = {}
+        self.reported: Mapping[str, frozenset[str]] = {}
+        """By worker that exists, the streams that it reports."""
         self._suspects: dict[str, float] = {}
 
     def update(self, streams: Mapping[str, Iterable[str]]) -> None:
         """Set the workers that exist, each with the streams that it reports."""
-        self._streams = {worker: frozenset(ids) for worker, ids in streams.items()}
+        self.reported = {worker: frozenset(ids) for worker, ids in streams.items()}
         self._suspects = {one: at for one, at in self._suspects.items() if one in streams}
 
     @property
@@ -39,25 +40,12 @@ class Membership:
         """All workers, except those that do not answer now."""
         now = self._clock()
         hung = {one for one, at in self._suspects.items() if now - at < _SUSPECT_S}
-        return sorted(set(self._streams) - hung) or sorted(self._streams)
-
-    def names(self, worker: str) -> bool:
-        """Whether the worker exists."""
-        return worker in self._streams
-
-    @property
-    def loads(self) -> dict[str, float]:
-        """The load of each worker, in streams."""
-        return {worker: float(len(ids)) for worker, ids in self._streams.items()}
+        return sorted(set(self.reported) - hung) or sorted(self.reported)
 
     @property
     def streams(self) -> set[str]:
         """All streams that some worker watches."""
-        return set().union(*self._streams.values())
-
-    def of(self, worker: str) -> frozenset[str]:
-        """Return the streams that a worker reports."""
-        return self._streams.get(worker, frozenset())
+        return set().union(*self.reported.values())
 
     def suspect(self, worker: str) -> None:
         """Note that it does not answer: ask others for a while."""
@@ -65,7 +53,7 @@ class Membership:
 
     def owner(self, stream_id: str | None) -> str | None:
         """Return the worker that reports the stream."""
-        found = [one for one, ids in self._streams.items() if stream_id in ids]
+        found = [one for one, ids in self.reported.items() if stream_id in ids]
         return found[0] if found else None
 
     def ranked(self, to: To) -> list[str]:

@@ -30,12 +30,18 @@ class MergedSearch:
         reading = (self._read(one, ask) for one in self.replies.values())
         self._reading = [asyncio.create_task(one) for one in reading]
 
-    async def begin(self) -> None:
-        """Return once each worker has started, or refused."""
-        waiting = set(self.replies)
-        while waiting:
-            self._early.append(await self._events.get())
-            waiting.discard(self._early[-1][0])
+    async def begin(self) -> Reply | None:
+        """Return once each worker has started or refused. A refusal, which it returns, ends all."""
+        waiting, refused = set(self.replies), None
+        try:
+            while waiting:
+                self._early.append(await self._events.get())
+                waiting.discard(self._early[-1][0])
+            refused = refusal(self.replies.values())
+        finally:
+            if waiting or refused:
+                self.end()
+        return refused
 
     async def events(self) -> AsyncGenerator[str, None]:
         """Yield all events but the last of each worker, with the sum of their progress."""
@@ -64,6 +70,11 @@ class MergedSearch:
             api_error(error)  # logs what was not expected
             finding.status = 0
         await self._events.put((finding.worker, "end", {}))
+
+
+def refusal(replies: Iterable[Reply]) -> Reply | None:
+    """Return a worker's refusal of the request, if there is one."""
+    return next((one for one in replies if one.status // 100 == 4), None)
 
 
 @dataclass(kw_only=True)

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, Protocol
 
+import structlog
 from starlette.responses import Response
 from starlette.types import Message, Send
 
@@ -16,9 +17,11 @@ from app.cluster.key_of import parsed
 from app.cluster.membership import Membership, To
 from app.server.api_errors import ApiError
 from app.server.attempt import KEY, new_attempt
+from app.server.request_guard import ASKING_PATHS
 from app.server.sent_events import OtherAnswerError, SentEvents
 from app.server.sse import DONE, event_of
 
+_log = structlog.get_logger()
 BEAT_S = 1.0
 """How often a worker with nothing to send sends a beat."""
 WINDOW = 64
@@ -26,15 +29,14 @@ WINDOW = 64
 _SILENT_S = 3.0
 """A worker that is silent for this long counts as dead."""
 _PATIENCE_S = 30.0
-"""How long to look for a worker."""
+"""How long to look for a worker that can say more than the client has."""
 _AGAIN_S = 0.2
-_ANSWERS = ("/v1/chat/completions", "/v1/responses")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _LEAVING = (b'"service_draining"', b'"service_loading"', b'"cancelled"')
 
 
 def is_answer(scope: Mapping[str, Any]) -> bool:
-    return scope["method"] == "POST" and scope["path"] in _ANSWERS
+    return scope["method"] == "POST" and scope["path"] in ASKING_PATHS
 
 
 class WorkerLostError(Exception):
@@ -121,11 +123,12 @@ class Relay:
 
     async def answer(self, request: Request, send: Send) -> None:
         """Answer a request. Raises ApiError if nothing has been sent yet."""
-        begun = _Begun(request, send)
-        give_up_at = time.monotonic() + self.patience_s
+        begun, give_up_at = _Begun(request, send), 0.0
         try:
             while not await self._is_answered(begun):
-                if not begun.may_go_on or time.monotonic() > give_up_at:
+                if begun.is_ahead:
+                    begun.is_ahead, give_up_at = False, time.monotonic() + self.patience_s
+                if not begun.may_go_on or time.monotonic() >= give_up_at:
                     raise OtherAnswerError
                 begun.sent.begin_again()
                 await asyncio.sleep(_AGAIN_S)
@@ -148,7 +151,7 @@ class Relay:
         }
         try:
             async with aclosing(self.workers.ask(to, call)) as messages:
-                async for message in _in_time(messages, self.silent_s):
+                while message := await asyncio.wait_for(anext(messages, None), self.silent_s):
                     kind = message["type"]
                     if kind == "vstream.not_mine":
                         begun.is_accepted = False
@@ -171,23 +174,13 @@ class Relay:
     def _lose(self, begun: "_Begun", worker: str | None, *, is_hung: bool) -> None:
         if worker is not None:
             begun.lost.add(worker)
+            _log.warning(
+                "worker lost", worker=worker, is_hung=is_hung, path=begun.request.scope["path"]
+            )
         if worker is not None and is_hung:
             self.members.suspect(worker)
         if begun.lost.issuperset(self.members.workers):
             begun.lost.clear()  # try all again, while there is time
-
-
-async def _in_time(
-    messages: AsyncGenerator[dict[str, Any], None], silent_s: float
-) -> AsyncIterator[dict[str, Any]]:
-    """Yield the messages. Raises TimeoutError if none comes for too long."""
-    while True:
-        try:
-            async with asyncio.timeout(silent_s):
-                message = await anext(messages)
-        except StopAsyncIteration:
-            return
-        yield message
 
 
 @dataclass
@@ -200,6 +193,8 @@ class _Begun:
     lost: set[str] = field(default_factory=set)
     is_accepted: bool = False
     is_whole: bool = False
+    is_ahead: bool = True
+    """Whether the last worker did more than those before it."""
     _is_sent: bool = False
     _start: Message = field(default_factory=dict)
     _parts: list[bytes] = field(default_factory=list)
@@ -234,6 +229,7 @@ class _Begun:
             await self.send(self._start)
             self._is_sent = True
         if body or is_last:
+            self.is_ahead = True
             await self.send({**message, "body": body})
         self.is_whole = is_last
 
@@ -249,6 +245,7 @@ class _Begun:
         return "" if news is None else f"{head}{event_of(news)}"
 
     async def fail(self) -> None:
+        _log.warning("answer given up", path=self.request.scope["path"], words=len(self.sent.text))
         why = "the worker that answered is gone, and no other can continue: ask again"
         error = ApiError(503, why, "worker_lost")
         if not self._is_sent:

@@ -2,15 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import structlog
 from anyio import to_thread
 from prometheus_client import Counter
-from starlette.types import ASGIApp, Message
 
 from app.cluster.key_of import named, parsed
 from app.cluster.membership import Membership, To
@@ -23,6 +22,7 @@ from app.server.ask_request import NamedStream, parse_stream_url
 from app.server.asking import pinned, seen_by
 from app.server.attempt import KEY
 from app.server.keys import ApiKeys
+from app.server.own_request import messages_of
 from app.server.service import Phase, Service
 from app.server.settings import ServiceSettings
 from app.server.sse import with_pauses
@@ -45,8 +45,6 @@ _UNREAD_S = 120.0
 _SOON_S = 0.1
 _AT_ONCE = 8
 """Streams that are opened or closed side by side."""
-_END_LOOKS = 4
-"""Looks before an abandoned request is cancelled; most end by themselves."""
 
 
 class StreamWorker:
@@ -69,7 +67,7 @@ class StreamWorker:
         self._life = self._app.router.lifespan_context(self._app)
         self._credits: dict[str, asyncio.Semaphore] = {}
         """By call, how many messages it may still send ahead of its reader."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._reconciling: asyncio.Task[None] | None = None
         self._opening: set[str] = set()
         self._failed: dict[str, float] = {}
         """Streams that cannot be opened here, such as another model's, with when that was tried."""
@@ -89,14 +87,15 @@ class StreamWorker:
             await asyncio.sleep(0.05)
         if self.service.failure is not None:
             raise self.service.failure
-        self._start(self._reconcile())
+        self._reconciling = asyncio.create_task(self._reconcile())
 
     async def end(self) -> None:
         """Give the streams away, and release everything."""
-        for task in self._tasks:
-            task.cancel()
+        if self._reconciling is not None:
+            self._reconciling.cancel()
         self._threads.shutdown(cancel_futures=True)
-        await self._give(self.streams)
+        if self.service.phase is Phase.READY:
+            await self._give(self.streams)
         await self._life.__aexit__(None, None, None)
 
     @property
@@ -110,10 +109,6 @@ class StreamWorker:
         """See `load_of`."""
         most, answers = self.service.settings.service, self.service.answering.num
         return load_of(len(self.streams), most.max_streams, answers, most.max_running)
-
-    def record_routing_stats(self) -> dict[str, Any]:
-        """Return what routers learn of this worker."""
-        return {"streams": self.streams}
 
     def check_health(self) -> None:
         """Raises RuntimeError if the worker is stuck, for example when its device hangs."""
@@ -142,7 +137,7 @@ class StreamWorker:
 
     async def _is_others(self, stream_id: str | None) -> bool:
         """Whether another worker watches the stream, or should."""
-        if stream_id is None or stream_id in self._failed:
+        if stream_id is None or stream_id in self._failed or stream_id in self.streams:
             return False
         return bool(await to_thread.run_sync(self.service.loaded.streams.spec_of, stream_id))
 
@@ -155,8 +150,7 @@ class StreamWorker:
             if stream_id is None and streams:  # the body does not name it
                 stream_id, is_owners = streams[0].stream_id, True
         not_mine = {"type": "vstream.not_mine", "stream": stream_id}
-        is_owner = stream_id in self.streams
-        if is_owners and not is_owner and await self._is_others(stream_id):
+        if is_owners and await self._is_others(stream_id):
             yield not_mine
             return
         if (asked := call.get("asked")) and scope["path"] != "/metrics":
@@ -168,23 +162,15 @@ class StreamWorker:
             dumped = {stream_id: span.model_dump() for stream_id, span in spans.items()}
             scope[KEY] = {**scope[KEY], "spans": dumped}
         if stream_id is not None and not call["is_owners"]:
-            self._routed.labels("owner" if is_owner else "other").inc()
+            self._routed.labels("owner" if stream_id in self.streams else "other").inc()
         yield {"type": "vstream.accepted", "worker": self.name, "attempt": scope.get(KEY)}
-        exchange = _Exchange(call["body"])
-        running = asyncio.create_task(exchange.run(self._app, scope))
-        try:
-            while (message := await exchange.messages.get()) is not None:
-                is_refused = message.get("status", 0) >= 400 and is_owners
-                if (
-                    is_refused
-                    and stream_id not in self.streams
-                    and await self._is_others(stream_id)
-                ):
+        async with aclosing(messages_of(self._app, scope, call["body"])) as messages:
+            async for message in messages:
+                is_refused = message.get("status", 0) // 100 == 4
+                if is_owners and is_refused and await self._is_others(stream_id):
                     yield not_mine  # it was given away meanwhile
                     return
                 yield message
-        finally:
-            self._start(exchange.end(running))
 
     def _streams_of(self, call: Mapping[str, Any]) -> Sequence[NamedStream]:
         """Return the streams that a question is about; none for a malformed one, which the service
@@ -216,7 +202,7 @@ class StreamWorker:
 
     def _is_leaving(self) -> bool:
         """Whether Serve has dropped this worker from its list: it only ends its answers now."""
-        is_named = self._members.names(self.name)
+        is_named = self.name in self._members.reported
         self._was_named |= is_named
         return self._was_named and not is_named
 
@@ -258,7 +244,7 @@ class StreamWorker:
     def _unlisted_of(
         self, known: Mapping[str, StreamNote], asked: Collection[str], now: float
     ) -> dict[str, float]:
-        reported = set[str]().union(*map(self._members.of, asked))
+        reported = set[str]().union(*(self._members.reported.get(one, ()) for one in asked))
         listed = {one for one, note in known.items() if note.is_live} & reported
         wanted = {one for one, note in known.items() if note.is_wanted}
         unlisted = wanted - listed - self._failed.keys() - set(self.streams)
@@ -279,11 +265,12 @@ class StreamWorker:
         for stream_id in to_take(self.name, self._free, others, room, now, self._given):
             self._opening.add(stream_id)
             self._threads.submit(self._adopt, stream_id)
-        mine = dict.fromkeys(self.streams, 1.0)
+        mine, reported = dict.fromkeys(self.streams, 1.0), self._members.reported
         self._given &= self._free.keys()
-        if now - self._gave_at > _GIVE_S and mine.keys() == self._members.of(self.name):
+        if now - self._gave_at > _GIVE_S and mine.keys() == reported.get(self.name):
             self._gave_at = now
-            if given := to_give(self.name, self._members.loads, mine):
+            loads = {worker: float(len(ids)) for worker, ids in reported.items()}
+            if given := to_give(self.name, loads, mine):
                 self._given.add(given)
                 await to_thread.run_sync(streams.release, given)
 
@@ -307,45 +294,3 @@ class StreamWorker:
             _log.warning("stream not taken", stream=stream_id, reason=str(error))
         finally:
             self._opening.discard(stream_id)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-class _Exchange:
-    """One request and its client, as an ASGI application sees them."""
-
-    def __init__(self, body: bytes) -> None:
-        self.messages: asyncio.Queue[Message | None] = asyncio.Queue(1)
-        self.is_gone = asyncio.Event()
-        self._body: bytes | None = body
-
-    async def run(self, app: ASGIApp, scope: dict[str, Any]) -> None:
-        try:
-            await app(scope, self._receive, self._send)
-        finally:
-            await self._send(None)
-
-    async def _receive(self) -> Message:
-        body, self._body = self._body, None
-        if body is not None:
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self.is_gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Message | None) -> None:
-        if not self.is_gone.is_set():
-            await self.messages.put(message)
-
-    async def end(self, running: asyncio.Task[None]) -> None:
-        """Let the application end: the client has gone."""
-        self.is_gone.set()
-        for _ in range(_END_LOOKS):
-            while not self.messages.empty():
-                self.messages.get_nowait()
-            if (await asyncio.wait({running}, timeout=_LOOK_S))[0]:
-                break
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)

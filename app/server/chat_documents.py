@@ -12,7 +12,7 @@ from pydantic.config import JsonDict
 
 from app.server.documents import Citation
 from app.server.messages import Message, only
-from app.server.tool_calls import Tool, ToolCall, ToolChoice
+from app.server.tool_documents import Tool, ToolCall, ToolChoice
 from vstream.question import Basis, CitedSpan, Plan
 from vstream.service.inquiry import StreamAnswer
 

@@ -4,15 +4,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Request, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Header, Request, WebSocket
 
 from app.server.access import CallerHere, ServiceHere, caller_of, require
 from app.server.api_errors import ApiError, api_error
 from app.server.documents import Pushed
-from app.server.frame_date import dated
+from app.server.frame_socket import take_frames
 from app.server.keys import Action
 from app.server.service import Service
-from memory import KVMemoryError
 from vstream.errors import VStreamError
 from vstream.times.when import parse_when
 
@@ -57,27 +56,12 @@ async def push_many(socket: WebSocket, service: ServiceHere, stream_id: str) -> 
     except (ApiError, VStreamError) as error:
         await socket.close(code=1008, reason=api_error(error).detail.message[:120])
         return
-    await socket.accept()
-    captured_at: str | None = None
-    try:
-        while True:
-            message = await socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            try:
-                if message.get("bytes") is None:
-                    captured_at = dated(message.get("text") or "")
-                    continue
-                pushed = await to_thread.run_sync(
-                    _push, service, stream_id, message["bytes"], captured_at
-                )
-                answer = pushed.model_dump()
-            except (ApiError, VStreamError, KVMemoryError) as error:
-                answer = api_error(error).body
-            captured_at = None
-            await socket.send_json(answer)
-    except (WebSocketDisconnect, RuntimeError):
-        return
+
+    async def pushed(frame: bytes, captured_at: str | None) -> dict[str, Any]:
+        told = await to_thread.run_sync(_push, service, stream_id, frame, captured_at)
+        return told.model_dump()
+
+    await take_frames(socket, pushed)
 
 
 def _push(service: Service, stream_id: str, body: bytes, captured_at: str | None) -> Pushed:

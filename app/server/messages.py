@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from app.server.api_errors import UNSUPPORTED
-from app.server.tool_calls import ToolCall
+from app.server.tool_documents import ToolCall
 
 
 def only(*understood: Any) -> BeforeValidator:

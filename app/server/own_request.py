@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Scope
 from app.server.api_errors import ApiError
 
 _FROM_CLIENT = (b"host", b"authorization", b"user-agent", b"traceparent", b"tracestate")
-_CHUNKS = 16
-"""How many pieces of a body may wait for who reads it."""
+_MESSAGES = 16
+"""How many messages may wait for who reads them."""
 
 
 async def answered(
@@ -61,9 +61,23 @@ async def _body(
             (b"content-length", str(len(body)).encode()),
         ],
     }
-    requests = [{"type": "http.request", "body": body, "more_body": False}]
-    status, gone = 0, asyncio.Event()
-    sending, coming = anyio.create_memory_object_stream[bytes](_CHUNKS)
+    status = 0
+    async with aclosing(messages_of(app, scope, body)) as messages:
+        async for message in messages:
+            status = message.get("status", status)
+            piece = message.get("body", b"")
+            if status >= 400:
+                _refuse(status, piece + b"".join([one.get("body", b"") async for one in messages]))
+            yield piece
+
+
+async def messages_of(app: ASGIApp, scope: Scope, body: bytes) -> AsyncGenerator[Message, None]:
+    """Yield what the application answers to a request, as it comes. Whoever stops reading is a
+    client that has gone.
+    """
+    requests: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    sending, coming = anyio.create_memory_object_stream[Message](_MESSAGES)
+    gone = asyncio.Event()
 
     async def receive() -> Message:
         if requests:
@@ -72,26 +86,23 @@ async def _body(
         return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
-        nonlocal status
-        status = message.get("status", status)
-        await sending.send(message.get("body", b""))
+        if not gone.is_set():
+            await sending.send(message)
 
     async def answer() -> None:
         async with sending:
             await app(scope, receive, send)
 
     answering = asyncio.ensure_future(answer())
-    try:
-        async with coming:
-            async for piece in coming:
-                if status >= 400:
-                    _refuse(status, b"".join([piece, *[more async for more in coming]]))
-                yield piece
-        await answering
-    finally:
-        gone.set()
-        answering.cancel()
-        await asyncio.gather(answering, return_exceptions=True)
+    async with coming:
+        try:
+            async for message in coming:
+                yield message
+            await answering
+        finally:
+            gone.set()
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
 
 
 def _refuse(status: int, body: bytes) -> None:

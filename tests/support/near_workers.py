@@ -42,9 +42,7 @@ class NearWorkers:
         """What Serve tells routers, of those that live."""
         while True:
             told = {
-                name: one.record_routing_stats()["streams"]
-                for name, one in self.workers.items()
-                if name not in self.leaving
+                name: one.streams for name, one in self.workers.items() if name not in self.leaving
             }
             self.peers.update(told)
             self.members.update({one: told[one] for one in told.keys() - self.dead})

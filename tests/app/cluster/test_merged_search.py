@@ -88,7 +88,7 @@ def test_one_that_is_lost_has_no_whole(fate):
     assert heard(run) == {"a": True, "b": False}
 
 
-def test_who_refuses_says_so_before_anything_is_told():
+def test_who_refuses_says_so_before_anything_is_told_and_nobody_goes_on():
     async def run():
         async def ask(worker, take):
             if worker == "a":
@@ -99,9 +99,9 @@ def test_who_refuses_says_so_before_anything_is_told():
             await take(body(" stream", more=False))
 
         search = MergedSearch("ab", ask)
-        await search.begin()
-        search.end()
-        return search.replies["b"]
+        refused = await search.begin()
+        await asyncio.gather(*search._reading, return_exceptions=True)
+        return refused
 
     refused = heard(run)
     assert (refused.status, refused.body) == (404, b"no such stream")

@@ -180,17 +180,15 @@ def test_a_worker_says_no_more_than_a_window_to_who_does_not_read(cluster):
     assert told[-1]["type"] == "http.response.body"
 
 
-def test_a_stream_that_was_just_made_is_found_by_who_has_not_heard_of_it(cluster):
+def test_a_stream_that_was_just_made_is_found_by_who_has_not_heard_of_it(cluster, monkeypatch):
     """As where another worker has joined meanwhile, which is first for it."""
     made = of(cluster, "a")
-    cluster.near.members.owner = lambda stream_id: "b"
-    timer = threading.Timer(0.5, lambda: cluster.near.members.__dict__.pop("owner"))
-    timer.start()
-    try:
-        assert cluster.get(f"/v1/streams/{made}")["id"] == made
-    finally:
-        timer.join()
-    assert ("b", f"/v1/streams/{made}") in cluster.near.asked
+    path, asked = f"/v1/streams/{made}", cluster.near.asked
+    asked.clear()
+    owner = lambda stream_id: "a" if ("b", path) in asked else "b"  # noqa: E731
+    monkeypatch.setattr(cluster.near.members, "owner", owner)
+    assert cluster.get(path)["id"] == made
+    assert asked[0] == ("b", path)
 
 
 def test_what_all_know_is_merged(cluster):
@@ -438,17 +436,25 @@ def test_a_worker_lets_go_of_a_stream_that_another_has_taken(cluster, running_re
     push(cluster, stream_id, "owl", 2500.0)
 
 
-def test_a_worker_that_is_scaled_away_gives_its_streams_away_while_it_answers(cluster):
+def test_a_worker_that_is_scaled_away_gives_its_streams_away_while_it_answers(cluster, monkeypatch):
+    """Several at a time: each waits for its turn of the device."""
+    evened_out(cluster)
     leaving, stays = cluster.near.workers["b"], cluster.near.workers["a"]
+    wait_for(lambda: len(leaving.streams) > 1)
+    monkeypatch.setattr("app.cluster.worker._GIVE_S", 600)  # nothing but what it leaves moves now
+    wait_for(lambda: set(STREAMS) <= {*leaving.streams, *stays.streams})
     streams, given = leaving.streams, []
+    together = threading.Barrier(2)
     before = {one: cluster.get(f"/v1/streams/{one}/timeline")["kept_to_s"] for one in streams}
     release = leaving.service.loaded.streams.release
 
     def told(stream_id):
         given.append(stream_id)
+        if stream_id in streams[:2]:
+            together.wait(30)
         release(stream_id)
 
-    leaving.service.loaded.streams.release = told
+    monkeypatch.setattr(leaving.service.loaded.streams, "release", told)
     asked = endless(streams[0], temperature=0, max_tokens=200, stream=True)
     with cluster.http.stream("POST", "/v1/chat/completions", json=asked) as answer:
         lines = answer.iter_lines()

@@ -1,5 +1,7 @@
 """What stands in the configuration of a cluster: each stream with one worker, all of it once."""
 
+import asyncio
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -8,8 +10,14 @@ from loopback_http import loopback_http
 from near_workers import near_cluster
 from one_thing import thing_jpeg
 from processes import until
+from service import embedded
 
 from app.cluster import ownership
+from app.cluster.membership import Membership
+from app.cluster.worker import StreamWorker
+from app.server.keys import ApiKeys
+from app.server.service import Phase
+from app.server.settings import load_settings
 from memory.tiers.redis.redis_keys import RedisKeys
 from vstream.service import recaps
 from vstream.service.webhook_delivery import new_secret
@@ -117,3 +125,19 @@ def test_answers_are_written_down_once_for_all_workers(store, tmp_path):
             running.delete(f"/v1/streams/{stream_id}/memory?from_s=0&to_s=9")
         assert running.get("/v1/answers")["data"] == []
     assert not log.exists()
+
+
+def test_a_worker_may_end_while_it_loads(store):
+    async def run():
+        settings = load_settings(None, memory={"store": store[0]})
+        worker = StreamWorker(settings, ApiKeys(None), "a", Membership())
+        may_load = threading.Event()
+        worker.service._load_model = lambda: may_load.wait(60) and embedded()
+        beginning = asyncio.create_task(worker.begin())
+        await asyncio.wait({beginning}, timeout=0.5)
+        assert worker.service.phase is Phase.LOADING
+        beginning.cancel()
+        may_load.set()
+        await worker.end()
+
+    asyncio.run(run())

@@ -224,6 +224,25 @@ def test_a_worker_that_beats_is_waited_for():
     assert [worker for worker, _ in workers.asked] == ["a"]
 
 
+def test_an_answer_that_takes_longer_than_anyone_looks_for_a_worker_goes_on_with_another():
+    """Twice: each of the two who die has said something new before."""
+    long, [first, *rest] = ["beats"] * 24, list(chat_events("aa"))
+    once = iter([[first, rest[0], *long, "dies"], [first, *rest[:2], *long, "dies"]])
+    workers = ScriptedWorkers(a=lambda: streamed(next(once)), b=lambda: streamed(next(once)))
+    workers._scripts["c"] = streamed(chat_events("aa"))
+    workers.members.update({"a": ["door"], "b": [], "c": []})
+    workers.members.ranked = lambda to: [one for one in "abc" if one not in to["without"]]
+    assert words(told(workers)) == "".join(WORDS)
+    assert [worker for worker, _ in workers.asked] == ["a", "b", "c"]
+
+
+def test_a_question_that_every_worker_dies_of_is_given_up():
+    workers = ScriptedWorkers(a=lambda: ["dies"], b=lambda: ["dies"])
+    with pytest.raises(ApiError, match="ask again"):
+        told(workers)
+    assert 2 < len(workers.asked) < 12
+
+
 def test_a_worker_that_leaves_is_no_answer():
     leaving = {"error": {"message": "draining", "code": "service_draining"}}
     workers = ScriptedWorkers(a=whole(503, leaving), b=whole(200, {"id": 1}))

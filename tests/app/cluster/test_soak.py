@@ -1,6 +1,6 @@
 """What befalls a cluster in a long time: its processes are killed, it is updated, it grows.
 
-`make soak CLUSTER=1`, or `--kills N`. What was counted is in runs/cluster_soak.json at the end.
+`make soak CLUSTER=1`, or `--kills N`. What was counted so far is in runs/cluster_soak.json.
 """
 
 import json
@@ -66,11 +66,16 @@ def figures():
         **{name: version(name) for name in ("ray", "torch", "transformers")},
     }
     yield found
-    found["load_at_end"] = os.getloadavg()[0]
+    write(found)
+    sys.stdout.write(f"\ncluster {json.dumps(found)}\n")
+
+
+def write(figures):
+    """Also after each kill: a run that is stopped counts for what it did."""
+    figures["load_at_end"] = os.getloadavg()[0]
     path = Path("runs/cluster_soak.json")
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(found, indent=1))
-    sys.stdout.write(f"\ncluster {json.dumps(found)}\n")
+    path.write_text(json.dumps(figures, indent=1))
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +194,7 @@ def test_whatever_is_killed_nothing_acknowledged_is_lost(cluster, redis, figures
             one: summary([told for told in rounds if told["victim"] == one])
             for one in dict.fromkeys(told["victim"] for told in rounds)
         }
+        write(figures)
         assert told["lost"] == 0
         assert told["moved"] == told["of_the_dead"]
         # One each 10 s, and one that was on its way.

@@ -8,7 +8,8 @@ from engine import tiny_video_llm
 from service import running_service
 from shown import image_part, owl_jpeg
 
-from app.server.tool_calls import Offer, Tool
+from app.server.tool_calls import Offer
+from app.server.tool_documents import Tool
 from vstream.decoding.token_choice import TokenChoice
 
 CHAT = "/v1/chat/completions"
