@@ -50,7 +50,7 @@ def test_it_is_decoded_a_little_ahead_and_no_further(tmp_path):
 
 
 def test_whoever_leaves_early_leaves_no_thread_behind(tmp_path):
-    path = write_video(tmp_path / "clip.mp4", num_frames=4 * AHEAD)
+    path = write_video(tmp_path / "left early.mp4", num_frames=4 * AHEAD)
     with open_source(str(path), CONFIG) as source:
         next(iter(source))
         assert [one.name for one in threading.enumerate()].count(f"read {source.name}") == 1
