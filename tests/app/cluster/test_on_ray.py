@@ -103,9 +103,10 @@ def test_a_client_hears_the_whole_answer_of_a_worker_that_is_lost(cluster, how):
     wait_for(lambda: all(cluster.writers(STREAMS).values()) and cluster.num_workers() == 2)
     stream_id = STREAMS[0]
     blocks = cluster.blocks(stream_id)
-    writer = cluster.writers(STREAMS)[stream_id]
     undisturbed, _, _ = cluster.answered(stream_id)
     looked_up = in_background(cluster, stream_id)
+    wait_for(lambda: all(cluster.writers(STREAMS).values()))
+    writer = cluster.writers(STREAMS)[stream_id]
     text, ids, pause_s = cluster.answered(
         stream_id, lambda number: number == 10 and os.kill(writer, how)
     )
