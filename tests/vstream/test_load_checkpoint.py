@@ -46,6 +46,12 @@ def divide_by_zero(directory):
     change(directory, text_config=config["text_config"] | {"num_attention_heads": 0})
 
 
+def pile_up(directory):
+    """Name more layers than memory has room for."""
+    config = json.loads((directory / "config.json").read_text())
+    change(directory, vision_config=config["vision_config"] | {"num_hidden_layers": 10**9})
+
+
 def nest(directory):
     change(directory, filler=None)
     text = (directory / "config.json").read_text()
@@ -77,6 +83,7 @@ def bring_code(directory):
         (swell, "its config.json has 52"),
         (mistype, "cannot load the checkpoint"),
         (divide_by_zero, "cannot load the checkpoint"),
+        (pile_up, "more than 10,000 layers"),
         (nest, "cannot load the checkpoint"),
         (take_words, "cannot use the model"),
     ],

@@ -35,6 +35,8 @@ _DAMAGED = (
 """What transformers raises for files with wrong contents."""
 _MOST_CONFIG_BYTES = 4 << 20
 """Of a config.json: published ones have less than a hundredth of it."""
+_MOST_LAYERS = 10_000
+"""Far beyond any model. As many as are named are built before the weights are looked at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +190,10 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrai
         require_room(directory, device, dtype)
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         watches = hasattr(config, "vision_config")
+        parts = config, config.get_text_config(), getattr(config, "vision_config", None)
+        names = "num_hidden_layers", "depth"
+        if max(getattr(part, name, 0) for part in parts for name in names) > _MOST_LAYERS:
+            raise ModelError(f"{directory} names more than {_MOST_LAYERS:,} layers")
         auto = AutoModelForImageTextToText if watches else AutoModelForCausalLM
         is_packed = getattr(config, "quantization_config", None) is not None
         model: PreTrainedModel = auto.from_pretrained(
