@@ -74,7 +74,9 @@ class RedisDialogue(Closing):
 
 def drop_dialogues(link: RedisLink, keys: RedisKeys) -> None:
     """Delete all dialogues about a stream. Raises StoreError."""
-    with link.store_errors():
+    with link.store_errors(), link.client.pipeline(transaction=True) as pipeline:
         names = [name.decode() for name in link.reads.zrange(keys.dialogues, 0, -1)]
-        marks = map(keys.dialogue_mark, names)
-        link.client.delete(keys.dialogues, *map(keys.dialogue, names), *marks)
+        if names:  # one that begins meanwhile stays listed
+            pipeline.zrem(keys.dialogues, *names)
+            pipeline.delete(*map(keys.dialogue, names), *map(keys.dialogue_mark, names))
+            pipeline.execute()
