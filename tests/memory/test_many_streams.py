@@ -55,7 +55,12 @@ def test_a_thousand_streams_are_three_round_trips_and_one_connection(
         before = connections()
         del round_trips[:]
         found = listed(full_server.url)
-        trips = [text for text in round_trips if b"vstream" in text and b"EVAL" not in text]
+        beat = (b"EVAL", b"\r\nSET\r\n")  # the writer's, which goes on meanwhile
+        trips = [
+            text
+            for text in round_trips
+            if b"vstream" in text and not any(one in text for one in beat)
+        ]
         assert connections() - before == 1
     assert len(found) == NUM
     assert len(trips) <= 3

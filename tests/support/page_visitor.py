@@ -123,10 +123,16 @@ class PageVisitor:
         return self.page.locator("#chat .said").all_inner_texts()
 
     def moments(self, within, seconds=60):
-        """The pictures there, as pixels, once there are any."""
-        self.page.wait_for_selector(f"{within} button.moment img", timeout=1000 * seconds)
-        found = self.page.locator(f"{within} button.moment img")
-        return [pixels_of(one.get_attribute("src")) for one in found.all()]
+        """The pictures there, as pixels, once there are any; read at once, as the list may be drawn
+        again.
+        """
+        shown = "[...document.querySelectorAll(`${within} button.moment img`)]"
+        sources = self.page.wait_for_function(
+            f"(within) => {{ const all = {shown}.map((one) => one.src); return all[0] && all; }}",
+            arg=within,
+            timeout=1000 * seconds,
+        )
+        return [pixels_of(one) for one in sources.json_value()]
 
     def live_picture(self):
         return pixels_of(self.page.locator("#live img").get_attribute("src"))

@@ -97,6 +97,9 @@ def until(condition, seconds=180):
 
 
 def decoder_of(source):
-    """The process that decodes a source."""
+    """The process that decodes a source. Raises psutil.NoSuchProcess."""
     told = Path(f"/proc/self/fdinfo/{source._process._process}").read_text()
-    return psutil.Process(int(re.search(r"^Pid:\s*(\d+)", told, re.M)[1]))
+    pid = int(re.search(r"^Pid:\s*(-?\d+)", told, re.M)[1])  # -1: it has ended
+    if pid < 0:
+        raise psutil.NoSuchProcess(pid)
+    return psutil.Process(pid)
