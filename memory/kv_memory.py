@@ -151,8 +151,8 @@ class KVMemory(AgingMemory):
 
         They are deleted from every tier, with their index entries and pictures. Later blocks stay,
         even if they saw them in their local window. The memory policy decides which notes go;
-        without a policy all do. All dialogues go too, last: one that begins after that sees no more
-        of the blocks.
+        without a policy all do. All dialogues go too, and go last, so that one that begins
+        afterwards cannot see the blocks.
         """
         if self._state:
             self.note_state(self._policy.forgotten(self._state, from_s, to_s))

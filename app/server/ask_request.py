@@ -75,8 +75,8 @@ def ask_request_of(
     """`shape` is the answer's format; `json_schema` needs a `schema`. Raises ApiError if the
     messages hold no question, QuestionError for a bad option.
     """
-    *said, (last, text) = _said(messages)
-    if last not in ("user", "tool"):
+    *said, (role, text) = _said(messages)
+    if role not in ("user", "tool"):
         why = "the last message must be the user's question, or what a tool returned"
         raise ApiError(400, why, "no_question", param="messages")
     streams, media = _named(messages), _shown(messages)
@@ -100,7 +100,7 @@ def ask_request_of(
         ),
         policy=wishes.policy,
         timezone=wishes.timezone,
-        plan=wishes.plan and last == "user",
+        plan=wishes.plan and role == "user",
     )
 
 
@@ -109,14 +109,14 @@ def with_offer(asked: AskRequest, offer: Offer) -> AskRequest:
     decoding = asked.decoding
     if decoding.max_tokens is None:
         decoding = replace(decoding, max_tokens=_JSON_TOKENS)
-    if offer.must_call:
+    if offer.schema:
         decoding = replace(decoding, schema=offer.schema, json_object=False)
     system = "\n\n".join(part for part in (asked.system, offer.text) if part)
     return replace(asked, system=system, decoding=decoding)
 
 
 def _said(messages: Sequence[Message | InputMessage]) -> list[tuple[str, str]]:
-    """Return roles and words. What tools returned one after another is said at once."""
+    """Return roles and words. The results of several tools become one turn."""
     said: list[tuple[str, str]] = []
     for message in messages:
         text = _text(message)

@@ -62,7 +62,8 @@ async def complete(
         seed=wanted.seed,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
     )
-    offer = offer_of(service.loaded.model.family, wanted.tools, wanted.tool_choice)
+    family = service.loaded.model.family
+    offer = await in_thread(request, lambda: offer_of(family, wanted.tools, wanted.tool_choice))
     if offer is not None:
         ask_request = with_offer(ask_request, offer)
     attempt = attempt_of(request.scope)
@@ -146,7 +147,7 @@ async def _chunks(
 async def _deltas(
     request: Request, inquiry: Inquiry, offer: Offer | None
 ) -> AsyncIterator[dict[str, Any]]:
-    """The answer in parts: its words as they come, without what may be a call; then each call."""
+    """Yield the answer in parts: words as they come, but what may be a call; then each call."""
     whole, sent = "", 0
     while (piece := await next_piece(request, inquiry)) is not None:
         whole += piece.text

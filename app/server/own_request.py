@@ -72,8 +72,8 @@ async def _body(
 
 
 async def messages_of(app: ASGIApp, scope: Scope, body: bytes) -> AsyncGenerator[Message, None]:
-    """Yield what the application answers to a request, as it comes. Whoever stops reading is a
-    client that has gone.
+    """Yield what the application answers to a request, as it comes. To stop reading is to
+    hang up.
     """
     requests: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
     sending, coming = anyio.create_memory_object_stream[Message](_MESSAGES)

@@ -19,41 +19,26 @@ from vstream.decoding.token_choice import StopStrings
 _OPENS = StopStrings(("<tool_call>",))
 _CALLS = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _ANYTHING = {"type": "object"}
+_MOST_LETTERS = 100_000
 
 
 @dataclass(frozen=True)
 class Offer:
-    """The tools that the model is shown. With `must_call` its answer is a call and nothing else."""
+    """The tools that the model is shown."""
 
     tools: Sequence[Tool]
     text: str
     """The template's words about them."""
-    must_call: bool
-
-    @property
-    def schema(self) -> str:
-        """The JSON schema of a call of any of the tools."""
-        calls = [
-            {
-                "type": "object",
-                "properties": {
-                    "name": {"const": tool.function.name},
-                    "arguments": tool.function.parameters or _ANYTHING,
-                },
-                "required": ["name", "arguments"],
-                "additionalProperties": False,
-            }
-            for tool in self.tools
-        ]
-        return json.dumps(calls[0] if len(calls) == 1 else {"anyOf": calls})
+    schema: str | None = None
+    """If the answer must be a call: the JSON schema of a call of any of the tools."""
 
     def settled(self, text: str) -> str:
-        """Return the start of an unfinished answer that is words, whatever follows."""
-        return "" if self.must_call else _OPENS.settled(text)
+        """Return the start of an unfinished answer that stays words, whatever follows."""
+        return "" if self.schema else _OPENS.settled(text)
 
     def read(self, text: str) -> tuple[str, list[ToolCall]]:
         """Split an answer into words and calls. What calls none of the tools stays in the words."""
-        if self.must_call:
+        if self.schema:
             call = self._call(text)
             return (text, []) if call is None else ("", [call])
         calls: list[ToolCall] = []
@@ -74,7 +59,7 @@ class Offer:
             return None
         if wanted.get("name") not in [tool.function.name for tool in self.tools]:
             return None
-        arguments = json.dumps(wanted["arguments"], ensure_ascii=False)
+        arguments = json.dumps(wanted["arguments"])  # ASCII: half a surrogate pair is no text
         function = FunctionCall(name=wanted["name"], arguments=arguments)
         return ToolCall(id=f"call_{uuid.uuid4().hex[:24]}", function=function)
 
@@ -91,8 +76,32 @@ def offer_of(
         if not tools:
             why = f"tool_choice names {choice.function.name!r}, which is not in tools"
             raise ApiError(400, why, "tool_unknown", param="tool_choice")
-    text = family.chat.tools_text([one.model_dump(exclude_unset=True) for one in tools])
-    return Offer(tools, text, choice not in (None, "auto")) if _OPENS.are_in(text) else None
+    try:
+        text = family.chat.tools_text([one.model_dump(exclude_unset=True) for one in tools])
+        schema = None if choice in (None, "auto") else _schema_of(tools)
+    except RecursionError:
+        why = "the tools are nested too deeply"
+        raise ApiError(400, why, "tools_too_large", param="tools") from None
+    if len(text) > _MOST_LETTERS:
+        why = f"the tools take {len(text)} letters: at most {_MOST_LETTERS} are read"
+        raise ApiError(400, why, "tools_too_large", param="tools")
+    return Offer(tools, text, schema) if _OPENS.are_in(text) else None
+
+
+def _schema_of(tools: Sequence[Tool]) -> str:
+    calls = [
+        {
+            "type": "object",
+            "properties": {
+                "name": {"const": tool.function.name},
+                "arguments": tool.function.parameters or _ANYTHING,
+            },
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in tools
+    ]
+    return json.dumps(calls[0] if len(calls) == 1 else {"anyOf": calls})
 
 
 def spelled(calls: Sequence[ToolCall]) -> str:

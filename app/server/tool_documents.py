@@ -36,7 +36,7 @@ ToolChoice = Literal["none", "auto", "required"] | OneTool
 
 class FunctionCall(BaseModel):
     name: str = Field(max_length=64)
-    arguments: str = Field(max_length=100_000, description="JSON.")
+    arguments: str = Field(max_length=400_000, description="JSON.")
 
 
 class ToolCall(BaseModel):

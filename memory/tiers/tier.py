@@ -172,8 +172,8 @@ class Tier:
             return read_through(stream_id, source, found is not None and found.state == "live")
 
     def repair(self, stream_id: str) -> None:
-        """Make a stream sound that nobody writes: what can be read stays, and what is damaged is
-        moved aside.
+        """Repair a stream that no process is writing: keep what can be read, and move aside what
+        is damaged.
         """
         raise StoreError(
             f"store {store_name(self.store)}: cannot be repaired, only verified; forget the "
@@ -263,7 +263,7 @@ def _verified(tier: Tier, stream_id: str) -> StreamReport:
 
 
 def repair_stored(store: str, stream_id: str) -> StreamReport:
-    """Make a stream sound that nobody writes, then verify it: what can be read stays, and what is
+    """Repair a stream that no process is writing, then verify it. What can be read stays; what is
     damaged is moved aside. Raises StoreError, also if its tier cannot repair.
     """
     tier = tier_of(store)

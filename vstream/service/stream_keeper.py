@@ -138,8 +138,8 @@ class StreamKeeper:
         return service_note(self.session.memory.note)
 
     def remember(self, **values: Any) -> None:
-        """Keep by name what a service needs to continue this stream. Raises StoreError. To write
-        what is new waits for the device's turn.
+        """Keep by name what a service needs to continue this stream. Raises StoreError. Waits
+        for the device's turn if anything is new.
         """
         memory = self.session.memory
         if memory.note.get(NOTE) == {**self.note, **values}:

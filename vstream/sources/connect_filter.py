@@ -41,8 +41,8 @@ class _Program(ctypes.Structure):
 
 
 def only_permitted(allow_private: AllowPrivate) -> None:
-    """Let threads that the calling one starts, and itself, reach only what `is_permitted`, and the
-    system's name servers. Logs a warning where the system cannot do that.
+    """Hold the calling thread, and those that it starts, to what `is_permitted` and the system's
+    name servers. Logs a warning where the system cannot do that.
     """
     if allow_private is True:
         return
@@ -100,7 +100,7 @@ def _watch(
 def _may_be_reached(
     address: bytes, allow_private: AllowPrivate, name_servers: frozenset[str]
 ) -> bool:
-    """Of a `sockaddr`. All that is not the Internet is of this machine, such as its resolver's."""
+    """Judge a `sockaddr`. Families other than the Internet's do not leave this machine."""
     family = int.from_bytes(address[:2], "little")
     if family == socket.AF_INET:
         host = socket.inet_ntop(family, address[4:8])

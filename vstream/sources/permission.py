@@ -10,7 +10,7 @@ lets the process that decodes connect to permitted addresses only, wherever a na
 leads it (`vstream/sources/connect_filter.py`).
 
 What remains: a file in an allowed directory can be replaced between check and opening by anyone who
-may write there. Where the filter cannot be had, a name that changes its address after the check and
+may write there. Without the filter, a name that changes its address after the check and
 an RTSP server that redirects get a connection through; keep the service in a network that cannot
 reach what callers must not.
 """

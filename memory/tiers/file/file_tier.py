@@ -10,8 +10,8 @@ To make blocks coarser or to forget some, a whole segment is rewritten under the
 name, with `.partial` appended until it is complete; then it is renamed and the old one unlinked.
 
 Damaged records are left out (see segment_file). After the last block of the newest segment they are
-cut off, and a segment left without any block is moved into the folder `damaged` beside, as is a
-copy of what `repair` writes again without its damage. If the newest segment may have held higher
+cut off, and a segment left without any block is moved into the folder `damaged` beside it, as is
+a copy of what `repair` writes again without its damage. If the newest segment may have held higher
 ids, a new one is started whose name is above them.
 """
 

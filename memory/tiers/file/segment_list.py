@@ -62,7 +62,7 @@ class SegmentList:
             set_aside(self._path, folder)
 
     def take(self, segment: SegmentFile, num_blocks: int) -> None:
-        """Note that a listed segment will have `num_blocks`; with none it is listed no more."""
+        """Note that a listed segment will have `num_blocks`; with none it leaves the list."""
         if segment.first in self.blocks:
             rest = {first: n for first, n in self.blocks.items() if first != segment.first}
             self.write({**rest, segment.first: num_blocks} if num_blocks else rest)

@@ -1,7 +1,7 @@
 """RedisDialogue: stores the newest questions and answers of a named dialogue.
 
 A dialogue may mention any moment of its stream, so forgetting any part of the stream deletes it. An
-answer that was being given meanwhile is not added: it may have seen what is forgotten.
+answer that is under way then is not added: it may have seen what is forgotten.
 """
 
 import json

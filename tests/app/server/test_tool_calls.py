@@ -143,6 +143,25 @@ def test_a_tool_that_is_not_there_cannot_be_wanted(service):
     assert answer.json()["error"]["code"] == "tool_unknown"
 
 
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_tools_that_are_too_deep_or_too_long_are_refused(service, choice):
+    deep, long = '{"a": ' * 900 + "{}" + "}" * 900, json.dumps({"title": "x" * 100_000})
+    for parameters in (deep, long):
+        wanted = json.dumps(body(tools=[LIGHT], tool_choice=choice, max_tokens=1))
+        wanted = wanted.replace(json.dumps(LIGHT["function"]["parameters"]), parameters)
+        answer = service.http.post(
+            CHAT, content=wanted, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "tools_too_large"
+
+
+def test_half_a_surrogate_pair_in_a_call_is_told(service, says):
+    says('<tool_call>{"name": "clock", "arguments": {"of": "\\ud800"}}</tool_call>')
+    [call] = told(service)["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"of": "\ud800"}
+
+
 def test_the_model_reads_what_tools_returned(service, monkeypatch):
     asked = []
     family = type(service.service.loaded.model.family)
@@ -167,7 +186,7 @@ def test_the_model_reads_what_tools_returned(service, monkeypatch):
 
 
 def test_what_is_spelled_out_as_a_call_is_read_as_it():
-    offer = Offer([Tool.model_validate(LIGHT)], "", must_call=False)
+    offer = Offer([Tool.model_validate(LIGHT)], "")
     for cut in range(len(CALL)):
         assert offer.settled("a" + CALL[:cut]) == "a"
     words, [call] = offer.read(f"one {CALL} two")
