@@ -7,7 +7,7 @@ background responses.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 from typing import Any
@@ -62,6 +62,8 @@ class BackgroundResponses:
         self._kept: dict[str, ResponseRecord] = {}
         self._lock = ranked_lock(Rank.RESPONSES)
         self._threads: set[threading.Thread] = set()
+        self._owed: set[str] = set()
+        """Streams whose responses in the store could not be forgotten yet."""
         self._stop = threading.Event()
         self._holding: threading.Thread | None = None
 
@@ -134,6 +136,34 @@ class BackgroundResponses:
         if self._tasks is not None:
             self._tasks.forget(record.id)
         self._drop(record)
+
+    def forget_stream(self, stream_id: str) -> None:
+        """Forget all responses about a stream, and those that continue one, in every process; if
+        the store is away, as soon as it is back.
+        """
+        self._owed.add(stream_id)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Forget what is owed."""
+        for stream_id in list(self._owed):
+            try:
+                for record in _about(stream_id, self._all()):
+                    self.forget(record)
+                self._owed.discard(stream_id)
+            except StoreError as error:
+                _log.warning("responses not forgotten yet", stream=stream_id, reason=str(error))
+
+    def _all(self) -> list[ResponseRecord]:
+        """Return the responses kept in this process and in the store. Raises StoreError."""
+        with self._lock:
+            found = dict(self._kept)
+        if self._tasks is not None:
+            for response_id in self._tasks.all() - found.keys():
+                if lines := self._tasks.lines(response_id):
+                    record = _read(response_id, lines)
+                    found.update({} if record is None else {response_id: record})
+        return list(found.values())
 
     def close(self, until: float) -> None:
         """Close it. Responses that still run at `until`, in `time.monotonic` seconds, are left to
@@ -210,6 +240,7 @@ class BackgroundResponses:
 
     def _hold_on(self, tasks: RedisTasks, resume: Resume) -> None:
         while not self._stop.wait(_HOLD_S):
+            self._settle()
             try:
                 self._hold(tasks)
                 for response_id, lines in tasks.take().items():
@@ -273,6 +304,19 @@ class BackgroundResponses:
 def _may_see(caller: Caller, record: ResponseRecord) -> bool:
     seen = (caller.may(Action.READ, stream_id) for stream_id in record.stream_ids)
     return not record.text or all(seen)
+
+
+def _about(stream_id: str, records: Collection[ResponseRecord]) -> Iterator[ResponseRecord]:
+    """Yield those about the stream, and those whose dialogue holds one of them."""
+    gone: set[str | None] = set()
+
+    def goes(one: ResponseRecord) -> bool:
+        may_yet = one.status not in ENDED and not one.request.streams
+        return stream_id in one.stream_ids or may_yet or one.previous in gone
+
+    while found := [one for one in records if one.id not in gone and goes(one)]:
+        gone.update(one.id for one in found)
+        yield from found
 
 
 def _read(response_id: str, lines: Sequence[bytes]) -> ResponseRecord | None:

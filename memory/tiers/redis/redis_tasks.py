@@ -48,6 +48,14 @@ class RedisTasks(Closing):
             found: list[bytes] = self._link.reads.lrange(_task(task_id), after, -1)
         return found
 
+    def all(self) -> set[str]:
+        """Return the ids of those that run and of those that have ended and are kept."""
+        with self._link.store_errors(), self._link.reads.pipeline(transaction=False) as pipeline:
+            pipeline.smembers(_TASKS)
+            pipeline.lrange(_ENDED, 0, -1)
+            running, ended = pipeline.execute()
+        return {one.decode() for one in {*running, *ended}}
+
     def stop(self, task_id: str) -> None:
         """Have its holder stop working on it."""
         with self._link.store_errors():

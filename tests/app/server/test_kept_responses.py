@@ -58,7 +58,7 @@ class Service:
     """As one process of several has them. `inquiry` is what it would go on with."""
 
     def __init__(self, url, inquiry=None):
-        self.tasks = RedisTasks(RedisLink(url), 3, 60)
+        self.tasks = RedisTasks(RedisLink(url), 3, 600)
         self.responses = BackgroundResponses(EventLog(), Answering(4), self.tasks)
         self.inquiry, self.taken = inquiry, []
 
@@ -308,6 +308,69 @@ def test_another_process_cancels_and_forgets(service):
     for either in (one, other):
         with pytest.raises(ApiError):
             either.responses.get(made, SOMEBODY)
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["in this process", "in Redis"])
+def test_a_stretch_that_is_forgotten_takes_the_responses_about_its_stream_along(
+    is_shared, redis_server
+):
+    with running_service(**{"store": redis_server.url} if is_shared else {}) as service:
+        for name in ("door", "yard"):
+            service.post("/v1/streams", {"id": name, "source": {"type": "push"}})
+            service.http.post(f"/v1/streams/{name}/frames", content=thing_jpeg("owl"))
+            service.await_stream(name, lambda told: told["memory"]["blocks"])
+
+        def asked(name, **more):
+            parts = [{"type": "video_url", "video_url": {"url": f"stream://{name}"}}]
+            parts.append({"type": "input_text", "text": "what?"})
+            question = {"input": [{"role": "user", "content": parts}], "max_output_tokens": 2}
+            return service.post("/v1/responses", {**question, **more})["id"]
+
+        about_it = asked("door")
+        follow_up = asked("yard", previous_response_id=about_it)
+        other = asked("yard")
+        service.delete("/v1/streams/door/memory", params={"from_s": 0, "to_s": 1})
+        found = [
+            service.http.get(f"/v1/responses/{one}").status_code
+            for one in (about_it, follow_up, other)
+        ]
+        assert found == [404, 404, 200]
+
+
+def test_a_response_that_is_not_ended_is_forgotten_and_ends(service):
+    one, other = service(), service()
+    asking = Inquiry(pause_after=2)
+    made = one.begin(asking)
+    assert asking.has_paused.wait(20)
+    heard = []
+    following = one.responses.get(made, SOMEBODY)
+    listening = threading.Thread(target=lambda: heard.extend(following.follow()))
+    listening.start()
+    other.responses.forget_stream("door")  # the stream may be another process's
+    asking.may_go_on.set()
+    listening.join(20)
+    assert heard[-1]["type"] == "response.completed"
+    until(lambda: not one.responses._kept)
+    assert other.responses.find(made) is None
+
+
+def test_responses_are_forgotten_once_the_store_is_back(service, monkeypatch):
+    one, other = service(), service()
+    made = one.begin(Inquiry())
+    until(lambda: not one.responses._kept)
+    everything, is_away = other.tasks.all, [True]
+
+    def told():
+        if is_away[0]:
+            raise StoreAwayError("away")
+        return everything()
+
+    monkeypatch.setattr(other.tasks, "all", told)
+    other.responses.forget_stream("door")
+    assert one.responses.find(made) is not None
+    other.go_on()
+    is_away[0] = False
+    until(lambda: one.responses.find(made) is None)
 
 
 def test_the_newest_are_kept(service):
