@@ -42,6 +42,20 @@ QUESTIONS = (
     "what came first?",
 )
 
+_THINGS = ("an owl", "a dog", "a cat", "a car", "a ball")
+
+
+def alerts_on(names, count):
+    """As a configuration file declares them."""
+    return [
+        {
+            "id": f"alert{number}",
+            "stream_ids": [names[number % len(names)]],
+            "condition": f"tell me when you see {_THINGS[number % len(_THINGS)]}",
+        }
+        for number in range(count)
+    ]
+
 
 def patch_colour(number, count):
     """RGB, as different from the others as can be."""

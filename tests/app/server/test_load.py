@@ -1,4 +1,6 @@
-"""Eight live cameras and sixteen askers on one service: nobody falls behind, nothing grows."""
+"""Eight live cameras, sixteen askers and ten alerts on one service: nobody falls behind, nothing
+grows.
+"""
 
 import json
 import platform
@@ -12,6 +14,7 @@ import psutil
 import pytest
 from load import (
     Load,
+    alerts_on,
     colour_of_picture,
     histogram_percentile,
     metric,
@@ -20,10 +23,11 @@ from load import (
 )
 from processes import Process, until
 from rtsp_camera import RtspCamera
-from usage import rss_slope_mb_per_min
+from usage import assert_level, in_halves, rss_slope_mb_per_min
 
 CAMERAS = 8
 ASKERS = 16
+ALERTS = 10
 SHORT_S = 6
 """Each asks once in the first five of them."""
 WARM_S = 110
@@ -72,8 +76,10 @@ def _serve(cameras, folder, warm):
         }
         for number, camera in enumerate(cameras)
     ]
+    names = [stream["id"] for stream in streams]
     config = folder / "vstream.yaml"
-    config.write_text(json.dumps({"streams": streams, "threads": 1}))
+    document = {"streams": streams, "alerts": alerts_on(names, ALERTS), "threads": 1}
+    config.write_text(json.dumps(document))
     return Process("serve", "--port", "0", "--config", config, warm=warm)
 
 
@@ -120,6 +126,7 @@ def _measure(process, http, minutes):
     )
     first, last = load.usage[len(load.usage) // 10], load.usage[-1]
     slope = rss_slope_mb_per_min(load.usage)
+    halves = in_halves(load.usage, [asked.ttft_s * 1000 for asked in load.asked])
     record = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {psutil.cpu_count()} cores",
@@ -131,10 +138,9 @@ def _measure(process, http, minutes):
         "frames_per_s": round(sum(sampled.values()) / passed_s, 2),
         "frames_stale": stale,
         "capture_to_memory_p95_s": lag_s,
-        "rss_mb": round(last.rss_bytes / 1e6),
         "rss_slope_mb_per_min": round(slope, 2),
-        "fds": [first.num_fds, last.num_fds],
-        "threads": [first.num_threads, last.num_threads],
+        **halves,
+        "alerts_fired": len(http.get("/v1/firings").json()["data"]),
     }
     print("\nload " + json.dumps(record))  # noqa: T201  what docs/performance.md records
 
@@ -160,6 +166,8 @@ def _measure(process, http, minutes):
     assert min(last_quarter) <= max(first_half), record
     assert metric(metrics, "vstream_requests_refused_total") is None
     _nothing_is_mixed_up(http, load.asked)
+    if not is_short:
+        assert_level(halves)
 
 
 def _nothing_is_mixed_up(http, asked):
