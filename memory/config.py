@@ -26,8 +26,9 @@ class MemoryConfig(BaseModel):
         "memory://",
         repr=False,  # it may hold a password
         description="Where blocks are kept: memory:// (this process), file:///DIR, "
-        "redis://[USER:PASSWORD@]HOST[:PORT][/DB], or an object store: s3://BUCKET/PREFIX, "
-        "gs://BUCKET/PREFIX, object:///DIR.",
+        "redis://[USER:PASSWORD@]HOST[:PORT][/DB], Redis with failover: "
+        "sentinel://[USER:PASSWORD@]HOST:PORT,.../NAME[/DB], or an object store: "
+        "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, object:///DIR.",
     )
     codec: str = Field(
         "int8",

@@ -262,7 +262,7 @@ def _keys(settings: ServiceSettings) -> ApiKeys:
 
 def _refuse(settings: ServiceSettings) -> None:
     """Raises SettingsError for what a cluster cannot do."""
-    if not settings.memory.store.startswith(("redis", "unix")):
+    if not settings.memory.store.startswith(("redis", "unix", "sentinel")):
         raise SettingsError("--cluster needs a store that all workers share: --store redis://HOST")
     if settings.service.port == 0:
         raise SettingsError("--cluster needs a fixed port such as 8900: all ingresses listen there")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
+from math import inf
 from typing import Any
 
 import structlog
@@ -137,10 +138,12 @@ class BackgroundResponses:
             self._tasks.forget(record.id)
         self._drop(record)
 
-    def forget_stream(self, stream_id: str) -> None:
-        """Forget all responses about a stream, and those that continue one, in every process; if
-        the store is away, as soon as it is back.
+    def forget_stretch(self, stream_id: str, from_s: float, to_s: float) -> None:
+        """Forget all responses about a stream of which a stretch is forgotten, and those that
+        continue one, in every process; if the store is away, as soon as it is back.
         """
+        if from_s == -inf and to_s < inf:  # its retention: responses live an hour at most
+            return
         self._owed.add(stream_id)
         self._settle()
 

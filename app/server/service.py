@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from enum import StrEnum
-from math import inf
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -297,8 +296,7 @@ class _Loaded:
         self._service.webhooks.forget(stream_id, from_s, to_s)
         if self._service.answer_log is not None:
             self._service.answer_log.forget(stream_id, from_s, to_s)
-        if from_s > -inf or to_s == inf:  # what a retention leaves behind ends within an hour
-            self._service.responses.forget_stream(stream_id)
+        self._service.responses.forget_stretch(stream_id, from_s, to_s)
 
     def _release(self, keeper: StreamKeeper) -> None:
         self.alerts.release(keeper)

@@ -24,9 +24,7 @@ class RedisServer:
     """Keeps what it was given in an append-only file in `folder`; forgets nothing unasked."""
 
     def __init__(self, binary: str, folder: Path, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = _free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
         self._command = [
@@ -76,3 +74,27 @@ class RedisServer:
 
     def client(self) -> "redis.Redis":
         return redis.Redis(port=self.port)
+
+
+class Sentinel(RedisServer):
+    """Makes a replica of `master` the new master half a second after that one is gone."""
+
+    def __init__(self, binary: str, folder: Path, master: RedisServer) -> None:
+        self.port = _free_port()
+        self.url = f"sentinel://127.0.0.1:{self.port}/blocks"
+        self._folder = folder
+        config = folder / "sentinel.conf"
+        config.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {folder}\n"
+            f"sentinel monitor blocks 127.0.0.1 {master.port} 1\n"
+            "sentinel down-after-milliseconds blocks 500\n"
+        )
+        self._command = [binary, str(config), "--sentinel"]
+        self.start()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

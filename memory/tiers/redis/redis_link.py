@@ -1,7 +1,8 @@
 """RedisLink: connects to a Redis or Valkey server and reports its failures.
 
-Needs the core commands of Redis 6.2 or Valkey 7.2 on a single server: cluster redirections are not
-followed. The server must keep all data: persistence on (append-only file), no eviction.
+Needs the core commands of Redis 6.2 or Valkey 7.2 on a single server, named or found by Sentinel:
+cluster redirections are not followed. The server must keep all data: persistence on (append-only
+file), no eviction.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -25,6 +26,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from memory.errors import FencedError, StoreAwayError, StoreError
 from memory.tiers.tier import store_name
@@ -66,12 +68,12 @@ class RedisLink:
             # Any, because redis-py's types allow for clients that decode text.
             self.client: Any = _client(url, retries=0)
             self.reads: Any = _client(url, retries=1)
-            at_port = f"{parts.hostname}:{parts.port or 6379}"
-            place = parts.path if parts.scheme == "unix" else at_port
+            place = _place(parts)
         except ValueError:  # its text may hold part of the password
             raise StoreError(
-                f"store {store_name(url)!r}: not an address of a server; use redis://HOST:PORT/DB, "
-                "and write / # ? @ in a password as %2F %23 %3F %40"
+                f"store {store_name(url)!r}: not an address of a server; use redis://HOST:PORT/DB "
+                "or sentinel://HOST:PORT,HOST:PORT/NAME, and write / # ? @ in a password as %2F "
+                "%23 %3F %40"
             ) from None
         self.name = f"redis {place}"
         """The server without its secrets."""
@@ -147,11 +149,34 @@ class RedisLink:
 
 
 def _client(url: str, retries: int) -> Any:
-    only_tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    return Redis.from_url(
-        url,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), retries),
-        **only_tcp,
-    )
+    waits = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
+    more: dict[str, Any] = {**waits, "retry": Retry(NoBackoff(), retries)}
+    if not url.startswith("unix:"):
+        more["socket_keepalive"] = True
+    parts = urlsplit(url)
+    if parts.scheme != "sentinel":
+        return Redis.from_url(url, **more)
+    name, _, db = parts.path[1:].partition("/")
+    if not name:
+        raise ValueError("no name of a master")
+    user, password = (unquote(one or "") or None for one in (parts.username, parts.password))
+    made: Any = Sentinel  # redis-py has no types for it
+    sentinels = made(_sentinels(parts), sentinel_kwargs=waits)
+    return sentinels.master_for(name, username=user, password=password, db=int(db or 0), **more)
+
+
+def _sentinels(parts: SplitResult) -> list[tuple[str, int]]:
+    """Return the hosts and ports of an address. Raises ValueError."""
+    found = [one.partition(":") for one in parts.netloc.rpartition("@")[2].split(",")]
+    if not all(host for host, _, _ in found):
+        raise ValueError("no host")
+    return [(host, int(port or 26379)) for host, _, port in found]
+
+
+def _place(parts: SplitResult) -> str:
+    """Raises ValueError."""
+    if parts.scheme == "unix":
+        return parts.path
+    if parts.scheme == "sentinel":
+        return f"{parts.path[1:].partition('/')[0]} of {parts.netloc.rpartition('@')[2]}"
+    return f"{parts.hostname}:{parts.port or 6379}"

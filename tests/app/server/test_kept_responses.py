@@ -346,7 +346,7 @@ def test_a_response_that_is_not_ended_is_forgotten_and_ends(service):
     following = one.responses.get(made, SOMEBODY)
     listening = threading.Thread(target=lambda: heard.extend(following.follow()))
     listening.start()
-    other.responses.forget_stream("door")  # the stream may be another process's
+    other.responses.forget_stretch("door", 0.0, 1.0)  # the stream may be another process's
     asking.may_go_on.set()
     listening.join(20)
     assert heard[-1]["type"] == "response.completed"
@@ -366,7 +366,7 @@ def test_responses_are_forgotten_once_the_store_is_back(service, monkeypatch):
         return everything()
 
     monkeypatch.setattr(other.tasks, "all", told)
-    other.responses.forget_stream("door")
+    other.responses.forget_stretch("door", 0.0, 1.0)
     assert one.responses.find(made) is not None
     other.go_on()
     is_away[0] = False
