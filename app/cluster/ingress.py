@@ -84,10 +84,12 @@ class Ingress:
             body = await ClientRequest(scope, receive).body()
             answering = asyncio.ensure_future(self._routed(scope, body, caller, receive, send))
             leaving = asyncio.ensure_future(_left(receive))
-            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            leaving.cancel()
-            answering.cancel()
-            await asyncio.gather(leaving, return_exceptions=True)
+            try:
+                await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                leaving.cancel()
+                answering.cancel()
+                await asyncio.gather(leaving, answering, return_exceptions=True)
             await answering
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():

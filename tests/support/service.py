@@ -4,6 +4,7 @@ import functools
 import threading
 import time
 from contextlib import contextmanager
+from itertools import count
 
 import httpx
 import uvicorn
@@ -128,6 +129,19 @@ class RunningService:
 def embedded():
     """Loaded once by each process of tests."""
     return load_video_llm(None)
+
+
+@contextmanager
+def no_words(service):
+    """Within it no answer gets more than its first word."""
+    decoder, go_on, calls = service.service.loaded.model.decoder, threading.Event(), count()
+    logits = decoder.logits
+    decoder.logits = lambda hidden: (next(calls) and go_on.wait(60), logits(hidden))[1]
+    try:
+        yield
+    finally:
+        go_on.set()
+        del decoder.logits
 
 
 @contextmanager

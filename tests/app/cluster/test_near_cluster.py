@@ -11,7 +11,7 @@ import pytest
 from event_listener import EventListener
 from near_workers import near_cluster
 from one_thing import thing_jpeg
-from service import endless
+from service import endless, no_words
 from websockets.sync.client import connect
 
 from app.cluster.relay import BEAT_S, WINDOW
@@ -404,6 +404,23 @@ def test_frames_are_pushed_over_one_socket(cluster):
         assert json.loads(socket.recv())["accepted"]
         socket.send(b"no picture")
         assert json.loads(socket.recv())["error"]["code"]
+
+
+def test_an_answer_ends_with_the_conversation_that_it_is_in(cluster):
+    def askers():
+        return sum(one.answering.num for one in cluster.services)
+
+    text = [{"type": "input_text", "text": ASKED}]
+    item = {"type": "message", "role": "user", "content": text}
+    headers = {"Authorization": f"Bearer {MASTER}"}
+    address = f"{cluster.url.replace('http', 'ws')}/v1/realtime?stream=cam0"
+    with no_words(cluster):
+        with connect(address, additional_headers=headers) as socket:
+            socket.send(json.dumps({"type": "conversation.item.create", "item": item}))
+            socket.send(json.dumps({"type": "response.create"}))
+            wait_for(lambda: json.loads(socket.recv())["type"] == "response.created")
+            assert askers() == 1
+        wait_for(lambda: not askers())
 
 
 @pytest.mark.parametrize("path", ["/v1/streams", "/v1/events", "/v1/chat/completions"])

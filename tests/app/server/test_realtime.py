@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import json
-import threading
-from contextlib import asynccontextmanager, contextmanager
-from itertools import count
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import openai
@@ -13,7 +11,7 @@ import pytest
 import websockets
 from one_thing import thing_jpeg
 from processes import until
-from service import running_service
+from service import no_words, running_service
 
 from app.server.keys import ScopedKey, new_key
 
@@ -74,19 +72,6 @@ async def connected(service, query="", key=MASTER):
     headers = {"Authorization": f"Bearer {key}"}
     async with websockets.connect(url, additional_headers=headers) as socket:
         yield Client(socket)
-
-
-@contextmanager
-def no_words(service):
-    """Within it no answer gets more than its first word."""
-    decoder, go_on, calls = service.service.loaded.model.decoder, threading.Event(), count()
-    logits = decoder.logits
-    decoder.logits = lambda hidden: (next(calls) and go_on.wait(PATIENCE_S), logits(hidden))[1]
-    try:
-        yield
-    finally:
-        go_on.set()
-        del decoder.logits
 
 
 def words(response):
@@ -241,7 +226,9 @@ def test_what_makes_no_sense_is_an_error_and_ends_nothing(service):
 
 
 def test_a_response_is_cancelled_and_one_beside_the_conversation_is_not_in_it(service):
-    answering = service.service.answering
+    def have_all_left():
+        askers = [asker for one in service.services for asker in one.answering._askers]
+        return bool(askers) and all(asker.has_left for asker in askers)
 
     async def talk():
         async with connected(service) as client:
@@ -254,7 +241,7 @@ def test_a_response_is_cancelled_and_one_beside_the_conversation_is_not_in_it(se
                 await client.send("response.create")
                 busy = await client.error()
                 await client.send("response.cancel")
-                until(lambda: all(one.has_left for one in answering._askers), seconds=30)
+                until(have_all_left, seconds=30)
             cancelled = (await client.until("response.done"))[-1]["response"]
             apart = {"conversation": "none", "metadata": {"of": "apart"}, "input": [item]}
             await client.send("response.create", response=apart)
@@ -298,4 +285,4 @@ def test_who_leaves_asks_no_more(service):
 
     with no_words(service):
         asyncio.run(leave())
-        until(lambda: service.service.answering.num == 0, seconds=30)
+        until(lambda: not any(one.answering.num for one in service.services), seconds=30)
