@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
+from math import inf
 from typing import Any
 
 import structlog
@@ -42,6 +43,8 @@ _SETTLE_S = 8.0
 """How long a list waits for streams that are changing workers."""
 _UNREAD_S = 120.0
 """A call is given up if its client reads nothing for this long."""
+_BACK_S = 3.0
+"""While a store is away all leases end. How long to leave streams to those who renew theirs."""
 _SOON_S = 0.1
 _AT_ONCE = 8
 """Streams that are opened or closed side by side."""
@@ -72,6 +75,8 @@ class StreamWorker:
         self._failed: dict[str, float] = {}
         """Streams that cannot be opened here, such as another model's, with when that was tried."""
         self._free: dict[str, float] = {}
+        self._missed_at = -inf
+        """When the store could not be reached."""
         self._unlisted: dict[str, float] = {}
         """Streams that no worker reports, with when that was first seen."""
         self._given: set[str] = set()
@@ -197,6 +202,7 @@ class StreamWorker:
                 await self._give(self._taken())
                 await (self._give(self.streams) if self._is_leaving() else self._take())
             except (VStreamError, KVMemoryError) as error:
+                self._missed_at = time.monotonic()
                 _log.warning("no streams taken", reason=str(error))
             await asyncio.sleep(_LOOK_S)
 
@@ -257,6 +263,8 @@ class StreamWorker:
         known = await to_thread.run_sync(self._look)
         self._unlisted_of(known, self._members.workers, now)
         wanted = {one for one, note in known.items() if note.is_wanted and not note.is_live}
+        if now < self._missed_at + _BACK_S:
+            wanted.clear()
         self._failed = {one: at for one, at in self._failed.items() if now - at < _AGAIN_S}
         free = wanted - self._opening - self._failed.keys()
         self._free = free_since(self._free, free, now)
