@@ -65,7 +65,9 @@ class MemoryDocument(BaseModel):
     )
     lost: int = Field(0, description="Blocks lost there, at most.")
     damage: list[str] = Field(
-        [], description="The first 10 of these places. `vstream verify` looks for all."
+        [],
+        description="The first 10 of these places, with their files, for keys that may manage the "
+        "stream. `vstream verify` looks for all.",
     )
 
 
@@ -266,6 +268,8 @@ def stream_document(keeper: "StreamKeeper", caller: Caller) -> StreamDocument:
     spec, status, source = keeper.spec, keeper.status, keeper.spec.source
     with keeper.model.turn:
         stats = keeper.session.memory.stats()
+    can = [action for action in Action if caller.may(action, spec.id)]
+    damage = stats.damage[:_DAMAGE_SHOWN] if Action.MANAGE in can else ()
     facts = {
         "source": {
             "type": source.kind,
@@ -275,7 +279,7 @@ def stream_document(keeper: "StreamKeeper", caller: Caller) -> StreamDocument:
             "loop": source.loop,
         },
         "error": status.problem and vars(status.problem),
-        "can": [action for action in Action if caller.may(action, spec.id)],
+        "can": can,
         "policy": keeper.session.policy.name,
         "sampled_fps": keeper.model.sample_fps,
         "frames": frames_of(status),
@@ -288,7 +292,7 @@ def stream_document(keeper: "StreamKeeper", caller: Caller) -> StreamDocument:
             "seconds": stats.seconds_by_tier,
             "damaged": stats.damaged,
             "lost": stats.lost,
-            "damage": list(map(str, stats.damage[:_DAMAGE_SHOWN])),
+            "damage": list(map(str, damage)),
         },
     }
     return StreamDocument.model_validate({**vars(spec), **vars(status), **facts})

@@ -13,6 +13,7 @@ from service import embedded, running_service
 from structlog.testing import capture_logs
 from synthetic_video import picture
 
+from app.server.keys import ScopedKey, new_key
 from memory import verify_stored
 
 SPEC = {"id": "door", "source": {"type": "push"}, "sampling": {"fps": 10, "dedup": 0}}
@@ -114,6 +115,16 @@ def test_a_stream_is_watched_whatever_became_of_its_files(store, damage, left, w
         assert answer["choices"][0]["message"]["content"]
     with running(store) as again:
         assert again.get(DOOR)["memory"]["blocks"] == left + 2
+
+
+def test_files_are_named_to_who_may_manage_the_stream(store):
+    a_flipped_bit_in_a_head(store)
+    reads, hashed = new_key()
+    scoped = [ScopedKey(name="reads", hash=hashed, streams=("door",), can={"read"})]
+    with running(store, key="correct-horse-battery", scoped=scoped) as service:
+        assert str(store) in service.get(DOOR)["memory"]["damage"][0]
+        told = service.get(DOOR, headers={"Authorization": f"Bearer {reads}"})["memory"]
+        assert (told["damaged"], told["lost"], told["damage"]) == (1, 1, [])
 
 
 def test_what_is_damaged_is_counted_and_logged(store):
