@@ -6,10 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isinf
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -21,8 +20,8 @@ from vstream.device.work import FairLock
 
 Bounds = tuple[float | None, float | None]
 """A stretch of stream time; a bound that is None is open."""
-_AT_ONCE = 4096
-"""Blocks whose keys are read in one turn of the device."""
+_AT_ONCE = 1024
+"""Blocks whose keys are read in one turn of the device: they fit a processor's cache."""
 SAME = 0.95
 """Neighbours at least this similar show the same. In a made-up stream two thirds of all neighbours
 are, and 1 in 100 comings and goings lies between such neighbours.
@@ -33,8 +32,7 @@ Kind = Literal["judged", "excluded", "open", "gone"]
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-@dataclass(frozen=True)
-class Covered:
+class Covered(NamedTuple):
     """A part of a stretch of stream time: `judged` by the model, `excluded` by the index as unlike
     the words, `open` if it is neither, or `gone` if nothing of it is kept.
     """
@@ -155,14 +153,15 @@ def _compared(
     layers: Sequence[int],
 ) -> tuple[Float[np.ndarray, " blocks"], Float[np.ndarray, " blocks"]]:
     """Return how similar each block is to the words, and to the block before it."""
-    wanted = F.normalize(queries[list(layers)].float().cpu(), dim=1)
-    scores, likeness = [torch.zeros(0)], [torch.zeros(1)]
+    wanted = F.normalize(queries[list(layers)].float().cpu(), dim=1).numpy()
+    scores, likeness = np.zeros(len(ids)), np.zeros(len(ids))
     for start in range(0, len(ids), _AT_ONCE):
-        with turn:  # the block before as well: its neighbour is here
-            keys = memory.representative_keys(ids[max(0, start - 1) : start + _AT_ONCE], layers)
-        norms = torch.linalg.vector_norm(keys, dim=2).clamp_min(MIN_NORM)
-        found = torch.bmm(keys, wanted[:, :, None]).squeeze(2) / norms
-        scores.append(found.mean(0)[min(start, 1) :])
-        beside = torch.einsum("lbf,lbf->lb", keys[:, 1:], keys[:, :-1])
-        likeness.append((beside / (norms[:, 1:] * norms[:, :-1])).mean(0))
-    return torch.cat(scores).double().numpy(), torch.cat(likeness)[: len(ids)].double().numpy()
+        first = max(0, start - 1)  # the block before as well: its neighbour is here
+        with turn:
+            keys = memory.representative_keys(ids[first : start + _AT_ONCE], layers).numpy()
+        some = slice(first, first + keys.shape[1])
+        norms = np.sqrt(np.einsum("lbf,lbf->lb", keys, keys)).clip(MIN_NORM)
+        scores[some] = (np.einsum("lbf,lf->lb", keys, wanted) / norms).mean(0)
+        beside = np.einsum("lbf,lbf->lb", keys[:, 1:], keys[:, :-1])
+        likeness[some][1:] = (beside / (norms[:, 1:] * norms[:, :-1])).mean(0)
+    return scores, likeness
