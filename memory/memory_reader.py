@@ -17,10 +17,11 @@ from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from memory.ageing import COARSEST
+from memory.block_facts import BlockFacts
 from memory.block_index import BlockIndex
 from memory.block_info import BlockInfo, Provenance, RowForm
 from memory.block_record import BlockHead
-from memory.block_store import BlockFacts, BlockSource, Changes, RowCache
+from memory.block_store import BlockSource, Changes, RowCache
 from memory.block_times import BlockTimes
 from memory.closing import Closing
 from memory.codecs.codec import codec_named

@@ -12,7 +12,7 @@ from owl_stream import VISITS, owl_frames
 
 from encoders.check import Check
 from memory import POLICIES, MemoryConfig, follow_memory
-from memory.block_store import BlockFacts
+from memory.block_facts import BlockFacts
 from vstream import (
     EFFORTS,
     Effort,
@@ -243,7 +243,7 @@ def test_nothing_is_found_of_an_empty_stream_and_nothing_said_is_refused(llama):
 
 
 def test_facts_are_bounded_and_the_block_first_asked_about_goes_first(monkeypatch):
-    monkeypatch.setattr("memory.block_store.MOST_FACTS", 3)
+    monkeypatch.setattr("memory.block_facts.MOST_FACTS", 3)
     facts = BlockFacts()
     for block_id, asked in ((0, "a"), (0, "a"), (0, "b"), (1, "a"), (2, "a")):
         facts.put(block_id, asked, 0.5)
