@@ -9,8 +9,8 @@ from jaxtyping import Float, Float32, Int64
 MOST_FACTS = 100_000
 """How many facts are kept; those of the block first asked about are evicted first."""
 MOST_COMPARED_BYTES = 16 << 20
-"""Room for what was compared with words, a day at a block a second seven times. Of the words asked
-about first it is evicted first.
+"""How much is kept of how blocks compare with words: a day at a block a second for seven
+statements. What was asked about longest ago is evicted first.
 """
 Words = tuple[str, tuple[int, ...]]
 """What the blocks are compared with, and in which layers."""
