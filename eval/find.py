@@ -25,7 +25,7 @@ from eval.speed.subject import endless_frames
 from eval.stream_world.history import History
 from eval.stream_world.seeds import FIND
 from eval.stream_world.vocabulary import with_article
-from memory.block_store import BlockFacts
+from memory.block_facts import BlockFacts
 from vstream import EFFORTS, Effort, Finding, Session, load_config, open_session
 
 RARE = 10

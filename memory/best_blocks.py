@@ -1,5 +1,6 @@
 """Find the places of the best scores of blocks, one by one or in runs of neighbours."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -40,6 +41,13 @@ def places_of_runs(
     """Return the places of the blocks in these runs; the last run may end early, at `count`."""
     places = (runs[:, None] * chunk_blocks + np.arange(chunk_blocks)).ravel()
     return places[places < count]
+
+
+def as_array(block_ids: Sequence[int]) -> Int64[np.ndarray, " blocks"]:
+    """The same ids; numpy would read a range number by number."""
+    if isinstance(block_ids, range):
+        return np.arange(block_ids.start, block_ids.stop, block_ids.step)
+    return np.asarray(block_ids, dtype=np.int64)
 
 
 def as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " rows"]:

@@ -1,6 +1,6 @@
 """BlockStore: stores encoded blocks: takes records by block id, returns rows of one layer.
 
-Two caches in host RAM: RowCache holds copies of rows, BlockFacts what was found out about blocks.
+RowCache holds copies of rows in host RAM.
 """
 
 import threading
@@ -221,10 +221,6 @@ class RunningSpans:
         return self._end - self._firsts[-1] >= SPAN_BLOCKS or self._newest_bytes > self._span_bytes
 
 
-MOST_FACTS = 100_000
-"""How many facts are kept; those of the block first asked about are evicted first."""
-
-
 class RowCache:
     """Copies of rows that a tier below also has; evicting one costs a read.
 
@@ -284,30 +280,3 @@ class RowCache:
         self._num_rows[block_id] += more
         if not self._num_rows[block_id]:
             del self._num_rows[block_id]
-
-
-class BlockFacts:
-    """Numbers by block and by what was asked, in host RAM only."""
-
-    def __init__(self) -> None:
-        self._facts: dict[int, dict[str, float]] = {}
-        self._count = 0
-
-    def get(self, block_id: int, asked: str) -> float | None:
-        return self._facts.get(block_id, {}).get(asked)
-
-    def put(self, block_id: int, asked: str, value: float) -> None:
-        """Store a fact; the caller holds the device's turn, so the block is known to exist."""
-        known = self._facts.setdefault(block_id, {})
-        self._count += asked not in known
-        known[asked] = value
-        while self._count > MOST_FACTS:
-            self.drop([next(iter(self._facts))])
-
-    def drop(self, block_ids: Iterable[int]) -> None:
-        """Forget these blocks, which are gone or have changed."""
-        for block_id in block_ids:
-            self._count -= len(self._facts.pop(block_id, ()))
-
-    def __len__(self) -> int:
-        return self._count

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from jaxtyping import Float64
 
+from memory.best_blocks import as_array
 from memory.block_info import BlockInfo
 
 
@@ -62,6 +63,9 @@ class BlockTimes:
         """Return the starts and ends of blocks that are there, in seconds of stream time, and when
         each was captured, in seconds since the epoch.
         """
-        at = np.searchsorted(self.ids, np.asarray(block_ids, dtype=np.int64))
         times = self.starts_s, self.ends_s, self.captured_at
+        if isinstance(block_ids, range) and block_ids.step == 1:
+            first = bisect_left(self.ids, block_ids.start)
+            return np.array([one[first : first + len(block_ids)] for one in times])
+        at = np.searchsorted(self.ids, as_array(block_ids))
         return np.array([one[:] for one in times])[:, at]  # a copy: they can still grow

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from memory.best_blocks import MIN_NORM, Similarity, as_slice, similarities
+from memory.best_blocks import MIN_NORM, Similarity, as_array, as_slice, similarities
 
 FIRST_ROWS, PAGE_ROWS, HOST_PAGE_ROWS = 512, 8192, 1 << 16
 """Each page has as many rows as all earlier pages together, up to a bound. HOST_PAGE_ROWS bounds
@@ -160,13 +160,15 @@ class KeyPages:
         self, block_ids: Sequence[int], layers: Sequence[int] | None = None
     ) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
         """Representative keys of blocks that are there, in the order given; None: of all layers."""
-        places = np.searchsorted(self._ids, np.asarray(block_ids, dtype=np.int64))
+        places = np.searchsorted(self._ids, as_array(block_ids))
         rows = np.frombuffer(self._rows, dtype=np.int64)[places]
         layers, order = layers or range(self._layers), rows.argsort(kind="stable")
         keys = np.empty((len(layers), len(rows), self.features), dtype=np.float32)
+        is_run = (np.diff(rows) == 1).all()
         for page, at, place in by_page(self._pages, rows[order]):
+            to_rows, from_rows = (at, as_slice(place)) if is_run else (order[at], place)
             for to, layer in zip(keys, layers, strict=True):
-                to[order[at]] = page.exact[place, layer]
+                to[to_rows] = page.exact[from_rows, layer]
         return torch.from_numpy(keys)
 
     def cosines(

@@ -8,7 +8,7 @@ import gc
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from itertools import islice
+from itertools import filterfalse, islice
 
 import numpy as np
 import structlog
@@ -17,10 +17,11 @@ from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from memory.ageing import COARSEST
+from memory.block_facts import BlockFacts
 from memory.block_index import BlockIndex
 from memory.block_info import BlockInfo, Provenance, RowForm
 from memory.block_record import BlockHead
-from memory.block_store import BlockFacts, BlockSource, Changes, RowCache
+from memory.block_store import BlockSource, Changes, RowCache
 from memory.block_times import BlockTimes
 from memory.closing import Closing
 from memory.codecs.codec import codec_named
@@ -379,18 +380,18 @@ class MemoryReader(Closing):
         self._damaged[block_id] = self._infos[block_id], why
 
     def _require_known(self, block_ids: Sequence[int]) -> None:
-        for block_id in block_ids:
-            if block_id in self._infos:
-                continue
-            if not 0 <= block_id < self.num_blocks:
-                raise BlockNotFoundError(
-                    f"memory: block {block_id} was asked for, blocks 0 to {self.num_blocks - 1} "
-                    "have been seen"
-                )
+        block_id = next(filterfalse(self._infos.__contains__, block_ids), None)
+        if block_id is None:
+            return
+        if not 0 <= block_id < self.num_blocks:
             raise BlockNotFoundError(
-                f"memory: block {block_id} was asked for and is no longer kept; the oldest that is "
-                f"is {self.first_block}. A larger budget keeps more"
+                f"memory: block {block_id} was asked for, blocks 0 to {self.num_blocks - 1} "
+                "have been seen"
             )
+        raise BlockNotFoundError(
+            f"memory: block {block_id} was asked for and is no longer kept; the oldest that is "
+            f"is {self.first_block}. A larger budget keeps more"
+        )
 
     def _require_open(self) -> None:
         if not self._is_open:

@@ -48,6 +48,17 @@ def test_cosines_are_those_of_the_keys_in_the_order_asked_for(num_blocks):
     assert torch.equal(index.keys(order), keys[:, order])
 
 
+def test_keys_are_those_of_the_blocks_asked_for_whatever_rows_they_lie_in():
+    index, keys = index_of(520)
+    index.drop({3, 4, 100, 511})
+    later = keys_of(80, seed=1)
+    index.extend(range(520, 600), later)  # the first ones take free rows
+    keys = torch.cat([keys, later.transpose(0, 1)], dim=1)
+    runs = [range(3), range(5, 100), range(505, 511), range(515, 600), range(101, 511, 7)]
+    for ids in (*runs, [5, 5, 7], [6, 9, 7, 8, 10], [520, 2, 521, 5], []):
+        assert torch.equal(index.keys(ids, (2, 0)), keys[[2, 0]][:, list(ids)])
+
+
 def test_the_group_summed_query_finds_what_the_keys_repeated_for_every_query_head_find():
     kv_heads, group, head_dim = 2, 3, 5
     generator = torch.Generator().manual_seed(3)

@@ -44,3 +44,12 @@ def test_times_are_those_of_the_blocks_that_are_left(steps: list[int], data: st.
     for some in (seen, data.draw(st.permutations(sorted(kept)))):
         expected = [[*vars(kept[one]).values()] for one in some]
         np.testing.assert_array_equal(times.of(some), np.array(expected).reshape(-1, 3).T)
+
+
+def test_times_of_a_range_are_those_of_its_blocks() -> None:
+    times = BlockTimes()
+    for number in (1, 3, *range(5, 15), 17):
+        times.append(number, info(number))
+    for some in (range(6, 12), range(5, 15, 3), range(1, 4, 2), range(14, 5, -2), range(8, 8)):
+        np.testing.assert_array_equal(times.of(some), times.of(list(some)))
+        assert times.of(some)[0].tolist() == list(some)

@@ -12,7 +12,7 @@ from owl_stream import VISITS, owl_frames
 
 from encoders.check import Check
 from memory import POLICIES, MemoryConfig, follow_memory
-from memory.block_store import BlockFacts
+from memory.block_facts import BlockFacts
 from vstream import (
     EFFORTS,
     Effort,
@@ -165,6 +165,29 @@ def test_a_reader_in_another_place_finds_the_same(llama, tmp_path):
             assert found({"one": reader}, effort=ALL).spans == wanted.spans
 
 
+def test_what_is_asked_again_is_found_as_by_a_reader_that_knows_nothing(llama, tmp_path):
+    few = Effort(8, 24, None)
+    config = MemoryConfig(store=f"file://{tmp_path}")
+    with session_of(llama, blocks=40, store=config.store) as session:
+        changes = [
+            lambda: None,
+            lambda: session.push(stream_frames(6, start=40)),
+            lambda: session.forget(10.0, 12.0),
+            lambda: session.push(stream_frames(6, start=46)),
+            lambda: None,
+        ]
+        for change in changes:
+            change()
+            again = found({"one": session}, effort=few)
+            session.memory.flush()
+            memory = follow_memory(config, "test", llama.decoder.device)
+            with StreamReader(llama, memory, VStreamConfig()) as reader:
+                anew = found({"one": reader}, effort=few)
+            assert anew.spans
+            assert (again.spans, again.coverage) == (anew.spans, anew.coverage)
+        assert (again.judged, again.known) == (0, anew.judged)
+
+
 def test_what_was_judged_goes_with_what_is_forgotten(llama):
     with session_of(llama) as session:
         found({"one": session}, effort=ALL)
@@ -243,7 +266,7 @@ def test_nothing_is_found_of_an_empty_stream_and_nothing_said_is_refused(llama):
 
 
 def test_facts_are_bounded_and_the_block_first_asked_about_goes_first(monkeypatch):
-    monkeypatch.setattr("memory.block_store.MOST_FACTS", 3)
+    monkeypatch.setattr("memory.block_facts.MOST_FACTS", 3)
     facts = BlockFacts()
     for block_id, asked in ((0, "a"), (0, "a"), (0, "b"), (1, "a"), (2, "a")):
         facts.put(block_id, asked, 0.5)

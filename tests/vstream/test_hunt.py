@@ -41,7 +41,8 @@ def worlds(draw):
 
 def hunted(world, **options):
     """A hunt to its end, and the runs that it told of as they came."""
-    order = proposals(np.array(world.scores), np.array(world.looks, dtype=int))
+    looks = np.array(world.looks, dtype=int)
+    order = proposals(np.array(world.scores), looks, np.zeros(len(looks), dtype=bool))
     hunt = Hunt(world.looks, order, breaks=world.breaks, **SO, **options)
     told = []
     while places := hunt.wanted(world.count):
@@ -129,7 +130,9 @@ def test_what_looks_different_between_two_places_is_looked_into():
 @given(worlds())
 def test_proposals_are_all_places_the_best_of_each_run_of_alike_ones_first(world):
     scores = np.array(world.scores)
-    order = proposals(scores, np.array(world.looks, dtype=int))
+    looks, out = np.array(world.looks, dtype=int), excluded(scores)
+    order = proposals(scores, looks, np.zeros_like(out))
+    assert proposals(scores, looks, out) == [place for place in order if not out[place]]
     assert sorted(order) == list(range(len(world.so)))
     num_runs = len(set(world.looks))
     leads = order[:num_runs]

@@ -91,7 +91,7 @@ def test_the_plan_is_what_find_finds_and_travels_with_the_answer(owls):
     list(finding)
     spans = [{"stream": "", **span} for span in found["spans"]]
     assert spans == [span.document() for span in finding.spans]
-    assert found["coverage"] == [vars(part) for part in finding.coverage[""]]
+    assert found["coverage"] == [part._asdict() for part in finding.coverage[""]]
     assert {one.block_id for one in answer.evidence} == {span.block_id for span in finding.spans}
     assert all(one.thumbnail for one in answer.evidence)
     cited = [(one.from_s, one.to_s, one.share) for one in answer.spans]

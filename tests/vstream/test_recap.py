@@ -13,7 +13,7 @@ from owl_stream import VISITS, owl_frames
 
 from encoders.recommended import EMBEDDED, Recommended
 from memory import POLICIES, MemoryConfig
-from memory.block_store import BlockFacts
+from memory.block_facts import BlockFacts
 from vstream import Effort, Finding, Recap, load_config, load_video_llm
 from vstream import open_session as open_stream
 from vstream.device.asker import Asker

@@ -7,8 +7,7 @@ block: see `vstream.search.hunter`.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -123,13 +122,12 @@ class Finding(Hunting):
         is_exact = effort.proposals is None
         is_short = effort.proposals is None or len(blocks.ids) <= effort.proposals
         out = excluded(blocks.scores) & (not is_short)
-        order = (i for i in proposals(blocks.scores, blocks.looks(ALIKE)) if not out[i])
         hunter = Hunter(
             name,
             found,
             self._statement,
             blocks,
-            list(islice(order, effort.proposals)),
+            proposals(blocks.scores, blocks.looks(ALIKE), out)[: effort.proposals],
             is_exact=is_exact,
             most=effort.judgements,
             asker=self._asker,
@@ -142,7 +140,7 @@ class Finding(Hunting):
         return {
             "statement": self._statement,
             "spans": [span.document() for span in self.spans],
-            "coverage": {name: [asdict(one) for one in of] for name, of in self.coverage.items()},
+            "coverage": {name: [one._asdict() for one in of] for name, of in self.coverage.items()},
             "strange": self.strange,
             "judged": self.judged,
             "known": self.known,

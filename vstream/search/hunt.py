@@ -48,10 +48,15 @@ def excluded(scores: Float[np.ndarray, " places"]) -> Bool[np.ndarray, " places"
 
 
 def proposals(
-    scores: Float[np.ndarray, " places"], runs: Int64[np.ndarray, " places"]
+    scores: Float[np.ndarray, " places"],
+    runs: Int64[np.ndarray, " places"],
+    is_excluded: Bool[np.ndarray, " places"],
 ) -> list[int]:
-    """Return all places: first the best of each run of similar ones, then the rest; best first."""
-    order = np.argsort(-scores, kind="stable")
+    """Return the places that are not excluded: first the best of each run of similar ones, then the
+    rest; best first.
+    """
+    places = np.flatnonzero(~is_excluded)
+    order = places[np.argsort(-scores[places], kind="stable")]
     _, first = np.unique(runs[order], return_index=True)
     leads = np.zeros(len(order), dtype=bool)
     leads[first] = True

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool
 
 from encoders import TextTokens
@@ -262,11 +263,15 @@ def stretch_of(
 ) -> StretchBlocks:
     """Return the blocks of a stretch, scored by the index. `layers` is as in MomentSearch."""
     count = found.model.decoder.num_layers
-    scheduler, tokens = found.model.scheduler, found.model.family.question(asked)
-    query = scheduler.submit(_query(found, tokens), WorkKind.JUDGE, asker=asker).result()
-    compared = sorted({0, count // 2} if layers is None else set(layers))
+    words = asked, tuple(sorted({0, count // 2} if layers is None else set(layers)))
     memory, turn = found.memory, found.model.turn
-    return read_while_written(partial(blocks_of, memory, turn, query, compared, within))
+    if (known := memory.facts.compared(words)) is not None:
+        query = known.query
+    else:
+        scheduler, tokens = found.model.scheduler, found.model.family.question(asked)
+        queries = scheduler.submit(_query(found, tokens), WorkKind.JUDGE, asker=asker).result()
+        query = F.normalize(queries[list(words[1])].float().cpu(), dim=1).numpy()
+    return read_while_written(partial(blocks_of, memory, turn, words, query, within))
 
 
 def judge_some(hunters: Sequence[Hunter], most: int = AT_ONCE) -> list[tuple[Hunter, list[Run]]]:

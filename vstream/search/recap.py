@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
@@ -130,7 +130,7 @@ class Recap(Hunting):
         """Return what came and went as a JSON-able dict, once iteration has ended."""
         return {
             "entries": [entry.document() for entry in self.entries],
-            "coverage": {name: [asdict(one) for one in of] for name, of in self.coverage.items()},
+            "coverage": {name: [one._asdict() for one in of] for name, of in self.coverage.items()},
             "described": self.described,
             "judged": self.judged,
             "known": self.known,

@@ -2,27 +2,26 @@
 each, and how much of the stretch is known once some of them have been judged.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isinf
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from jaxtyping import Bool, Float, Float32, Int64
 
 from memory import MemoryReader
-from memory.best_blocks import MIN_NORM
+from memory.best_blocks import MIN_NORM, as_array
+from memory.block_facts import Compared, Words
 from memory.memory_reader import REACH_S
 from vstream.device.work import FairLock
 
 Bounds = tuple[float | None, float | None]
 """A stretch of stream time; a bound that is None is open."""
-_AT_ONCE = 4096
-"""Blocks whose keys are read in one turn of the device."""
+_AT_ONCE = 1024
+"""Blocks whose keys are read in one turn of the device: they fit a processor's cache."""
 SAME = 0.95
 """Neighbours at least this similar show the same. In a made-up stream two thirds of all neighbours
 are, and 1 in 100 comings and goings lies between such neighbours.
@@ -33,8 +32,7 @@ Kind = Literal["judged", "excluded", "open", "gone"]
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-@dataclass(frozen=True)
-class Covered:
+class Covered(NamedTuple):
     """A part of a stretch of stream time: `judged` by the model, `excluded` by the index as unlike
     the words, `open` if it is neither, or `gone` if nothing of it is kept.
     """
@@ -113,17 +111,19 @@ class StretchBlocks:
 def blocks_of(
     memory: MemoryReader,
     turn: FairLock,
-    queries: Float[Tensor, "layers key_width"],
-    layers: Sequence[int],
+    words: Words,
+    query: Float32[np.ndarray, "layers key_width"],
     within: Bounds,
 ) -> StretchBlocks:
-    """Return the blocks of `memory` that stand for any of a stretch. Raises BlockNotFoundError if
-    some go meanwhile.
+    """Return the blocks of `memory` that stand for any of a stretch; `query` is that of `words`.
+    Raises BlockNotFoundError if some go meanwhile.
     """
+    facts = memory.facts
     with turn:
         memory.refresh()
         ids = memory.seen(None)
         starts, ends, captured_at = memory.times(ids)
+        known, num_dropped = facts.compared(words), facts.num_dropped
     reaches = np.minimum(np.append(starts[1:], ends[-1:]), ends + REACH_S)
     from_s, to_s = (-inf if (one := within[0]) is None else one), within[1]
     to_s = inf if to_s is None else to_s
@@ -134,7 +134,13 @@ def blocks_of(
         to_s = float(reaches[part][-1]) if isinf(to_s) else to_s
     if isinf(from_s) or isinf(to_s):
         from_s = to_s = 0.0
-    scores, likeness = _compared(memory, turn, ids[part], queries, layers)
+    compared = _compared(memory, turn, ids[part], words[1], query, known)
+    with turn:
+        if facts.num_dropped == num_dropped:
+            facts.put_compared(words, compared)
+    places = np.searchsorted(compared.ids, as_array(ids[part]))
+    likeness = compared.likeness[places]
+    likeness[:1] = 0
     return StretchBlocks(
         ids[part],
         starts[part].clip(from_s, None),
@@ -142,7 +148,7 @@ def blocks_of(
         reaches[part].clip(None, to_s),
         captured_at[part],
         (from_s, to_s),
-        scores,
+        compared.scores[places],
         likeness,
     )
 
@@ -151,18 +157,26 @@ def _compared(
     memory: MemoryReader,
     turn: FairLock,
     ids: Sequence[int],
-    queries: Float[Tensor, "layers key_width"],
     layers: Sequence[int],
-) -> tuple[Float[np.ndarray, " blocks"], Float[np.ndarray, " blocks"]]:
-    """Return how similar each block is to the words, and to the block before it."""
-    wanted = F.normalize(queries[list(layers)].float().cpu(), dim=1)
-    scores, likeness = [torch.zeros(0)], [torch.zeros(1)]
-    for start in range(0, len(ids), _AT_ONCE):
-        with turn:  # the block before as well: its neighbour is here
-            keys = memory.representative_keys(ids[max(0, start - 1) : start + _AT_ONCE], layers)
-        norms = torch.linalg.vector_norm(keys, dim=2).clamp_min(MIN_NORM)
-        found = torch.bmm(keys, wanted[:, :, None]).squeeze(2) / norms
-        scores.append(found.mean(0)[min(start, 1) :])
-        beside = torch.einsum("lbf,lbf->lb", keys[:, 1:], keys[:, :-1])
-        likeness.append((beside / (norms[:, 1:] * norms[:, :-1])).mean(0))
-    return torch.cat(scores).double().numpy(), torch.cat(likeness)[: len(ids)].double().numpy()
+    query: Float32[np.ndarray, "layers key_width"],
+    known: Compared | None,
+) -> Compared:
+    """Return how similar each block is to the words, and to the block before it. What is `known` of
+    blocks is not compared again, unless some blocks are before it.
+    """
+    begin = 0
+    if known is not None and known.query is query and ids and ids[0] in known.ids:
+        begin = bisect_right(ids, known.ids[-1])
+    else:
+        known = Compared(query, as_array(()), np.zeros(0), np.zeros(0))
+    scores, likeness = np.zeros(len(ids)), np.zeros(len(ids))
+    for start in range(begin, len(ids), _AT_ONCE):
+        first = max(0, start - 1)  # the block before as well: its neighbour is here
+        with turn:
+            keys = memory.representative_keys(ids[first : start + _AT_ONCE], layers).numpy()
+        some = slice(first, first + keys.shape[1])
+        norms = np.sqrt(np.einsum("lbf,lbf->lb", keys, keys)).clip(MIN_NORM)
+        scores[some] = (np.einsum("lbf,lf->lb", keys, query) / norms).mean(0)
+        beside = np.einsum("lbf,lbf->lb", keys[:, 1:], keys[:, :-1])
+        likeness[some][1:] = (beside / (norms[:, 1:] * norms[:, :-1])).mean(0)
+    return known.followed_by(as_array(ids[begin:]), scores[begin:], likeness[begin:])
