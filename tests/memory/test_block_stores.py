@@ -11,7 +11,7 @@ from memory.block_store import SPAN_BLOCKS
 from memory.tiers.tier import TIERS, tier_of
 
 SERVERS = ("redis", "valkey", "object", "s3")
-SAME = ("gs", "rediss", "unix")
+SAME = ("gs", "rediss", "sentinel", "unix")
 """One of these in another way."""
 OTHERS = sorted({*TIERS.names()} - {*SERVERS, *SAME, "file"})
 

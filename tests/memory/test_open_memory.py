@@ -205,7 +205,8 @@ def test_a_plain_stream_id_is_taken(stream_id, tmp_path):
     [
         (
             "ftp://localhost",
-            "no tier is called 'ftp'; known: file, gs, memory, object, redis, rediss, s3, unix",
+            "no tier is called 'ftp'; known: file, gs, memory, object, redis, rediss, s3, "
+            "sentinel, unix",
         ),
         ("redis://127.0.0.1:1", r"cannot be reached .*is it running\?"),
         ("redis://127.0.0.1:x", "use redis://HOST:PORT/DB"),

@@ -69,6 +69,7 @@ def test_a_codec_and_a_tier_of_another_package_are_used_by_their_names(tmp_path)
     assert run.stdout.splitlines() == [
         "['bf16', 'doubles', 'exact', 'fp4', 'int2', 'int2_token', 'int4', 'int4_token', "
         "'int8'] "
-        "['drawer', 'file', 'gs', 'memory', 'object', 'redis', 'rediss', 's3', 'unix'] False",
+        "['drawer', 'file', 'gs', 'memory', 'object', 'redis', 'rediss', 's3', 'sentinel', "
+        "'unix'] False",
         "{'doubles': 5} ['drawer://upper']",
     ]

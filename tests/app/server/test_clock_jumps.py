@@ -18,7 +18,8 @@ def _set():
         return _real() + float(file.read() or 0)
 time.time = _set
 """
-"""Every interpreter that starts beside this reads its clock as it is set in a file."""
+"""An interpreter that runs it, or starts beside it, reads its clock as it is set in a file."""
+SERVE = f"{SET_CLOCK}\nfrom app.cli import main; main()"
 DAY_S, HOUR_S = 86_400, 3_600
 
 
@@ -48,7 +49,8 @@ def http(tmp_path, clock):
             "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
             "CLOCK_FILE": str(tmp_path / "clock"),
         }
-        process = Process("serve", "--port", "0", "--config", config, warm=False, **environment)
+        arguments = (SERVE, "serve", "--port", "0", "--config", config)
+        process = Process(*arguments, module="-c", warm="always", **environment)
         try:
             with httpx.Client(base_url=process.found(r"listening on (\S+)"), timeout=60) as client:
                 until(lambda: client.get("/ready").status_code == 200)
