@@ -76,7 +76,7 @@ class StreamWorker:
         """Streams that cannot be opened here, such as another model's, with when that was tried."""
         self._free: dict[str, float] = {}
         self._missed_at = -inf
-        """When the store could not be reached."""
+        """When the store last could not be read."""
         self._unlisted: dict[str, float] = {}
         """Streams that no worker reports, with when that was first seen."""
         self._given: set[str] = set()

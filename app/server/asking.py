@@ -102,7 +102,7 @@ def begin(
     the asker leaves.
     """
     streams, decoding = service.loaded.streams, ask_request.decoding
-    named = ask_request.streams or (() if shown else _only_stream(service, caller))
+    named = ask_request.streams or (() if shown else only_stream(service, caller))
     if len(named) + bool(shown) > 1 and (decoding.schema or decoding.json_object):
         why = "JSON is not supported about several streams: ask about one at a time"
         raise ApiError(400, why, UNSUPPORTED, param="response_format")
@@ -183,7 +183,7 @@ def require_model(service: Service, name: str) -> str:
     return own
 
 
-def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
+def only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
     """The one stream that this caller sees; empty if it sees none, to ask the model alone. Raises
     ApiError if there are several, or if the key may not ask; StoreError.
     """

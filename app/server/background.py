@@ -150,12 +150,13 @@ class BackgroundResponses:
     def _settle(self) -> None:
         """Forget what is owed."""
         for stream_id in list(self._owed):
+            self._owed.discard(stream_id)
             try:
                 for record in _about(stream_id, self._all()):
                     self.forget(record)
-                self._owed.discard(stream_id)
             except StoreError as error:
                 _log.warning("responses not forgotten yet", stream=stream_id, reason=str(error))
+                self._owed.add(stream_id)
 
     def _all(self) -> list[ResponseRecord]:
         """Return the responses kept in this process and in the store. Raises StoreError."""
@@ -314,8 +315,7 @@ def _about(stream_id: str, records: Collection[ResponseRecord]) -> Iterator[Resp
     gone: set[str | None] = set()
 
     def goes(one: ResponseRecord) -> bool:
-        may_yet = one.status not in ENDED and not one.request.streams
-        return stream_id in one.stream_ids or may_yet or one.previous in gone
+        return stream_id in one.stream_ids or one.previous in gone
 
     while found := [one for one in records if one.id not in gone and goes(one)]:
         gone.update(one.id for one in found)

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -23,6 +24,7 @@ from app.server.asking import (
     begin,
     finished,
     in_thread,
+    only_stream,
     pinned,
     require_model,
 )
@@ -143,6 +145,10 @@ async def create(
         streams = ask_request.streams or before.request.streams
         dialogue = (*before.turns, *ask_request.dialogue)
         ask_request = replace(ask_request, dialogue=dialogue, streams=streams)
+    if not (ask_request.streams or ask_request.media):  # forgetting the stream must find it
+        with suppress(ApiError):  # asking says what is wrong
+            seen = await in_thread(request, lambda: only_stream(service, caller))
+            ask_request = replace(ask_request, streams=seen)
     if wanted.background and wanted.store is False:
         why = "a background response must be stored: leave `store` out"
         raise ApiError(400, why, "invalid_value", param="store")

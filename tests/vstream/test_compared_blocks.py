@@ -1,4 +1,4 @@
-"""What was compared with words before gives the same stretch as comparing all anew."""
+"""What was compared with words before gives the same stretch as comparing everything again."""
 
 from contextlib import contextmanager
 from dataclasses import fields, replace

@@ -182,10 +182,10 @@ def test_what_is_asked_again_is_found_as_by_a_reader_that_knows_nothing(llama, t
             session.memory.flush()
             memory = follow_memory(config, "test", llama.decoder.device)
             with StreamReader(llama, memory, VStreamConfig()) as reader:
-                anew = found({"one": reader}, effort=few)
-            assert anew.spans
-            assert (again.spans, again.coverage) == (anew.spans, anew.coverage)
-        assert (again.judged, again.known) == (0, anew.judged)
+                fresh = found({"one": reader}, effort=few)
+            assert fresh.spans
+            assert (again.spans, again.coverage) == (fresh.spans, fresh.coverage)
+        assert (again.judged, again.known) == (0, fresh.judged)
 
 
 def test_what_was_judged_goes_with_what_is_forgotten(llama):

@@ -419,7 +419,7 @@ def test_an_answer_ends_with_the_conversation_that_it_is_in(cluster):
             socket.send(json.dumps({"type": "conversation.item.create", "item": item}))
             socket.send(json.dumps({"type": "response.create"}))
             wait_for(lambda: json.loads(socket.recv())["type"] == "response.created")
-            assert askers() == 1
+            wait_for(lambda: askers() == 1)
         wait_for(lambda: not askers())
 
 

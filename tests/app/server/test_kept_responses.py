@@ -101,6 +101,13 @@ class Service:
             pipeline.execute()
 
 
+def show(running, name):
+    """A stream of that name, with an owl in its one frame."""
+    running.post("/v1/streams", {"id": name, "source": {"type": "push"}})
+    running.http.post(f"/v1/streams/{name}/frames", content=thing_jpeg("owl"))
+    running.await_stream(name, lambda told: told["memory"]["blocks"])
+
+
 @pytest.fixture
 def service(redis_server, monkeypatch):
     """Makes one more."""
@@ -216,9 +223,7 @@ def test_a_response_that_one_may_not_see_is_the_same_as_an_unknown_one(redis_ser
 
     with started("door", "yard") as service:
         for name in ("door", "yard"):
-            service.post("/v1/streams", {"id": name, "source": {"type": "push"}})
-            service.http.post(f"/v1/streams/{name}/frames", content=thing_jpeg("owl"))
-            service.await_stream(name, lambda told: told["memory"]["blocks"])
+            show(service, name)
         made = []
         for name in ("door", "yard", "yard"):
             parts = [{"type": "video_url", "video_url": {"url": f"stream://{name}"}}]
@@ -315,26 +320,29 @@ def test_a_stretch_that_is_forgotten_takes_the_responses_about_its_stream_along(
     is_shared, redis_server
 ):
     with running_service(**{"store": redis_server.url} if is_shared else {}) as service:
-        for name in ("door", "yard"):
-            service.post("/v1/streams", {"id": name, "source": {"type": "push"}})
-            service.http.post(f"/v1/streams/{name}/frames", content=thing_jpeg("owl"))
-            service.await_stream(name, lambda told: told["memory"]["blocks"])
+        show(service, "door")
 
-        def asked(name, **more):
-            parts = [{"type": "video_url", "video_url": {"url": f"stream://{name}"}}]
+        def asked(*names, **more):
+            parts = [
+                {"type": "video_url", "video_url": {"url": f"stream://{name}"}} for name in names
+            ]
             parts.append({"type": "input_text", "text": "what?"})
             question = {"input": [{"role": "user", "content": parts}], "max_output_tokens": 2}
             return service.post("/v1/responses", {**question, **more})["id"]
 
+        unnamed = asked()  # there is no other stream
+        [meant] = service.service.responses.find(unnamed).request.streams
+        assert meant.stream_id == "door", "also before it is answered"
+        show(service, "yard")
         about_it = asked("door")
         follow_up = asked("yard", previous_response_id=about_it)
         other = asked("yard")
         service.delete("/v1/streams/door/memory", params={"from_s": 0, "to_s": 1})
         found = [
             service.http.get(f"/v1/responses/{one}").status_code
-            for one in (about_it, follow_up, other)
+            for one in (unnamed, about_it, follow_up, other)
         ]
-        assert found == [404, 404, 200]
+        assert found == [404, 404, 404, 200]
 
 
 def test_a_response_that_is_not_ended_is_forgotten_and_ends(service):
